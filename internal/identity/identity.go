@@ -1,0 +1,131 @@
+// Package identity decides which Azure identity a pod gets, or why none. It is
+// pure: it takes values, returns values, and knows no client, clock or logger.
+// Both mic, which puts identities on machines, and nmi, which hands out tokens,
+// ask it, so that the two can never disagree about who is entitled.
+package identity
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "github.com/podid-io/podid/api/v1"
+)
+
+// Pod is what a decision needs to know of a pod.
+type Pod struct {
+	Namespace, Name, UID string
+	// ServiceAccount is its service account, a name in Namespace.
+	ServiceAccount string
+	// Node is the node it runs on; empty until it is scheduled.
+	Node string
+	// Selector is the value of its label aadpodidbinding; empty means that it has none.
+	Selector string
+	// Created is when the API server first saw it.
+	Created time.Time
+}
+
+// Identity is an AzureIdentity, read through its canonical spelling.
+type Identity struct {
+	Namespace, Name, UID string
+	Type                 v1.IdentityType
+	// ResourceID, ClientID and ObjectID are in lower case; each can be empty.
+	ResourceID, ClientID, ObjectID string
+	// Namespaced is set by the annotation aadpodidentity.k8s.io/Behavior.
+	Namespaced bool
+}
+
+// Binding is an AzureIdentityBinding, read through its canonical spelling.
+type Binding struct {
+	Namespace, Name, UID string
+	// Identity is the name of an AzureIdentity in Namespace.
+	Identity string
+	Selector string
+	Weight   int
+}
+
+// FromAPI reads an AzureIdentity.
+func FromAPI(o *v1.AzureIdentity) Identity {
+	s := o.Spec.Canonical()
+	return Identity{
+		Namespace: o.Namespace, Name: o.Name, UID: string(o.UID),
+		Type:       *s.Type,
+		ResourceID: strings.ToLower(s.ResourceID),
+		ClientID:   strings.ToLower(s.ClientID),
+		ObjectID:   strings.ToLower(s.ObjectID),
+		Namespaced: o.Annotations[v1.AnnotationBehavior] == v1.BehaviorNamespaced,
+	}
+}
+
+// BindingFromAPI reads an AzureIdentityBinding.
+func BindingFromAPI(o *v1.AzureIdentityBinding) Binding {
+	s := o.Spec.Canonical()
+	return Binding{
+		Namespace: o.Namespace, Name: o.Name, UID: string(o.UID),
+		Identity: s.AzureIdentity, Selector: s.Selector, Weight: s.Weight,
+	}
+}
+
+// Rules are the operator's choices. The zero value is the safe default.
+type Rules struct {
+	// AcrossNamespaces lets a pod match bindings of other namespaces, as AAD Pod
+	// Identity did by default. The default is false: pod, binding and identity
+	// share one namespace.
+	AcrossNamespaces bool
+}
+
+// Grant is one identity that a pod is entitled to, and the binding that says so.
+type Grant struct {
+	Identity Identity
+	Binding  Binding
+	// Ready says that a token can be had: the identity is on the node, or need
+	// not be. Match leaves it false; nmi's view of the node fills it in.
+	Ready bool
+}
+
+// Match returns what the pod is entitled to, the default first: by weight
+// (highest first), then namespace and name of the binding. Identities reached
+// through several bindings appear once. lookup finds an AzureIdentity by
+// namespace and name.
+func Match(pod Pod, bindings []Binding, lookup func(namespace, name string) (Identity, bool), rules Rules) []Grant {
+	if pod.Selector == "" {
+		return nil
+	}
+	var grants []Grant
+	for _, b := range bindings {
+		if b.Selector != pod.Selector {
+			continue
+		}
+		if b.Namespace != pod.Namespace && !rules.AcrossNamespaces {
+			continue
+		}
+		id, ok := lookup(b.Namespace, b.Identity)
+		if !ok || id.Namespace != b.Namespace || (id.Namespaced && id.Namespace != pod.Namespace) {
+			continue
+		}
+		grants = append(grants, Grant{Identity: id, Binding: b})
+	}
+	slices.SortStableFunc(grants, func(x, y Grant) int {
+		return cmp.Or(
+			cmp.Compare(y.Binding.Weight, x.Binding.Weight),
+			cmp.Compare(x.Binding.Namespace, y.Binding.Namespace),
+			cmp.Compare(x.Binding.Name, y.Binding.Name),
+		)
+	})
+	return firstOfEach(grants)
+}
+
+// firstOfEach keeps the first grant of every identity, in order.
+func firstOfEach(grants []Grant) []Grant {
+	type name struct{ namespace, name string }
+	seen := make(map[name]bool, len(grants))
+	return slices.DeleteFunc(grants, func(g Grant) bool {
+		k := name{g.Identity.Namespace, g.Identity.Name}
+		if seen[k] {
+			return true
+		}
+		seen[k] = true
+		return false
+	})
+}

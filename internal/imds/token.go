@@ -1,0 +1,210 @@
+package imds
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// APIVersion is the version that podid's own requests carry; every SDK sends it.
+const APIVersion = "2018-02-01"
+
+// TokenPath is the path of the token endpoint.
+const TokenPath = "/metadata/identity/oauth2/token"
+
+// Selector names one identity: at most one field is set.
+type Selector struct {
+	ClientID, ObjectID, ResourceID string
+}
+
+// TokenRequest is a parsed request for a token.
+type TokenRequest struct {
+	// Resource is the App-ID URI, verbatim: a trailing slash counts.
+	Resource string
+	Selector Selector
+}
+
+// TokenResponse is the body of a token answer: all strings, as IMDS sends them,
+// and never an empty one, which some clients refuse to parse.
+type TokenResponse struct {
+	AccessToken  string `json:"access_token"`
+	ClientID     string `json:"client_id,omitempty"`
+	ExpiresIn    string `json:"expires_in"`
+	ExpiresOn    string `json:"expires_on"`
+	ExtExpiresIn string `json:"ext_expires_in"`
+	NotBefore    string `json:"not_before"`
+	Resource     string `json:"resource"`
+	TokenType    string `json:"token_type"`
+	ObjectID     string `json:"object_id,omitempty"`
+	ResourceID   string `json:"msi_res_id,omitempty"`
+}
+
+// NewTokenResponse fills in the times as IMDS writes them: seconds, expires_in
+// counted from now.
+func NewTokenResponse(accessToken, resource string, notBefore, expiresOn, now time.Time) TokenResponse {
+	in := strconv.FormatInt(max(0, int64(expiresOn.Sub(now)/time.Second)), 10)
+	return TokenResponse{
+		AccessToken:  accessToken,
+		ExpiresIn:    in,
+		ExpiresOn:    strconv.FormatInt(expiresOn.Unix(), 10),
+		ExtExpiresIn: in,
+		NotBefore:    strconv.FormatInt(notBefore.Unix(), 10),
+		Resource:     resource,
+		TokenType:    "Bearer",
+	}
+}
+
+// WriteToken answers 200 with the token.
+func WriteToken(w http.ResponseWriter, t TokenResponse) {
+	body, err := json.Marshal(t)
+	if err != nil { // strings alone: cannot be
+		WriteError(w, &Error{Kind: Internal, Description: "encode the token", Err: err})
+		return
+	}
+	writeJSON(w, http.StatusOK, body)
+}
+
+func writeJSON(w http.ResponseWriter, status int, body []byte) {
+	h := w.Header()
+	h["Content-Type"] = contentType
+	h["Server"] = server
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the client is gone when this fails: nobody is left to tell
+}
+
+// Shared header values: net/http never writes into them.
+//
+//nolint:gochecknoglobals // constants that Go cannot spell as such; saves two allocations an answer
+var (
+	contentType = []string{"application/json; charset=utf-8"}
+	server      = []string{"IMDS/podid"} // MSAL.NET wants "IMDS" in it
+)
+
+// ParseToken reads a token request: GET with the resource and at most one of
+// client_id (or clientid), object_id (principal_id) and msi_res_id (mi_res_id,
+// msi-res-id), in the query. It returns an *Error of kind BadRequest or
+// MethodNotAllowed. The header Metadata is Classify's business.
+func ParseToken(r *http.Request) (TokenRequest, error) {
+	if r.Method != http.MethodGet {
+		return TokenRequest{}, Errorf(MethodNotAllowed, "method %s is not allowed: use GET", r.Method)
+	}
+	for _, h := range []string{"X-Forwarded-For", "Forwarded", "Via"} {
+		if len(r.Header[h]) > 0 {
+			return TokenRequest{}, Errorf(BadRequest, "the header %s is not allowed: ask without a proxy", h)
+		}
+	}
+	var q query
+	if err := q.parse(r.URL.RawQuery); err != nil {
+		return TokenRequest{}, err
+	}
+	switch {
+	case q.apiVersion == "":
+		return TokenRequest{}, Errorf(BadRequest, "Required query variable 'api-version' is missing")
+	case !dateAtLeast(q.apiVersion, APIVersion):
+		return TokenRequest{}, Errorf(BadRequest, "api-version %q is not supported: use %s or later", q.apiVersion, APIVersion)
+	case q.resource == "":
+		return TokenRequest{}, Errorf(BadRequest, "Required query variable 'resource' is missing")
+	}
+	return TokenRequest{Resource: q.resource, Selector: q.selector}, nil
+}
+
+// query is what a token request can say. It is filled without a map, since
+// this runs for every token.
+type query struct {
+	apiVersion, resource string
+	selector             Selector
+}
+
+func (q *query) parse(raw string) error {
+	named := ""
+	for raw != "" {
+		var pair string
+		pair, raw, _ = strings.Cut(raw, "&")
+		if pair == "" {
+			continue
+		}
+		key, value, _ := strings.Cut(pair, "=")
+		value, err := url.QueryUnescape(value)
+		if err != nil || strings.ContainsAny(key, "%+") {
+			return Errorf(BadRequest, "the query cannot be decoded")
+		}
+		var field *string
+		switch strings.ToLower(key) {
+		case "api-version":
+			field = &q.apiVersion
+		case "resource":
+			field = &q.resource
+		case "client_id", "clientid":
+			field = &q.selector.ClientID
+		case "object_id", "principal_id":
+			field = &q.selector.ObjectID
+		case "msi_res_id", "mi_res_id", "msi-res-id":
+			field = &q.selector.ResourceID
+		default:
+			continue
+		}
+		isSelector := field != &q.apiVersion && field != &q.resource
+		switch {
+		case *field != "" || (isSelector && named != "" && value != ""):
+			if isSelector && named != key {
+				return Errorf(BadRequest, "%s and %s are both given: name the identity once", named, key)
+			}
+			return Errorf(BadRequest, "the parameter %s is given twice", key)
+		case isSelector && value == "":
+			return Errorf(BadRequest, "the parameter %s is empty", key)
+		case isSelector:
+			named = key
+		}
+		*field = value
+	}
+	return nil
+}
+
+// dateAtLeast compares two api-versions, dates with an optional suffix.
+func dateAtLeast(v, least string) bool {
+	const form = "2006-01-02"
+	if len(v) < len(form) {
+		return false
+	}
+	if _, err := time.Parse(form, v[:len(form)]); err != nil {
+		return false
+	}
+	return v[:len(form)] >= least
+}
+
+// DecodeToken reads a token answer of IMDS. It takes numbers and strings of
+// digits alike for the times. An answer without a token or without an expiry is
+// an error.
+func DecodeToken(body []byte) (accessToken string, notBefore, expiresOn time.Time, err error) {
+	var t struct {
+		AccessToken string      `json:"access_token"`
+		ExpiresOn   json.Number `json:"expires_on"`
+		NotBefore   json.Number `json:"not_before"`
+	}
+	if err := json.Unmarshal(body, &t); err != nil {
+		return "", time.Time{}, time.Time{}, fmt.Errorf("token answer is not the JSON of IMDS: %w", err)
+	}
+	on, err := t.ExpiresOn.Int64()
+	if err != nil || t.AccessToken == "" {
+		return "", time.Time{}, time.Time{}, fmt.Errorf("token answer lacks access_token or a numeric expires_on")
+	}
+	if nb, err := t.NotBefore.Int64(); err == nil {
+		notBefore = time.Unix(nb, 0)
+	}
+	return t.AccessToken, notBefore, time.Unix(on, 0), nil
+}
+
+// DecodeError reads an error answer of IMDS: its description, or the beginning
+// of the body when it has none.
+func DecodeError(body []byte) string {
+	var e errorBody
+	if err := json.Unmarshal(body, &e); err == nil && e.Error != "" {
+		return strings.TrimSuffix(e.Error+": "+e.Description, ": ")
+	}
+	return string(body[:min(len(body), 200)])
+}
