@@ -19,8 +19,8 @@ const (
 	BadRequest                   // 400: the request cannot be understood
 	Denied                       // 400 "Identity not found": final, never for what may change by itself
 	NotReady                     // 404: not yet; the one status that every retrying client retries
-	NotFound                     // 404: no such path
-	Blocked                      // 403: a path that exists and that pods may not have
+	NoSuchPath                   // 404: no such path
+	Forbidden                    // 403: a path that exists and that pods may not have
 	MethodNotAllowed             // 405
 	Overloaded                   // 429, with Retry-After
 	Unavailable                  // 503: what answers stands behind us and does not answer
