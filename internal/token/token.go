@@ -5,6 +5,7 @@ package token
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -27,6 +28,11 @@ type Request struct {
 	Resource string
 }
 
+// key is the request as one string, for singleflight.
+func (r Request) key() string {
+	return fmt.Sprintf("%d %q", r.Type, []string{r.ResourceID, r.ClientID, r.ObjectID, r.Authority, r.TenantID, r.Credential, r.Resource})
+}
+
 // Secret is an access token. It never shows itself in a log.
 type Secret string
 
@@ -43,6 +49,8 @@ func (Secret) GoString() string { return "[redacted]" }
 type Token struct {
 	Value                Secret
 	NotBefore, ExpiresOn time.Time
+	// Digest tells tokens apart in the audit log; see Cache.
+	Digest string
 }
 
 // Source gets tokens. Its errors are *Error where it knows the kind.
