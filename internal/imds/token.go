@@ -208,3 +208,9 @@ func DecodeError(body []byte) string {
 	}
 	return string(body[:min(len(body), 200)])
 }
+
+// IsIdentityNotFound reports whether the description of an error says that the
+// identity is not on the VM. IMDS has no code of its own for it.
+func IsIdentityNotFound(description string) bool {
+	return strings.Contains(strings.ToLower(description), "identity not found")
+}

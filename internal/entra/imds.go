@@ -1,0 +1,168 @@
+// Package entra gets tokens from Azure: for managed identities from the real
+// instance metadata service of the node, later from Entra ID itself. It is the
+// only package that knows the Azure SDK's pipeline and credentials.
+package entra
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"golang.org/x/time/rate"
+
+	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/imds"
+	"github.com/podid-io/podid/internal/token"
+)
+
+// The documented limits of IMDS for managed identities, per VM:
+// https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#rate-limiting
+const (
+	imdsPerSecond  = 20
+	imdsConcurrent = 5
+)
+
+// longestAnswer bounds what is read of an answer.
+const longestAnswer = 1 << 20
+
+// IMDSConfig says where the instance metadata service is.
+type IMDSConfig struct {
+	// Endpoint is its scheme and host. The default is http://169.254.169.254.
+	Endpoint *url.URL
+}
+
+// IMDS is a token.Source for managed identities: the metadata service of the
+// node. It stays inside the service's limits, tries once for each call and
+// leaves freshness and retries to its caller. Requests never use a proxy and
+// follow no redirect.
+type IMDS struct {
+	url      string
+	pipeline runtime.Pipeline
+	limit    *rate.Limiter
+	slots    chan struct{}
+}
+
+var _ token.Source = (*IMDS)(nil)
+
+// NewIMDS makes the source. It fails for an endpoint that is not plain http.
+func NewIMDS(c IMDSConfig) (*IMDS, error) {
+	endpoint := c.Endpoint
+	if endpoint == nil {
+		endpoint = &url.URL{Scheme: "http", Host: "169.254.169.254"}
+	}
+	if endpoint.Scheme != "http" || endpoint.Host == "" || endpoint.Path != "" || endpoint.RawQuery != "" || endpoint.User != nil {
+		return nil, fmt.Errorf("metadata endpoint %q: write http://HOST or http://HOST:PORT", endpoint)
+	}
+	client := &http.Client{
+		Transport: &http.Transport{ // no Proxy: the metadata service is never behind one
+			DialContext:           (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
+			ResponseHeaderTimeout: 20 * time.Second,
+			MaxConnsPerHost:       imdsConcurrent,
+			MaxIdleConnsPerHost:   imdsConcurrent,
+			IdleConnTimeout:       30 * time.Second,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return &IMDS{
+		url: endpoint.String() + imds.TokenPath,
+		pipeline: runtime.NewPipeline("podid", "v1", runtime.PipelineOptions{}, &policy.ClientOptions{
+			Transport: client,
+			Retry:     policy.RetryOptions{MaxRetries: -1},
+			Telemetry: policy.TelemetryOptions{Disabled: true},
+		}),
+		limit: rate.NewLimiter(imdsPerSecond, imdsPerSecond),
+		slots: make(chan struct{}, imdsConcurrent),
+	}, nil
+}
+
+// Token asks for a token of a managed identity: by client id where there is
+// one, else by resource id, else by object id, else for the VM's own. Its
+// errors are *token.Error.
+func (s *IMDS) Token(ctx context.Context, r token.Request) (token.Token, error) {
+	if r.Type != v1.UserAssignedMSI {
+		return token.Token{}, &token.Error{Kind: token.Rejected, Err: fmt.Errorf("identity type %d is not a managed identity", r.Type)}
+	}
+	if err := s.limit.Wait(ctx); err != nil {
+		return token.Token{}, fmt.Errorf("wait for the request budget of IMDS: %w", err)
+	}
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-ctx.Done():
+		return token.Token{}, fmt.Errorf("wait for a free connection to IMDS: %w", ctx.Err())
+	}
+	req, err := s.request(ctx, r)
+	if err != nil {
+		return token.Token{}, err
+	}
+	resp, err := s.pipeline.Do(req)
+	if err != nil {
+		return token.Token{}, &token.Error{Kind: token.Unavailable, Err: fmt.Errorf("ask IMDS: %w", err)}
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, longestAnswer))
+	if err != nil {
+		return token.Token{}, &token.Error{Kind: token.Unavailable, Err: fmt.Errorf("read the answer of IMDS: %w", err)}
+	}
+	if resp.StatusCode != http.StatusOK {
+		return token.Token{}, failure(resp, body)
+	}
+	value, notBefore, expiresOn, err := imds.DecodeToken(body)
+	if err != nil {
+		return token.Token{}, &token.Error{Kind: token.Unavailable, Err: err}
+	}
+	return token.Token{Value: token.Secret(value), NotBefore: notBefore, ExpiresOn: expiresOn}, nil
+}
+
+func (s *IMDS) request(ctx context.Context, r token.Request) (*policy.Request, error) {
+	req, err := runtime.NewRequest(ctx, http.MethodGet, s.url)
+	if err != nil {
+		return nil, fmt.Errorf("make the request to IMDS: %w", err)
+	}
+	q := url.Values{"api-version": {imds.APIVersion}, "resource": {r.Resource}}
+	switch {
+	case r.ClientID != "":
+		q.Set("client_id", r.ClientID)
+	case r.ResourceID != "":
+		q.Set("msi_res_id", r.ResourceID)
+	case r.ObjectID != "":
+		q.Set("object_id", r.ObjectID)
+	}
+	req.Raw().URL.RawQuery = q.Encode()
+	req.Raw().Header.Set("Metadata", "true")
+	return req, nil
+}
+
+// failure turns an answer that is not 200 into an error with a kind, by the
+// documented meanings of IMDS's statuses.
+func failure(resp *http.Response, body []byte) error {
+	description := imds.DecodeError(body)
+	e := &token.Error{Kind: token.Unavailable, Err: fmt.Errorf("IMDS answered %d: %s", resp.StatusCode, description)}
+	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
+		e.RetryAfter = time.Duration(seconds) * time.Second
+	}
+	switch {
+	case resp.StatusCode == http.StatusBadRequest && imds.IsIdentityNotFound(description):
+		e.Kind = token.NotThere
+	case resp.StatusCode >= 400 && resp.StatusCode < 500 && !transient(resp.StatusCode):
+		e.Kind = token.Rejected
+	}
+	return e
+}
+
+// transient is a 4xx by which IMDS asks to come back.
+func transient(status int) bool {
+	switch status {
+	case http.StatusNotFound, http.StatusRequestTimeout, http.StatusGone, http.StatusTooManyRequests:
+		return true
+	default:
+		return false
+	}
+}

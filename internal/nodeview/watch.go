@@ -1,0 +1,285 @@
+package nodeview
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/identity"
+)
+
+// Config says which node a View is of, and where it reads.
+type Config struct {
+	// Node is the name of the node.
+	Node string
+	// REST reaches the API server.
+	REST *rest.Config
+	// Rules are the operator's choices; see identity.Rules.
+	Rules identity.Rules
+	// Report is told why the view is not complete, and nil when it is. May be nil.
+	Report func(error)
+	// Log is the logger.
+	Log *slog.Logger
+}
+
+// Watcher keeps a View up to date.
+type Watcher struct {
+	config Config
+	view   *View
+	// why is the last failure of a watch, for Report.
+	why atomic.Pointer[string]
+}
+
+// New makes an empty view and the watcher that fills it once Run is called.
+func New(c Config) (*View, *Watcher, error) {
+	if c.Node == "" {
+		return nil, nil, errors.New("the name of the node is missing")
+	}
+	if c.Report == nil {
+		c.Report = func(error) {}
+	}
+	v := newView(c.Rules)
+	return v, &Watcher{config: c, view: v}, nil
+}
+
+// Run watches until ctx ends. Whatever is missing at the start (the API server,
+// the CRDs, a right) is reported and waited for; it is never an error.
+func (w *Watcher) Run(ctx context.Context) error {
+	if err := w.awaitAPI(ctx); err != nil {
+		return nil //nolint:nilerr // only ctx ends the wait
+	}
+	c, err := w.newCache()
+	if err != nil {
+		return fmt.Errorf("make the cache of the node's objects: %w", err)
+	}
+	if err := w.handle(ctx, c); err != nil {
+		return err
+	}
+	go w.awaitSync(ctx, c) // ends with ctx, or when everything has been delivered
+	if err := c.Start(ctx); err != nil {
+		return fmt.Errorf("watch the node's objects: %w", err)
+	}
+	return nil
+}
+
+// awaitAPI returns when the API server serves our kinds, or with ctx's error.
+func (w *Watcher) awaitAPI(ctx context.Context) error {
+	bounded := rest.CopyConfig(w.config.REST)
+	bounded.Timeout = 10 * time.Second // discovery takes no context
+	dc, err := discovery.NewDiscoveryClientForConfig(bounded)
+	if err != nil {
+		return fmt.Errorf("make a client for %s: %w", w.config.REST.Host, err)
+	}
+	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
+		err := served(ctx, dc, w.config.REST.Host)
+		if err == nil {
+			return nil
+		}
+		w.config.Report(err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// served asks whether the API server has the kinds that a node reads.
+func served(ctx context.Context, dc *discovery.DiscoveryClient, host string) error {
+	list, err := dc.ServerResourcesForGroupVersion(v1.GroupVersion.String())
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("API server %s: %w", host, err)
+	}
+	missing := map[string]bool{"azureidentities": true, "azureidentitybindings": true, "azureassignedidentities": true}
+	if err == nil {
+		for _, r := range list.APIResources {
+			delete(missing, r.Name)
+		}
+	}
+	for kind := range missing {
+		return fmt.Errorf("the API server has no %s.%s: apply the CRDs (config/crd)", kind, v1.GroupVersion.Group)
+	}
+	return nil
+}
+
+// newCache is a cache of this node's pods and assigned identities and of all
+// identities and bindings, each stripped to what is used.
+func (w *Watcher) newCache() (cache.Cache, error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(corev1.AddToScheme(scheme), v1.AddToScheme(scheme)); err != nil {
+		return nil, err
+	}
+	return cache.New(w.config.REST, cache.Options{
+		Scheme:                      scheme,
+		ReaderFailOnMissingInformer: true,
+		DefaultTransform:            cache.TransformStripManagedFields(),
+		DefaultWatchErrorHandler: func(_ context.Context, _ *toolscache.Reflector, err error) {
+			why := err.Error()
+			w.why.Store(&why)
+			w.config.Log.Warn("a watch failed and is tried again", "err", err)
+		},
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Pod{}: {
+				Field:     fields.OneTermEqualSelector("spec.nodeName", w.config.Node),
+				Transform: stripPod,
+			},
+			&v1.AzureAssignedIdentity{}: {
+				Label: labels.SelectorFromSet(labels.Set{v1.LabelNodeName: v1.NodeLabel(w.config.Node)}),
+			},
+		},
+	})
+}
+
+// awaitSync reports until everything has been delivered, and then that.
+func (w *Watcher) awaitSync(ctx context.Context, c cache.Cache) {
+	for ctx.Err() == nil {
+		bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
+		synced := c.WaitForCacheSync(bounded)
+		cancel()
+		if synced && ctx.Err() == nil {
+			w.view.setSynced()
+			w.config.Report(nil)
+			return
+		}
+		err := errors.New("waiting for the first list of pods, identities, bindings and assigned identities")
+		if why := w.why.Load(); why != nil {
+			err = fmt.Errorf("%w: %s", err, *why)
+		}
+		w.config.Report(err)
+	}
+}
+
+// handle has every event of the cache applied to the view.
+func (w *Watcher) handle(ctx context.Context, c cache.Cache) error {
+	v := w.view
+	return errors.Join(
+		on(ctx, c, &corev1.Pod{}, v.applyPod, func(p *corev1.Pod) { v.deletePod(string(p.UID)) }),
+		on(ctx, c, &v1.AzureIdentity{},
+			func(o *v1.AzureIdentity) { v.setIdentity(identity.FromAPI(o)) },
+			func(o *v1.AzureIdentity) { v.deleteIdentity(nameOf(o)) }),
+		on(ctx, c, &v1.AzureIdentityBinding{},
+			func(o *v1.AzureIdentityBinding) { v.setBinding(identity.BindingFromAPI(o)) },
+			func(o *v1.AzureIdentityBinding) { v.deleteBinding(nameOf(o)) }),
+		on(ctx, c, &v1.AzureAssignedIdentity{},
+			func(o *v1.AzureAssignedIdentity) { v.setAssigned(nameOf(o), assignmentFromAPI(o)) },
+			func(o *v1.AzureAssignedIdentity) { v.deleteAssigned(nameOf(o)) }),
+	)
+}
+
+// on calls set and gone for the events of one kind.
+func on[T client.Object](ctx context.Context, c cache.Cache, kind T, set, gone func(T)) error {
+	informer, err := c.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("watch %T: %w", kind, err)
+	}
+	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc: func(o any) {
+			if t, ok := o.(T); ok {
+				set(t)
+			}
+		},
+		UpdateFunc: func(before, now any) {
+			old, ok1 := before.(T)
+			t, ok2 := now.(T)
+			if ok1 && ok2 && old.GetUID() != t.GetUID() {
+				gone(old) // deleted and made again while the watch was away
+			}
+			if ok2 {
+				set(t)
+			}
+		},
+		DeleteFunc: func(o any) {
+			if d, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+				o = d.Obj
+			}
+			if t, ok := o.(T); ok {
+				gone(t)
+			}
+		},
+	})
+	return err
+}
+
+func nameOf(o metav1.Object) name { return name{o.GetNamespace(), o.GetName()} }
+
+// applyPod records a pod by its addresses. A pod that has ended, one that
+// shares the node's network and one without an address have none.
+func (v *View) applyPod(p *corev1.Pod) {
+	var addrs []netip.Addr
+	if !p.Spec.HostNetwork && (p.Status.Phase == corev1.PodRunning || p.Status.Phase == corev1.PodPending) {
+		for _, ip := range p.Status.PodIPs {
+			if a, err := netip.ParseAddr(ip.IP); err == nil {
+				addrs = append(addrs, a.Unmap())
+			}
+		}
+	}
+	v.setPod(identity.Pod{
+		Namespace: p.Namespace, Name: p.Name, UID: string(p.UID),
+		ServiceAccount: p.Spec.ServiceAccountName,
+		Node:           p.Spec.NodeName,
+		Selector:       p.Labels[v1.LabelBinding],
+		Created:        p.CreationTimestamp.Time,
+	}, addrs)
+}
+
+func assignmentFromAPI(o *v1.AzureAssignedIdentity) assignment {
+	a := assignment{
+		podUID: o.Spec.PodUID,
+		pod:    name{o.Spec.PodNamespace, o.Spec.Pod},
+		// No state is how AAD Pod Identity before 1.5 wrote "assigned".
+		usable: o.Status.Status == v1.Assigned || o.Status.Status == "",
+	}
+	if ref := o.Spec.AzureIdentityRef; ref != nil {
+		spec := ref.Spec.Canonical()
+		a.identity = name{ref.Namespace, ref.Name}
+		a.resourceID = strings.ToLower(spec.ResourceID)
+		a.clientID = strings.ToLower(spec.ClientID)
+	}
+	return a
+}
+
+// stripPod keeps of a pod what applyPod reads.
+func stripPod(o any) (any, error) {
+	p, ok := o.(*corev1.Pod)
+	if !ok {
+		return o, nil
+	}
+	stripped := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: p.Namespace, Name: p.Name, UID: p.UID,
+			ResourceVersion:   p.ResourceVersion,
+			CreationTimestamp: p.CreationTimestamp,
+		},
+		Spec: corev1.PodSpec{
+			NodeName:           p.Spec.NodeName,
+			ServiceAccountName: p.Spec.ServiceAccountName,
+			HostNetwork:        p.Spec.HostNetwork,
+		},
+		Status: corev1.PodStatus{Phase: p.Status.Phase, PodIPs: p.Status.PodIPs},
+	}
+	if l, ok := p.Labels[v1.LabelBinding]; ok {
+		stripped.Labels = map[string]string{v1.LabelBinding: l}
+	}
+	return stripped, nil
+}
