@@ -1,0 +1,51 @@
+// Command nmi is the node agent: it brings what the pods of its node ask of the
+// metadata address to itself and answers each with tokens of its own identity.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/podid-io/podid/internal/telemetry"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "nmi:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	o := options{node: os.Getenv("NODE_NAME"), stdout: stdout}
+	root := &cobra.Command{
+		Use:           "nmi",
+		Short:         "The node agent of podid: answers pods at the metadata address",
+		Args:          cobra.NoArgs,
+		Version:       telemetry.Version(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
+	}
+	o.addFlags(root.Flags())
+	uninstall := &cobra.Command{
+		Use:   "uninstall-redirect",
+		Short: "Take the redirect of the metadata address off this node, as an uninstall does",
+		Args:  cobra.NoArgs,
+		RunE:  func(*cobra.Command, []string) error { return o.uninstallRedirect() },
+	}
+	o.addRedirectFlags(uninstall.Flags())
+	root.AddCommand(uninstall)
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	return root.ExecuteContext(ctx)
+}
