@@ -1,0 +1,460 @@
+package nmi_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/podid-io/podid/internal/identity"
+	"github.com/podid-io/podid/internal/nmi"
+	"github.com/podid-io/podid/internal/nodeview"
+	"github.com/podid-io/podid/internal/redirect"
+	"github.com/podid-io/podid/internal/token"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	podAddr  = netip.MustParseAddr("10.224.4.10")
+	metadata = redirect.DefaultMetadata
+)
+
+// fakeWorld is the view, the source and the kernel of a test.
+type fakeWorld struct {
+	mu      sync.Mutex
+	found   nodeview.Found  // guarded by mu
+	viewErr error           // guarded by mu
+	changed chan struct{}   // guarded by mu
+	token   token.Token     // guarded by mu
+	how     token.How       // guarded by mu
+	err     error           // guarded by mu
+	asked   []token.Request // guarded by mu
+	origin  redirect.Origin // guarded by mu
+}
+
+func newWorld() *fakeWorld {
+	return &fakeWorld{
+		found: nodeview.Found{
+			Pod: identity.Pod{Namespace: "team", Name: "web", UID: "uid-1", Selector: "web", ServiceAccount: "default", Created: time.Now()},
+			Grants: []identity.Grant{
+				{Identity: identity.Identity{Namespace: "team", Name: "blue", ClientID: "client-blue"}, Ready: true},
+				{Identity: identity.Identity{Namespace: "team", Name: "red", ResourceID: "/red"}, Ready: true},
+			},
+		},
+		changed: make(chan struct{}),
+		token:   token.Token{Value: "the-token", NotBefore: time.Now(), ExpiresOn: time.Now().Add(24 * time.Hour), Digest: "d1g357"},
+		how:     token.Hit,
+		origin:  redirect.Origin{Source: podAddr, Interface: 7, RouteBack: 7, Destination: metadata},
+	}
+}
+
+func (f *fakeWorld) ByIP(a netip.Addr) (nodeview.Found, <-chan struct{}, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if a != podAddr && f.viewErr == nil {
+		return nodeview.Found{}, f.changed, nodeview.ErrUnknown
+	}
+	return f.found, f.changed, f.viewErr
+}
+
+func (f *fakeWorld) Get(_ context.Context, r token.Request) (token.Token, token.How, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, r)
+	return f.token, f.how, f.err
+}
+
+func (f *fakeWorld) Of(net.Conn) (redirect.Origin, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.origin, nil
+}
+
+// change changes the world and wakes who waits.
+func (f *fakeWorld) change(how func(*fakeWorld)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	how(f)
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+func (f *fakeWorld) requests() []token.Request {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]token.Request(nil), f.asked...)
+}
+
+// lockedBuffer is an audit sink that can be read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer // guarded by mu
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// client talks to a server of the world over an in-memory connection, so that
+// synctest knows when everybody waits.
+type client struct {
+	http  *http.Client
+	audit *lockedBuffer
+}
+
+func serve(t *testing.T, w *fakeWorld, controller nmi.Controller) client {
+	t.Helper()
+	audit := &lockedBuffer{}
+	metrics := nmi.NewMetrics(prometheus.NewRegistry())
+	sink, err := nmi.NewAudit(nmi.AuditSync, audit, metrics)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := nmi.New(nmi.Config{
+		Pods: w, Tokens: w, Origins: w, Audit: sink, Metrics: metrics,
+		Log: slog.New(slog.DiscardHandler), Metadata: metadata, Controller: controller,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newPipeListener()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, l) }()
+	tr := &http.Transport{DialContext: l.dial}
+	t.Cleanup(func() {
+		tr.CloseIdleConnections()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve() = %v", err)
+		}
+	})
+	return client{http: &http.Client{Transport: tr}, audit: audit}
+}
+
+// get asks for path, as SDKs do, and returns the status and the JSON body.
+func (c client) get(t *testing.T, path string) (int, map[string]string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://169.254.169.254"+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Metadata", "true")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var body map[string]string
+	if err := json.Unmarshal(raw, &body); err != nil {
+		t.Fatalf("the answer is not IMDS-shaped JSON: %s", raw)
+	}
+	return resp.StatusCode, body
+}
+
+const ask = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net"
+
+func TestAnswers(t *testing.T) {
+	tests := map[string]struct {
+		path       string
+		world      func(*fakeWorld)
+		wantStatus int
+		wantText   string         // in error_description
+		wantAsked  *token.Request // nil: the source is not asked
+		wantFor    time.Duration  // how long the answer takes
+	}{
+		"the pod's default identity": {path: ask, wantStatus: 200, wantAsked: &token.Request{ClientID: "client-blue", Resource: "https://vault.azure.net"}},
+		"the one that it asks for":   {path: ask + "&msi_res_id=/RED", wantStatus: 200, wantAsked: &token.Request{ResourceID: "/red", Resource: "https://vault.azure.net"}},
+		"one that is not its own":    {path: ask + "&client_id=client-green", wantStatus: 400, wantText: "Identity not found"},
+		"two at once":                {path: ask + "&client_id=a&object_id=b", wantStatus: 400, wantText: "both given"},
+		"no resource":                {path: "/metadata/identity/oauth2/token?api-version=2018-02-01", wantStatus: 400, wantText: "'resource' is missing"},
+		"an unknown path":            {path: "/metadata/identity/getplatformmetadata", wantStatus: 404, wantText: "not found"},
+		"instance metadata":          {path: "/metadata/instance?api-version=2021-02-01", wantStatus: 403},
+		"a pod without label": {
+			path: ask, world: func(f *fakeWorld) { f.found.Pod.Selector, f.found.Grants = "", nil },
+			wantStatus: 400, wantText: "Identity not found: pod team/web has no label",
+		},
+		"a young pod that nothing binds": {
+			path: ask, world: func(f *fakeWorld) { f.found.Grants = nil },
+			wantStatus: 404, wantText: "yet; try again",
+		},
+		"a pod that nothing binds": {
+			path: ask, world: func(f *fakeWorld) { f.found.Grants = nil; f.found.Pod.Created = time.Now().Add(-time.Hour) },
+			wantStatus: 400, wantText: "Identity not found",
+		},
+		"an address that no pod has, for the whole hold": {
+			path: ask, world: func(f *fakeWorld) { f.viewErr = nodeview.ErrUnknown },
+			wantStatus: 404, wantText: "no running pod", wantFor: nmi.DefaultHold,
+		},
+		"an address that two pods claim": {
+			path: ask, world: func(f *fakeWorld) { f.viewErr = nodeview.ErrAmbiguous },
+			wantStatus: 404, wantText: "several pods", wantFor: nmi.DefaultHold,
+		},
+		"an identity that never comes": {
+			path: ask, world: func(f *fakeWorld) { f.found.Grants[0].Ready = false },
+			wantStatus: 404, wantText: "team/blue is on its way", wantFor: nmi.DefaultHold,
+		},
+		"a connection that did not come by the redirect": {
+			path: ask, world: func(f *fakeWorld) { f.origin.Destination = redirect.DefaultListen },
+			wantStatus: 400, wantText: "Identity not found",
+		},
+		"a neighbour's address by another interface": {
+			path: ask, world: func(f *fakeWorld) { f.origin.Interface = 8 },
+			wantStatus: 400, wantText: "Identity not found",
+		},
+		"a kernel that does not tell the interface": {
+			path: ask, world: func(f *fakeWorld) { f.origin.Interface, f.origin.RouteBack = 0, 0 },
+			wantStatus: 400, wantText: "Identity not found",
+		},
+		"Azure refuses": {
+			path: ask, world: func(f *fakeWorld) {
+				f.err = &token.Error{Kind: token.Rejected, Err: errors.New("IMDS answered 400: invalid_resource: AADSTS500011")}
+			},
+			wantStatus: 400, wantText: "AADSTS500011", wantAsked: &token.Request{ClientID: "client-blue", Resource: "https://vault.azure.net"},
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				if tc.world != nil {
+					tc.world(w)
+				}
+				c := serve(t, w, nmi.Controller{})
+				start := time.Now()
+				status, body := c.get(t, tc.path)
+				if status != tc.wantStatus || !strings.Contains(body["error_description"], tc.wantText) {
+					t.Errorf("answered %d %v, want %d and %q", status, body, tc.wantStatus, tc.wantText)
+				}
+				if took := time.Since(start); took != tc.wantFor {
+					t.Errorf("the answer took %s, want %s", took, tc.wantFor)
+				}
+				if status == 200 && body["access_token"] != "the-token" {
+					t.Errorf("the answer is %v, want the token", body)
+				}
+				var want []token.Request
+				if tc.wantAsked != nil {
+					want = append(want, *tc.wantAsked)
+				}
+				if diff := cmp.Diff(want, w.requests()); diff != "" {
+					t.Errorf("asked of the source (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestHeldRequestWakesWithTheView(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.found.Grants[0].Ready = false
+		c := serve(t, w, nmi.Controller{})
+		go func() {
+			time.Sleep(40 * time.Second)
+			w.change(func(f *fakeWorld) {
+				f.found.Grants = []identity.Grant{{Identity: f.found.Grants[0].Identity, Ready: true}}
+			})
+		}()
+		start := time.Now()
+		status, body := c.get(t, ask)
+		if status != 200 || body["access_token"] != "the-token" {
+			t.Errorf("answered %d %v, want the token", status, body)
+		}
+		if took := time.Since(start); took != 40*time.Second {
+			t.Errorf("the request was held %s, want exactly until the identity was there", took)
+		}
+	})
+}
+
+func TestUpstreamTroubleIsRiddenOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.err = &token.Error{Kind: token.NotThere, Err: errors.New("Identity not found")}
+		c := serve(t, w, nmi.Controller{})
+		go func() {
+			time.Sleep(3 * time.Second)
+			w.mu.Lock() // no change that the view could tell of
+			defer w.mu.Unlock()
+			w.err = nil
+		}()
+		start := time.Now()
+		if status, body := c.get(t, ask); status != 200 {
+			t.Errorf("answered %d %v, want the token", status, body)
+		}
+		if took := time.Since(start); took < 3*time.Second || took > 6*time.Second {
+			t.Errorf("the request was held %s, want a little over 3s", took)
+		}
+	})
+}
+
+func TestConnectionStaysWithItsPod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		c := serve(t, w, nmi.Controller{})
+		if status, _ := c.get(t, ask); status != 200 {
+			t.Fatalf("the first pod got %d", status)
+		}
+		w.change(func(f *fakeWorld) { f.found.Pod.UID, f.found.Pod.Name = "uid-2", "next" })
+		if status, body := c.get(t, ask); status != 404 || body["access_token"] != "" {
+			t.Errorf("a connection of the old pod got %d %v, want 404", status, body)
+		}
+		c.http.CloseIdleConnections()
+		if status, _ := c.get(t, ask); status != 200 {
+			t.Errorf("the new pod's own connection got %d, want 200", status)
+		}
+	})
+}
+
+func TestControllerGetsItsIdentityForARMAlone(t *testing.T) {
+	controller := nmi.Controller{
+		Namespace: "podid-system", ServiceAccount: "podid-mic", ClientID: "Client-MIC",
+		Resources: []string{"https://management.azure.com"},
+	}
+	const arm = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://management.azure.com/"
+	tests := map[string]struct {
+		namespace, account, path string
+		wantStatus               int
+		wantAsked                []token.Request
+	}{
+		"mic, for ARM":                   {"podid-system", "podid-mic", arm, 200, []token.Request{{ClientID: "client-mic", Resource: "https://management.azure.com/"}}},
+		"mic, for ARM, by its client id": {"podid-system", "podid-mic", arm + "&client_id=client-mic", 200, []token.Request{{ClientID: "client-mic", Resource: "https://management.azure.com/"}}},
+		"mic, for a vault":               {"podid-system", "podid-mic", ask, 400, nil},
+		"mic, by another client id":      {"podid-system", "podid-mic", arm + "&client_id=client-blue", 400, nil},
+		"mic, by resource id":            {"podid-system", "podid-mic", arm + "&msi_res_id=/x", 400, nil},
+		"the same name elsewhere":        {"team", "podid-mic", arm, 400, nil},
+		"another account beside mic":     {"podid-system", "default", arm, 400, nil},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				w.found = nodeview.Found{Pod: identity.Pod{Namespace: tc.namespace, Name: "mic-1", UID: "u", ServiceAccount: tc.account}}
+				c := serve(t, w, controller)
+				if status, body := c.get(t, tc.path); status != tc.wantStatus {
+					t.Errorf("answered %d %v, want %d", status, body, tc.wantStatus)
+				}
+				if diff := cmp.Diff(tc.wantAsked, w.requests()); diff != "" {
+					t.Errorf("asked of the source (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestAuditSaysWhoGotWhatAndNeverTheToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		c := serve(t, w, nmi.Controller{})
+		c.get(t, ask)
+		c.get(t, ask+"&client_id=client-green")
+		var lines []map[string]any
+		for line := range strings.SplitSeq(strings.TrimSpace(c.audit.String()), "\n") {
+			var l map[string]any
+			if err := json.Unmarshal([]byte(line), &l); err != nil {
+				t.Fatal(err)
+			}
+			delete(l, "time")
+			lines = append(lines, l)
+		}
+		pod := map[string]any{"namespace": "team", "pod": "web", "podUID": "uid-1", "serviceAccount": "default", "resource": "https://vault.azure.net"}
+		want := []map[string]any{
+			merge(pod, map[string]any{"outcome": "hit", "identityNamespace": "team", "identity": "blue", "clientID": "client-blue", "tokenDigest": "d1g357"}),
+			merge(pod, map[string]any{"outcome": "denied", "reason": "not_bound", "error": "pod team/web is not bound to the identity that it asks for"}),
+		}
+		if diff := cmp.Diff(want, lines); diff != "" {
+			t.Errorf("the audit log (-want +got):\n%s", diff)
+		}
+		if strings.Contains(c.audit.String(), "the-token") {
+			t.Error("the audit log holds the token")
+		}
+	})
+}
+
+func merge(maps ...map[string]any) map[string]any {
+	out := map[string]any{}
+	for _, m := range maps {
+		for k, v := range m {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+func TestNewRefusesAHoldThatClientsDoNotWaitFor(t *testing.T) {
+	w := newWorld()
+	_, err := nmi.New(nmi.Config{Pods: w, Tokens: w, Origins: w, Hold: time.Minute})
+	if err == nil || !strings.Contains(err.Error(), "55s") {
+		t.Errorf("New() = %v, want an error that names the limit", err)
+	}
+}
+
+// pipeListener is a listener whose connections are net.Pipes.
+type pipeListener struct {
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+func (l *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case l.conns <- theirs:
+		return ours, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return pipeAddr{} }
+
+type pipeAddr struct{}
+
+func (pipeAddr) Network() string { return "pipe" }
+func (pipeAddr) String() string  { return "pipe" }
