@@ -1,0 +1,53 @@
+# podid. `make help` lists the targets; `make demo` and `make test` do all of their set-up themselves.
+GO        ?= go
+BIN       := bin
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS   := -s -w -X github.com/podid-io/podid/internal/telemetry.version=$(VERSION)
+TOOL      := $(GO) tool -modfile=go.tools.mod
+TESTFLAGS ?= -race
+BENCHFLAGS ?=
+export PODID_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/podid
+
+.PHONY: help build generate check test bench demo up down clean deps
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## compile the programs into bin/
+	@echo "compiling podid into $(BIN)/ (the first time takes a few minutes)"
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/... ./examples/clients/...
+
+generate: ## write the deepcopy code and the CRDs
+	@$(TOOL) controller-gen object crd paths=./api/v1 output:crd:dir=config/crd
+
+check: deps ## lint, and see that generated files and go.mod are up to date
+	@echo "checking generated files"
+	@$(MAKE) -s generate && git diff --exit-code -- api config
+	@echo "checking go.mod"
+	@$(GO) mod tidy -diff && cd test/controlplane && $(GO) mod tidy -diff
+	@echo "linting (the first time compiles golangci-lint)"
+	@$(TOOL) golangci-lint run --timeout 15m ./...
+	@cd test/controlplane && $(GO) vet ./...
+
+test: deps build ## run every test, on a real API server and in network namespaces
+	@$(GO) run ./test/localcluster/build
+	@echo "testing"
+	@$(GO) test $(TESTFLAGS) -timeout 20m ./...
+
+bench: deps build ## measure; BENCHFLAGS=-json prints one JSON object a line
+	@$(GO) run ./test/localcluster/build >&2
+	@CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/bench ./test/bench && $(BIN)/bench $(BENCHFLAGS)
+
+demo: deps build ## show the main job: a pod on a real API server gets its own Azure token
+	@$(BIN)/podid demo
+
+up: deps build ## start what the demo starts, and stay; .local/env says where
+	@$(BIN)/podid demo up
+
+down: ## end what `make up` started
+	@if [ -x $(BIN)/podid ]; then $(BIN)/podid demo down; else echo "nothing to end: bin/podid is not built"; fi
+
+deps:
+	@command -v curl >/dev/null || { echo "installing curl"; apt-get update -qq && apt-get install -y -qq --no-install-recommends curl; }
+
+clean: down ## remove what was built
+	@rm -rf $(BIN) .local
