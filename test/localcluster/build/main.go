@@ -1,0 +1,22 @@
+// Command build compiles the control plane of the local cluster into the cache,
+// so that a run of the tests does not start with minutes of silence.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/podid-io/podid/test/localcluster"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if _, err := localcluster.Build(ctx, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "build:", err)
+		os.Exit(1) //nolint:forbidigo,gocritic // this is main; the deferred stop only lets go of signals
+	}
+}

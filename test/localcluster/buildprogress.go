@@ -1,0 +1,78 @@
+package localcluster
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+)
+
+// buildCounter reads what "go build -v" writes, a package or a module a line,
+// and tells a person how far it is.
+type buildCounter struct {
+	out   io.Writer
+	start time.Time
+
+	mu       sync.Mutex // guards what follows
+	partial  []byte     // a line not yet ended
+	packages int
+	modules  int
+	last     []string // the last lines, for when the build breaks
+}
+
+func newBuildCounter(out io.Writer) *buildCounter {
+	return &buildCounter{out: out, start: time.Now()}
+}
+
+// Write counts the lines in p.
+func (c *buildCounter) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.partial = append(c.partial, p...)
+	for {
+		line, rest, found := bytes.Cut(c.partial, []byte("\n"))
+		if !found {
+			return len(p), nil
+		}
+		c.count(string(line))
+		c.partial = rest
+	}
+}
+
+func (c *buildCounter) count(line string) {
+	if strings.HasPrefix(line, "go: downloading ") {
+		c.modules++
+	} else if !strings.ContainsAny(line, " #") {
+		c.packages++
+	}
+	c.last = append(c.last, line)
+	if len(c.last) > 20 {
+		c.last = c.last[1:]
+	}
+}
+
+// report writes one line about the build so far.
+func (c *buildCounter) report() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	took := time.Since(c.start).Round(time.Second)
+	if c.packages == 0 {
+		_, _ = fmt.Fprintf(c.out, "preparing to compile the control plane: %d modules fetched so far, %s\n", c.modules, took)
+		return
+	}
+	_, _ = fmt.Fprintf(c.out, "compiling the control plane: %d packages so far, %s (once; about 6 minutes)\n", c.packages, took)
+}
+
+// finish writes the line that ends a build that anybody was told about.
+func (c *buildCounter) finish() {
+	_, _ = fmt.Fprintf(c.out, "compiled the control plane in %s\n", time.Since(c.start).Round(time.Second))
+}
+
+// tail is the last that the go command said.
+func (c *buildCounter) tail() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.Join(append(c.last, string(c.partial)), "\n")
+}

@@ -1,0 +1,3 @@
+package localcluster_test
+
+func runHelper() bool { return false }
