@@ -1,0 +1,219 @@
+package nodeview
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/identity"
+)
+
+var addr = netip.MustParseAddr("10.224.4.10")
+
+// pod makes a running pod of the API, which edits then change.
+func pod(name, uid string, edits ...func(*corev1.Pod)) *corev1.Pod {
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: name, UID: types.UID(uid), Labels: map[string]string{v1.LabelBinding: "web"}},
+		Status:     corev1.PodStatus{Phase: corev1.PodRunning, PodIPs: []corev1.PodIP{{IP: addr.String()}}},
+	}
+	for _, e := range edits {
+		e(p)
+	}
+	return p
+}
+
+func phase(ph corev1.PodPhase) func(*corev1.Pod) {
+	return func(p *corev1.Pod) { p.Status.Phase = ph }
+}
+
+func assignedIdentity(uid string, state v1.AssignedState, clientID string) *v1.AzureAssignedIdentity {
+	a := &v1.AzureAssignedIdentity{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "web-team-blue"},
+		Spec: v1.AzureAssignedIdentitySpec{
+			Pod: "web", PodNamespace: "team", PodUID: uid,
+			AzureIdentityRef: &v1.AzureIdentityRef{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "blue"},
+				Spec:       v1.AzureIdentitySpec{OldClientID: clientID, ResourceID: "/Blue"},
+			},
+		},
+	}
+	a.Status.Status = state
+	return a
+}
+
+func TestByIP(t *testing.T) {
+	tests := map[string]struct {
+		events  func(*View)
+		wantPod string
+		wantErr error
+	}{
+		"nobody":        {func(*View) {}, "", ErrUnknown},
+		"a running pod": {func(v *View) { v.applyPod(pod("web", "1")) }, "1", nil},
+		"an init container runs in a pending pod": {func(v *View) { v.applyPod(pod("web", "1", phase(corev1.PodPending))) }, "1", nil},
+		"a pod that has ended":                    {func(v *View) { v.applyPod(pod("job", "1", phase(corev1.PodSucceeded))) }, "", ErrUnknown},
+		"a pod that ran and has ended": {func(v *View) {
+			v.applyPod(pod("job", "1"))
+			v.applyPod(pod("job", "1", phase(corev1.PodFailed)))
+		}, "", ErrUnknown},
+		"a pod in the node's own network": {func(v *View) {
+			v.applyPod(pod("agent", "1", func(p *corev1.Pod) { p.Spec.HostNetwork = true }))
+		}, "", ErrUnknown},
+		"a deleted pod": {func(v *View) { v.applyPod(pod("web", "1")); v.deletePod("1") }, "", ErrUnknown},
+		"the second address of a pod": {func(v *View) {
+			v.applyPod(pod("web", "1", func(p *corev1.Pod) { p.Status.PodIPs = []corev1.PodIP{{IP: "fd00::1"}, {IP: addr.String()}} }))
+		}, "1", nil},
+		"two pods claim it": {func(v *View) { v.applyPod(pod("web", "1")); v.applyPod(pod("db", "2")) }, "", ErrAmbiguous},
+		"an ended pod and its successor": {func(v *View) {
+			v.applyPod(pod("job", "1", phase(corev1.PodSucceeded)))
+			v.applyPod(pod("web", "2"))
+		}, "2", nil},
+		"a pod that moved away": {func(v *View) {
+			v.applyPod(pod("web", "1"))
+			v.applyPod(pod("web", "1", func(p *corev1.Pod) { p.Status.PodIPs = []corev1.PodIP{{IP: "10.0.0.1"}} }))
+		}, "", ErrUnknown},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			v := newView(identity.Rules{})
+			v.setSynced()
+			tc.events(v)
+			found, _, err := v.ByIP(addr)
+			if !errors.Is(err, tc.wantErr) || found.Pod.UID != tc.wantPod {
+				t.Errorf("ByIP() = %q, %v; want %q, %v", found.Pod.UID, err, tc.wantPod, tc.wantErr)
+			}
+		})
+	}
+}
+
+func TestNothingIsFinalBeforeTheFirstLists(t *testing.T) {
+	v := newView(identity.Rules{})
+	v.applyPod(pod("web", "1"))
+	_, changed, err := v.ByIP(addr)
+	if !errors.Is(err, ErrNotSynced) {
+		t.Errorf("ByIP() = %v, want ErrNotSynced", err)
+	}
+	v.setSynced()
+	select {
+	case <-changed:
+	default:
+		t.Error("the first lists woke nobody")
+	}
+}
+
+func TestReady(t *testing.T) {
+	tests := map[string]struct {
+		assigned *v1.AzureAssignedIdentity
+		want     bool
+	}{
+		"assigned":                             {assignedIdentity("1", v1.Assigned, "Blue-Client"), true},
+		"on its way":                           {assignedIdentity("1", v1.Created, "Blue-Client"), false},
+		"taken off":                            {assignedIdentity("1", v1.Unassigned, "Blue-Client"), false},
+		"without a state, from before 1.5":     {assignedIdentity("", "", "Blue-Client"), true},
+		"without a uid, of AAD Pod Identity":   {assignedIdentity("", v1.Assigned, "Blue-Client"), true},
+		"for an earlier pod of that name":      {assignedIdentity("0", v1.Assigned, "Blue-Client"), false},
+		"for what the identity was before":     {assignedIdentity("1", v1.Assigned, "other"), false},
+		"evidence without an identity in it":   {&v1.AzureAssignedIdentity{Spec: v1.AzureAssignedIdentitySpec{Pod: "web", PodNamespace: "team"}}, false},
+		"evidence for a pod of another's name": {&v1.AzureAssignedIdentity{Spec: v1.AzureAssignedIdentitySpec{Pod: "web", PodNamespace: "other"}}, false},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			v := newView(identity.Rules{})
+			v.setSynced()
+			v.applyPod(pod("web", "1"))
+			v.setIdentity(identity.Identity{Namespace: "team", Name: "blue", ClientID: "blue-client", ResourceID: "/blue"})
+			v.setBinding(identity.Binding{Namespace: "team", Name: "b", Identity: "blue", Selector: "web"})
+			before, changed, err := v.ByIP(addr)
+			if err != nil || len(before.Grants) != 1 || before.Grants[0].Ready {
+				t.Fatalf("without evidence: %+v, %v", before, err)
+			}
+			v.setAssigned(nameOf(tc.assigned), assignmentFromAPI(tc.assigned))
+			<-changed
+			after, _, _ := v.ByIP(addr)
+			if got := after.Grants[0].Ready; got != tc.want {
+				t.Errorf("Ready = %t, want %t", got, tc.want)
+			}
+			v.deleteAssigned(nameOf(tc.assigned))
+			if again, _, _ := v.ByIP(addr); again.Grants[0].Ready {
+				t.Error("still ready when the evidence is gone")
+			}
+		})
+	}
+}
+
+func TestGrantsFollowEveryEvent(t *testing.T) {
+	v := newView(identity.Rules{})
+	v.setSynced()
+	v.applyPod(pod("web", "1"))
+	granted := func() (names []string) {
+		found, _, err := v.ByIP(addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range found.Grants {
+			names = append(names, g.Identity.Name)
+		}
+		return names
+	}
+	steps := []struct {
+		what string
+		do   func()
+		want []string
+	}{
+		{"a binding without its identity", func() {
+			v.setBinding(identity.Binding{Namespace: "team", Name: "b", Identity: "blue", Selector: "web"})
+		}, nil},
+		{"the identity comes", func() { v.setIdentity(identity.Identity{Namespace: "team", Name: "blue"}) }, []string{"blue"}},
+		{"a binding of another namespace", func() {
+			v.setBinding(identity.Binding{Namespace: "other", Name: "b", Identity: "blue", Selector: "web"})
+		}, []string{"blue"}},
+		{"the binding turns to another selector", func() { v.setBinding(identity.Binding{Namespace: "team", Name: "b", Identity: "blue", Selector: "db"}) }, nil},
+		{"and back", func() {
+			v.setBinding(identity.Binding{Namespace: "team", Name: "b", Identity: "blue", Selector: "web"})
+		}, []string{"blue"}},
+		{"the pod loses its label", func() { v.applyPod(pod("web", "1", func(p *corev1.Pod) { p.Labels = nil })) }, nil},
+		{"and has it again", func() { v.applyPod(pod("web", "1")) }, []string{"blue"}},
+		{"the binding goes", func() { v.deleteBinding(name{"team", "b"}) }, nil},
+		{"the binding comes, the identity goes", func() {
+			v.setBinding(identity.Binding{Namespace: "team", Name: "b", Identity: "blue", Selector: "web"})
+			v.deleteIdentity(name{"team", "blue"})
+		}, nil},
+	}
+	for _, s := range steps {
+		s.do()
+		if diff := cmp.Diff(s.want, granted()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", s.what, diff)
+		}
+	}
+}
+
+func TestStripPodKeepsWhatIsRead(t *testing.T) {
+	full := pod("web", "1", func(p *corev1.Pod) {
+		p.Spec.ServiceAccountName, p.Spec.NodeName = "sa", "node"
+		p.Labels["app"] = "web"
+		p.Spec.Containers = []corev1.Container{{Name: "c"}}
+	})
+	stripped, err := stripPod(full.DeepCopy())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := stripped.(*corev1.Pod)
+	if len(p.Spec.Containers) != 0 || len(p.Labels) != 1 {
+		t.Errorf("the stripped pod still has %v and %v", p.Spec.Containers, p.Labels)
+	}
+	a, b := newView(identity.Rules{}), newView(identity.Rules{})
+	for v, o := range map[*View]*corev1.Pod{a: full, b: p} {
+		v.setSynced()
+		v.applyPod(o)
+	}
+	want, _, _ := a.ByIP(addr)
+	got, _, _ := b.ByIP(addr)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("a stripped pod is seen otherwise (-full +stripped):\n%s", diff)
+	}
+}
