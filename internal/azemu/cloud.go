@@ -1,0 +1,318 @@
+package azemu
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+const defaultLocation = "westeurope"
+
+// cloud is the state model. Ids are keys in lower case. The emulator's mutex
+// guards it.
+type cloud struct {
+	tenant     string
+	identities map[string]Identity
+	apps       map[string]App
+	scopes     map[string]*scope
+	operations map[string]*operation
+}
+
+// scope is what ARM assigns identities to: a VM or a scale set.
+type scope struct {
+	id       armID
+	location string
+	// goal is what ARM shows: a PATCH shows at once. seen is what IMDS knows:
+	// the goal of the last operation that ended well.
+	goal, seen   assignment
+	etag         int
+	provisioning string
+	running      string // id of the operation in flight, or empty
+	machines     []*machine
+}
+
+// machine has a metadata service of its own.
+type machine struct {
+	name, vmID string
+	instanceID string // in its scale set; empty for a VM
+	sources    []netip.Prefix
+	on         string // key of its scope
+	limits     *limits
+}
+
+func newCloud(tenant string) *cloud {
+	return &cloud{
+		tenant:     tenant,
+		identities: map[string]Identity{}, apps: map[string]App{},
+		scopes: map[string]*scope{}, operations: map[string]*operation{},
+	}
+}
+
+// clone copies everything but operations, which are shared.
+func (c *cloud) clone() *cloud {
+	next := &cloud{
+		tenant:     c.tenant,
+		identities: maps.Clone(c.identities), apps: maps.Clone(c.apps),
+		scopes: map[string]*scope{}, operations: c.operations,
+	}
+	for k, s := range c.scopes {
+		cp := *s
+		cp.machines = slices.Clone(s.machines)
+		next.scopes[k] = &cp
+	}
+	return next
+}
+
+// apply merges s into c. On error c is left half changed.
+func (c *cloud) apply(s State) error {
+	if s.Tenant != "" {
+		c.tenant = s.Tenant
+	}
+	for _, i := range s.Identities {
+		if err := c.applyIdentity(i); err != nil {
+			return err
+		}
+	}
+	for _, a := range s.Apps {
+		if a.ClientID == "" {
+			return fmt.Errorf("an app has no clientId")
+		}
+		if a.ObjectID == "" {
+			a.ObjectID = guid("app", a.ClientID)
+		}
+		a.Secrets = slices.Clone(a.Secrets)
+		c.apps[strings.ToLower(a.ClientID)] = a
+	}
+	for _, v := range s.VMs {
+		if err := c.applyVM(v); err != nil {
+			return fmt.Errorf("virtual machine %q: %w", v.ID, err)
+		}
+	}
+	for _, v := range s.ScaleSets {
+		if err := c.applyScaleSet(v); err != nil {
+			return fmt.Errorf("scale set %q: %w", v.ID, err)
+		}
+	}
+	return c.check()
+}
+
+func (c *cloud) applyIdentity(i Identity) error {
+	id, ok := parseResource(i.ID, kindIdentity)
+	if !ok {
+		return fmt.Errorf("identity %q: want /subscriptions/S/resourceGroups/G/providers/Microsoft.ManagedIdentity/userAssignedIdentities/N", i.ID)
+	}
+	if i.ClientID == "" {
+		i.ClientID = guid("client", i.ID)
+	}
+	if i.PrincipalID == "" {
+		i.PrincipalID = guid("principal", i.ID)
+	}
+	if i.Location == "" {
+		i.Location = defaultLocation
+	}
+	c.identities[id.key()] = i
+	return nil
+}
+
+func (c *cloud) applyVM(v VM) error {
+	s, err := c.applyScope(v.ID, kindVM, v.Location, v.Identity)
+	if err != nil {
+		return err
+	}
+	m := &machine{name: s.id.name, vmID: v.VMID, sources: v.Sources, on: s.id.key(), limits: newLimits()}
+	if m.vmID == "" {
+		m.vmID = guid("vm", v.ID)
+	}
+	s.machines = []*machine{m}
+	return nil
+}
+
+func (c *cloud) applyScaleSet(v ScaleSet) error {
+	s, err := c.applyScope(v.ID, kindVMSS, v.Location, v.Identity)
+	if err != nil {
+		return err
+	}
+	for _, i := range v.Instances {
+		if i.InstanceID == "" || i.Name == "" {
+			return fmt.Errorf("instance %q needs an instanceId and a name", i.InstanceID+i.Name)
+		}
+		m := &machine{name: i.Name, instanceID: i.InstanceID, vmID: i.VMID, sources: i.Sources, on: s.id.key(), limits: newLimits()}
+		if m.vmID == "" {
+			m.vmID = guid("vm", v.ID+"/"+i.InstanceID)
+		}
+		s.machines = slices.DeleteFunc(s.machines, func(o *machine) bool { return o.instanceID == i.InstanceID })
+		s.machines = append(s.machines, m)
+	}
+	return nil
+}
+
+// applyScope makes or changes the VM or scale set itself. Identities that are
+// written here are there at once.
+func (c *cloud) applyScope(rawID, kind, location string, a *Assigned) (*scope, error) {
+	id, ok := parseResource(rawID, kind)
+	if !ok {
+		return nil, fmt.Errorf("want the id of a %s: /subscriptions/S/resourceGroups/G/providers/…", kind)
+	}
+	s, ok := c.scopes[id.key()]
+	if !ok {
+		s = &scope{id: id, location: defaultLocation, provisioning: "Succeeded"}
+		c.scopes[id.key()] = s
+	}
+	s.etag++
+	if location != "" {
+		s.location = location
+	}
+	if a != nil {
+		next, err := c.assigned(*a)
+		if err != nil {
+			return nil, err
+		}
+		s.goal, s.seen = next, next
+	}
+	return s, nil
+}
+
+// assigned reads the identities of a VM or scale set as state writes them.
+func (c *cloud) assigned(a Assigned) (assignment, error) {
+	kind := identityType{user: len(a.UserAssigned) > 0}
+	if a.Type != "" {
+		var ok bool
+		if kind, ok = parseIdentityType(a.Type); !ok || kind.user != (len(a.UserAssigned) > 0) {
+			return assignment{}, fmt.Errorf("identity type %q does not go with %d user-assigned identities", a.Type, len(a.UserAssigned))
+		}
+	}
+	next := assignment{system: kind.system, user: map[string]string{}}
+	for _, raw := range a.UserAssigned {
+		id, ok := parseResource(raw, kindIdentity)
+		if _, known := c.identities[id.key()]; !ok || !known {
+			return assignment{}, fmt.Errorf("identity %q is not among the identities of the state", raw)
+		}
+		next.user[id.key()] = id.String()
+	}
+	return next, nil
+}
+
+// check refuses machines that cannot be told apart.
+func (c *cloud) check() error {
+	names, sources := map[string]string{}, map[netip.Prefix]string{}
+	for m := range c.machines() {
+		name := strings.ToLower(m.name)
+		if other, ok := names[name]; ok {
+			return fmt.Errorf("two machines are named %q: of %s and %s", m.name, other, m.on)
+		}
+		names[name] = m.on
+		for _, p := range m.sources {
+			if other, ok := sources[p.Masked()]; ok {
+				return fmt.Errorf("machines %s and %s have the same source %s", other, m.name, p)
+			}
+			sources[p.Masked()] = m.name
+		}
+	}
+	return nil
+}
+
+// machines yields every machine, in no particular order.
+func (c *cloud) machines() func(func(*machine) bool) {
+	return func(yield func(*machine) bool) {
+		for _, s := range c.scopes {
+			for _, m := range s.machines {
+				if !yield(m) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// machineNamed finds a machine by name, without regard to case.
+func (c *cloud) machineNamed(name string) *machine {
+	for m := range c.machines() {
+		if strings.EqualFold(m.name, name) {
+			return m
+		}
+	}
+	return nil
+}
+
+// machineAt finds the machine with the narrowest source that holds a.
+func (c *cloud) machineAt(a netip.Addr) *machine {
+	var best *machine
+	bits := -1
+	for m := range c.machines() {
+		for _, p := range m.sources {
+			if p.Contains(a) && p.Bits() > bits {
+				best, bits = m, p.Bits()
+			}
+		}
+	}
+	return best
+}
+
+// state describes the whole cloud, sorted by id.
+func (c *cloud) state() State {
+	out := State{Tenant: c.tenant}
+	for _, k := range slices.Sorted(maps.Keys(c.identities)) {
+		out.Identities = append(out.Identities, c.identities[k])
+	}
+	for _, k := range slices.Sorted(maps.Keys(c.apps)) {
+		a := c.apps[k]
+		a.Secrets = nil
+		out.Apps = append(out.Apps, a)
+	}
+	for _, k := range slices.Sorted(maps.Keys(c.scopes)) {
+		s := c.scopes[k]
+		if s.id.resourceType() == kindVM {
+			m := s.machines[0]
+			out.VMs = append(out.VMs, VM{
+				ID: s.id.String(), Location: s.location, VMID: m.vmID, Identity: s.goal.state(), Sources: m.sources, Status: s.status(),
+			})
+			continue
+		}
+		set := ScaleSet{ID: s.id.String(), Location: s.location, Identity: s.goal.state(), Status: s.status()}
+		for _, m := range s.machines {
+			set.Instances = append(set.Instances, Instance{InstanceID: m.instanceID, Name: m.name, VMID: m.vmID, Sources: m.sources})
+		}
+		out.ScaleSets = append(out.ScaleSets, set)
+	}
+	return out
+}
+
+func (s *scope) status() Status {
+	return Status{ETag: s.quotedETag(), ProvisioningState: s.provisioning, Visible: s.seen.ids()}
+}
+
+// quotedETag is the ETag as Azure writes it: a small number in quotes.
+func (s *scope) quotedETag() string { return strconv.Quote(strconv.Itoa(s.etag)) }
+
+// limits are those of one machine's metadata service:
+// https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#rate-limiting
+type limits struct {
+	perSecond *rate.Limiter
+	slots     chan struct{}
+}
+
+func newLimits() *limits {
+	return &limits{perSecond: rate.NewLimiter(20, 20), slots: make(chan struct{}, 5)}
+}
+
+// enter takes a place, and false when there is none at now. Call leave after.
+func (l *limits) enter(now time.Time) bool {
+	select {
+	case l.slots <- struct{}{}:
+	default:
+		return false
+	}
+	if !l.perSecond.AllowN(now, 1) {
+		l.leave()
+		return false
+	}
+	return true
+}
+
+func (l *limits) leave() { <-l.slots }

@@ -1,0 +1,206 @@
+package azemu
+
+import (
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/podid-io/podid/internal/imds"
+)
+
+type imdsErrorBody struct {
+	Error       string `json:"error"`
+	Description string `json:"error_description,omitempty"`
+}
+
+// IMDS serves the metadata services of all machines: each caller gets that of
+// the machine whose sources hold its address.
+func (e *Emulator) IMDS() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		e.serveIMDS(w, r, func(c *cloud) *machine {
+			from, err := netip.ParseAddrPort(r.RemoteAddr)
+			if err != nil {
+				return nil
+			}
+			return c.machineAt(from.Addr().Unmap())
+		})
+	})
+}
+
+// IMDSOf serves the metadata service of one machine, whoever asks. The machine
+// may come later; until then every answer is 404.
+func (e *Emulator) IMDSOf(machineName string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		e.serveIMDS(w, r, func(c *cloud) *machine { return c.machineNamed(machineName) })
+	})
+}
+
+func (e *Emulator) serveIMDS(w http.ResponseWriter, r *http.Request, find func(*cloud) *machine) {
+	e.mu.Lock()
+	m := find(e.cloud)
+	e.mu.Unlock()
+	endpoint, h := e.imdsRoute(r, m)
+	name := ""
+	if m != nil {
+		name = m.name
+	}
+	e.serve(w, r, endpoint, name, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case h == nil:
+			imds.WriteError(w, imds.Errorf(imds.NoSuchPath, "Not found"))
+			e.log.InfoContext(r.Context(), "request not understood", "method", r.Method, "path", r.URL.Path, "machine", name)
+		case m == nil:
+			imds.WriteError(w, imds.Errorf(imds.NoSuchPath, "no machine of the emulator has the address %s", r.RemoteAddr))
+			e.log.InfoContext(r.Context(), "no machine has the address of the caller", "address", r.RemoteAddr)
+		case e.config.IMDSLimits:
+			if !m.limits.enter(time.Now()) {
+				imds.WriteError(w, imds.Errorf(imds.Overloaded, "Too many requests"))
+				return
+			}
+			defer m.limits.leave()
+			h(w, r)
+		default:
+			h(w, r)
+		}
+	})
+}
+
+// imdsRoute finds what a request to IMDS asks for: nil for an unknown path,
+// which is 404 before any header is looked at. The case of a path does not
+// count, and repeated slashes are not repaired.
+func (e *Emulator) imdsRoute(r *http.Request, m *machine) (string, http.HandlerFunc) {
+	path := strings.ToLower(r.URL.Path)
+	switch {
+	case path == imds.TokenPath:
+		return EndpointIMDSToken, func(w http.ResponseWriter, r *http.Request) {
+			if err := e.imdsToken(w, r, m); err != nil {
+				imds.WriteError(w, err)
+			}
+		}
+	case path == "/metadata/identity/info":
+		return EndpointIMDSInfo, guarded(func(w http.ResponseWriter, _ *http.Request) {
+			writeJSON(w, http.StatusOK, map[string]string{"tenantId": e.tenant()})
+		})
+	case path == "/metadata/versions":
+		return EndpointIMDSVersions, func(w http.ResponseWriter, _ *http.Request) {
+			writeJSON(w, http.StatusOK, map[string][]string{"apiVersions": imdsVersions()})
+		}
+	case path == "/metadata/instance" || strings.HasPrefix(path, "/metadata/instance/"):
+		return EndpointIMDSInstance, guarded(func(w http.ResponseWriter, r *http.Request) { e.imdsInstance(w, r, m) })
+	default:
+		return EndpointIMDSOther, nil
+	}
+}
+
+// imdsVersions are the documented api-versions, the newest last.
+func imdsVersions() []string {
+	return []string{
+		"2017-03-01", "2017-04-02", "2017-08-01", "2017-10-01", "2017-12-01", "2018-02-01", "2018-04-02", "2018-10-01",
+		"2019-02-01", "2019-03-11", "2019-04-30", "2019-06-01", "2019-06-04", "2019-08-01", "2019-08-15", "2019-11-01",
+		"2020-06-01", "2020-07-15", "2020-09-01", "2020-10-01", "2020-12-01", "2021-01-01", "2021-02-01", "2021-03-01",
+		"2021-05-01", "2021-08-01", "2021-10-01", "2021-11-01", "2021-11-15", "2021-12-13", "2023-07-01", "2023-11-15",
+		"2024-03-15", "2024-07-17", "2025-04-07",
+	}
+}
+
+// admissible checks what every metadata request but a listing of versions needs.
+func admissible(r *http.Request) error {
+	if r.Method != http.MethodGet {
+		return imds.Errorf(imds.MethodNotAllowed, "method %s is not allowed: use GET", r.Method)
+	}
+	if len(r.Header["X-Forwarded-For"]) > 0 {
+		return imds.Errorf(imds.BadRequest, "requests with the header X-Forwarded-For are refused")
+	}
+	if v := r.Header["Metadata"]; len(v) != 1 || v[0] != "true" {
+		return imds.Errorf(imds.BadRequest, "Required metadata header not specified")
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return imds.Errorf(imds.BadRequest, "the query cannot be decoded")
+	}
+	seen := map[string]bool{}
+	for name, values := range query {
+		if name = strings.ToLower(name); len(values) > 1 || seen[name] {
+			return imds.Errorf(imds.BadRequest, "the query parameter %s is given twice", name)
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
+// guarded asks for an admissible request and an api-version.
+func guarded(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := admissible(r); err != nil {
+			imds.WriteError(w, err)
+			return
+		}
+		version := r.URL.Query().Get("api-version")
+		for _, v := range imdsVersions() {
+			if v == version {
+				h(w, r)
+				return
+			}
+		}
+		newest := imdsVersions()
+		writeJSON(w, http.StatusBadRequest, map[string]any{
+			"error":           "Bad request. api-version is invalid or was not specified in the request. For more information refer to aka.ms/azureimds",
+			"newest-versions": []string{newest[len(newest)-1], newest[len(newest)-2], newest[len(newest)-3]},
+		})
+	}
+}
+
+// imdsInstance answers with the compute part of a machine's metadata, or one
+// field of it as text.
+func (e *Emulator) imdsInstance(w http.ResponseWriter, r *http.Request, m *machine) {
+	compute := e.computeMetadata(m)
+	switch path := strings.Trim(strings.ToLower(r.URL.Path), "/"); path {
+	case "metadata/instance":
+		writeJSON(w, http.StatusOK, map[string]any{"compute": compute})
+	case "metadata/instance/compute":
+		writeJSON(w, http.StatusOK, compute)
+	default:
+		for field, value := range compute {
+			if path != "metadata/instance/compute/"+strings.ToLower(field) {
+				continue
+			}
+			if r.URL.Query().Get("format") != "text" {
+				imds.WriteError(w, imds.Errorf(imds.BadRequest, "a single field needs format=text"))
+				return
+			}
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			_, _ = w.Write([]byte(value)) // the client is gone when this fails
+			return
+		}
+		imds.WriteError(w, imds.Errorf(imds.NoSuchPath, "Not found"))
+	}
+}
+
+// computeMetadata is /metadata/instance/compute, as far as identity is concerned.
+func (e *Emulator) computeMetadata(m *machine) map[string]string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s, ok := e.cloud.scopes[m.on]
+	if !ok {
+		return nil
+	}
+	compute := map[string]string{
+		"azEnvironment": "AzurePublicCloud", "location": s.location, "osType": "Linux", "vmId": m.vmID,
+		"subscriptionId": s.id.subscription, "resourceGroupName": s.id.group,
+		"name": s.id.name, "vmScaleSetName": "", "resourceId": s.id.String(),
+	}
+	if m.instanceID != "" {
+		compute["name"] = s.id.name + "_" + m.instanceID
+		compute["vmScaleSetName"] = s.id.name
+		compute["resourceId"] = s.id.String() + "/virtualMachines/" + m.instanceID
+	}
+	return compute
+}
+
+func (e *Emulator) tenant() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.cloud.tenant
+}

@@ -1,0 +1,109 @@
+package azemu
+
+import (
+	"log/slog"
+	"net/netip"
+)
+
+// State is what exists in the emulated cloud: the format of the admin API and
+// of the state file. Ids of clients and principals that are left out are derived
+// from the ARM id, so that the same seed always means the same ids.
+type State struct {
+	// Tenant is the id of the one tenant.
+	Tenant string `json:"tenant,omitempty"`
+	// Identities are the user-assigned managed identities.
+	Identities []Identity `json:"identities,omitempty"`
+	// Apps are the service principals that can sign in.
+	Apps []App `json:"apps,omitempty"`
+	// VMs are the virtual machines that belong to no scale set.
+	VMs []VM `json:"virtualMachines,omitempty"`
+	// ScaleSets are the uniform virtual machine scale sets.
+	ScaleSets []ScaleSet `json:"virtualMachineScaleSets,omitempty"`
+}
+
+// Identity is a user-assigned managed identity.
+type Identity struct {
+	// ID is its ARM id.
+	ID          string `json:"id"`
+	ClientID    string `json:"clientId,omitempty"`
+	PrincipalID string `json:"principalId,omitempty"`
+	// Location is an Azure region. The default is westeurope.
+	Location string `json:"location,omitempty"`
+	// NoPermission says that nobody may assign it: LinkedAuthorizationFailed.
+	NoPermission bool `json:"noPermission,omitempty"`
+}
+
+// App is a service principal.
+type App struct {
+	ClientID string `json:"clientId"`
+	ObjectID string `json:"objectId,omitempty"`
+	// Secrets are the valid client secrets. They can be written, never read back.
+	Secrets []string `json:"secrets,omitempty"`
+}
+
+// LogValue leaves the secrets out.
+func (a App) LogValue() slog.Value { return slog.StringValue(a.ClientID) }
+
+// VM is a virtual machine.
+type VM struct {
+	// ID is its ARM id; the last segment is the name of the machine.
+	ID string `json:"id"`
+	// Location is an Azure region. The default is westeurope.
+	Location string `json:"location,omitempty"`
+	// VMID is the unique id that IMDS shows. The default is derived from ID.
+	VMID string `json:"vmId,omitempty"`
+	// Identity is what is assigned to it. Nil means nothing, or in a merge what it was.
+	Identity *Assigned `json:"identity,omitempty"`
+	// Sources are the addresses from which its IMDS is asked: its own and its pods'.
+	Sources []netip.Prefix `json:"sources,omitempty"`
+
+	Status
+}
+
+// ScaleSet is a uniform virtual machine scale set.
+type ScaleSet struct {
+	// ID is its ARM id.
+	ID string `json:"id"`
+	// Location is an Azure region. The default is westeurope.
+	Location string `json:"location,omitempty"`
+	// Identity is what is assigned to it, and so to every instance. Nil means
+	// nothing, or in a merge what it was.
+	Identity *Assigned `json:"identity,omitempty"`
+	// Instances are its machines.
+	Instances []Instance `json:"instances,omitempty"`
+
+	Status
+}
+
+// Instance is one machine of a scale set.
+type Instance struct {
+	// InstanceID is its number in the scale set, such as "0".
+	InstanceID string `json:"instanceId"`
+	// Name is the name of the machine, such as aks-pool-1-vmss000000.
+	Name string `json:"name"`
+	// VMID is the unique id that IMDS shows. The default is derived.
+	VMID string `json:"vmId,omitempty"`
+	// Sources are the addresses from which its IMDS is asked: its own and its pods'.
+	Sources []netip.Prefix `json:"sources,omitempty"`
+}
+
+// Assigned is what identities a VM or scale set has.
+type Assigned struct {
+	// Type is None, SystemAssigned, UserAssigned or "SystemAssigned,
+	// UserAssigned". The default follows from UserAssigned.
+	Type string `json:"type,omitempty"`
+	// UserAssigned are the ARM ids of user-assigned identities.
+	UserAssigned []string `json:"userAssignedIdentities,omitempty"`
+}
+
+// Status is what the emulator tells of a VM or scale set. It is ignored where
+// state is written.
+type Status struct {
+	// ETag changes with every write.
+	ETag string `json:"etag,omitempty"`
+	// ProvisioningState is Succeeded, Updating, Failed or Canceled.
+	ProvisioningState string `json:"provisioningState,omitempty"`
+	// Visible are the ARM ids of the user-assigned identities that IMDS knows: a
+	// PATCH shows in Identity at once and here when its operation has ended.
+	Visible []string `json:"visible,omitempty"`
+}
