@@ -86,7 +86,7 @@ func (o *options) run(ctx context.Context) error {
 	if err := a.build(o, p, sink, origins); err != nil {
 		return err
 	}
-	log.Info("nmi starts", "version", telemetry.Version(), "node", o.node, "listen", p.listen.String(), "redirect", o.redirect)
+	log.InfoContext(ctx, "nmi starts", "version", telemetry.Version(), "node", o.node, "listen", p.listen.String(), "redirect", o.redirect)
 	return a.run(ctx, o)
 }
 

@@ -16,15 +16,15 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+	if err := run(context.Background(), os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "nmi:", err)
 		os.Exit(1)
 	}
 }
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	o := options{node: os.Getenv("NODE_NAME"), stdout: stdout}
 	root := &cobra.Command{
 		Use:           "nmi",
@@ -33,7 +33,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		Version:       telemetry.Version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		RunE:          func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
+		RunE:          func(*cobra.Command, []string) error { return o.run(ctx) },
 	}
 	o.addFlags(root.Flags())
 	uninstall := &cobra.Command{

@@ -60,8 +60,8 @@ func NewTokenResponse(accessToken, resource string, notBefore, expiresOn, now ti
 
 // WriteToken answers 200 with the token.
 func WriteToken(w http.ResponseWriter, t TokenResponse) {
-	body, err := json.Marshal(t)
-	if err != nil { // strings alone: cannot be
+	body, err := json.Marshal(t) //nolint:gosec // the token is what the answer is for
+	if err != nil {              // strings alone: cannot be
 		WriteError(w, &Error{Kind: Internal, Description: "encode the token", Err: err})
 		return
 	}
@@ -133,36 +133,41 @@ func (q *query) parse(raw string) error {
 		if err != nil || strings.ContainsAny(key, "%+") {
 			return Errorf(BadRequest, "the query cannot be decoded")
 		}
-		var field *string
-		switch strings.ToLower(key) {
-		case "api-version":
-			field = &q.apiVersion
-		case "resource":
-			field = &q.resource
-		case "client_id", "clientid":
-			field = &q.selector.ClientID
-		case "object_id", "principal_id":
-			field = &q.selector.ObjectID
-		case "msi_res_id", "mi_res_id", "msi-res-id":
-			field = &q.selector.ResourceID
-		default:
-			continue
-		}
-		isSelector := field != &q.apiVersion && field != &q.resource
+		field, selects := q.field(key)
 		switch {
-		case *field != "" || (isSelector && named != "" && value != ""):
-			if isSelector && named != key {
-				return Errorf(BadRequest, "%s and %s are both given: name the identity once", named, key)
-			}
-			return Errorf(BadRequest, "the parameter %s is given twice", key)
-		case isSelector && value == "":
+		case field == nil: // not ours to judge
+			continue
+		case value == "":
 			return Errorf(BadRequest, "the parameter %s is empty", key)
-		case isSelector:
+		case selects && named != "" && named != key:
+			return Errorf(BadRequest, "%s and %s are both given: name the identity once", named, key)
+		case *field != "":
+			return Errorf(BadRequest, "the parameter %s is given twice", key)
+		case selects:
 			named = key
 		}
 		*field = value
 	}
 	return nil
+}
+
+// field is where the value of a parameter goes, nil when nobody reads it, and
+// whether it selects an identity.
+func (q *query) field(key string) (field *string, selects bool) {
+	switch strings.ToLower(key) {
+	case "api-version":
+		return &q.apiVersion, false
+	case "resource":
+		return &q.resource, false
+	case "client_id", "clientid":
+		return &q.selector.ClientID, true
+	case "object_id", "principal_id":
+		return &q.selector.ObjectID, true
+	case "msi_res_id", "mi_res_id", "msi-res-id":
+		return &q.selector.ResourceID, true
+	default:
+		return nil, false
+	}
 }
 
 // dateAtLeast compares two api-versions, dates with an optional suffix.

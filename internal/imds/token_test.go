@@ -3,6 +3,7 @@ package imds_test
 import (
 	"encoding/json"
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -49,7 +50,7 @@ func TestParseToken(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := httptest.NewRequest("GET", imds.TokenPath+"?"+tc.query, nil)
+			r := httptest.NewRequest(http.MethodGet, imds.TokenPath+"?"+tc.query, nil)
 			for _, h := range tc.headers {
 				r.Header.Set(h, "1.2.3.4")
 			}
@@ -151,7 +152,7 @@ func FuzzParseToken(f *testing.F) {
 	f.Add("api-version=2018-02-01&resource=r&client_id=a&object_id=b")
 	f.Add("resource=%zz&&=&api-version=2018-02-01")
 	f.Fuzz(func(t *testing.T, query string) {
-		r := httptest.NewRequest("GET", imds.TokenPath, nil)
+		r := httptest.NewRequest(http.MethodGet, imds.TokenPath, nil)
 		r.URL.RawQuery = query
 		got, err := imds.ParseToken(r)
 		if err != nil {

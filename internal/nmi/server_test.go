@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -397,12 +398,10 @@ func TestAuditSaysWhoGotWhatAndNeverTheToken(t *testing.T) {
 	})
 }
 
-func merge(maps ...map[string]any) map[string]any {
+func merge(parts ...map[string]any) map[string]any {
 	out := map[string]any{}
-	for _, m := range maps {
-		for k, v := range m {
-			out[k] = v
-		}
+	for _, m := range parts {
+		maps.Copy(out, m)
 	}
 	return out
 }

@@ -134,10 +134,10 @@ func (w *Watcher) newCache() (cache.Cache, error) {
 		Scheme:                      scheme,
 		ReaderFailOnMissingInformer: true,
 		DefaultTransform:            cache.TransformStripManagedFields(),
-		DefaultWatchErrorHandler: func(_ context.Context, _ *toolscache.Reflector, err error) {
+		DefaultWatchErrorHandler: func(ctx context.Context, _ *toolscache.Reflector, err error) {
 			why := err.Error()
 			w.why.Store(&why)
-			w.config.Log.Warn("a watch failed and is tried again", "err", err)
+			w.config.Log.WarnContext(ctx, "a watch failed and is tried again", "err", err)
 		},
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Pod{}: {

@@ -104,7 +104,8 @@ func ingress(fd int) (int, error) {
 	}
 	var buf [64]byte
 	n := uint32(len(buf))
-	//nolint:gosec // getsockopt into a buffer of ours, whose length the kernel gets: x/sys has no wrapper that keeps NUL bytes
+	// A buffer of ours, whose length the kernel gets: the wrappers of x/sys cut the
+	// value at its first NUL.
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_IP, ipPktOptions,
 		uintptr(unsafe.Pointer(&buf[0])), uintptr(unsafe.Pointer(&n)), 0)
 	if errno != 0 {
@@ -116,7 +117,7 @@ func ingress(fd int) (int, error) {
 	}
 	for _, m := range messages {
 		if m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_PKTINFO && len(m.Data) >= unix.SizeofInet4Pktinfo {
-			info := (*unix.Inet4Pktinfo)(unsafe.Pointer(&m.Data[0])) //nolint:gosec // the length is checked above
+			info := (*unix.Inet4Pktinfo)(unsafe.Pointer(&m.Data[0]))
 			return int(info.Ifindex), nil
 		}
 	}

@@ -227,7 +227,7 @@ func (r *Redirect) Run(ctx context.Context) error {
 func (r *Redirect) watch(ctx context.Context, changes chan<- struct{}) {
 	for {
 		if err := follow(ctx, changes); err != nil {
-			r.config.Log.Debug("following nftables ended", "err", err)
+			r.config.Log.DebugContext(ctx, "following nftables ended", "err", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -32,7 +32,7 @@ func Serve(ctx context.Context, what, listen string, h http.Handler, log *slog.L
 		IdleTimeout:       60 * time.Second,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	log.Info("serving", "what", what, "address", l.Addr().String())
+	log.InfoContext(ctx, "serving", "what", what, "address", l.Addr().String())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {

@@ -3,8 +3,6 @@ package telemetry
 import "runtime/debug"
 
 // version is set by the linker (-X) in release builds.
-//
-//nolint:gochecknoglobals // the linker can set nothing else
 var version string
 
 // Version is the version of the running program: what the linker was told, else

@@ -26,15 +26,15 @@ func main() {
 	chain := flag.Bool("default", false, "use DefaultAzureCredential instead of ManagedIdentityCredential")
 	timeout := flag.Duration("timeout", 90*time.Second, "how long to try")
 	flag.Parse()
-	ctx, cancel := context.WithTimeout(context.Background(), *timeout)
-	defer cancel()
-	if err := run(ctx, *resource, *clientID, *chain); err != nil {
+	if err := run(context.Background(), *timeout, *resource, *clientID, *chain); err != nil {
 		fmt.Fprintln(os.Stderr, "azidentity:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, resource, clientID string, chain bool) error {
+func run(ctx context.Context, timeout time.Duration, resource, clientID string, chain bool) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	cred, err := credential(clientID, chain)
 	if err != nil {
 		return err
