@@ -135,11 +135,11 @@ func (e *Emulator) CA() []byte { return e.pki.ca }
 func (e *Emulator) Azure() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if endpoint, h := e.entraRoute(r); h != nil {
-			e.serve(w, r, endpoint, "", h)
+			e.observe(w, r, endpoint, "", e.faulty(endpoint, h))
 			return
 		}
 		endpoint, h := e.armRoute(r)
-		e.serve(w, r, endpoint, "", h)
+		e.observe(w, r, endpoint, "", e.faulty(endpoint, h))
 	})
 }
 

@@ -59,6 +59,7 @@ func seed() azemu.State {
 // client that trusts it.
 type world struct {
 	*azemu.Emulator
+	server *httptest.Server
 	url    string
 	client *http.Client
 }
@@ -86,7 +87,7 @@ func start(t *testing.T, c azemu.Config) world {
 		transport.CloseIdleConnections()
 		server.Close()
 	})
-	return world{Emulator: e, url: server.URL, client: &http.Client{Transport: transport}}
+	return world{Emulator: e, server: server, url: server.URL, client: &http.Client{Transport: transport}}
 }
 
 // options are the SDK's, for this cloud.

@@ -1,9 +1,11 @@
 package azemu
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -11,6 +13,9 @@ import (
 	"sync"
 	"time"
 )
+
+// longestBody bounds the body of a request, in bytes.
+const longestBody = 4 << 20
 
 // Duration is a time.Duration that JSON writes as text, such as "1.5s".
 type Duration time.Duration
@@ -103,8 +108,27 @@ func (e *Emulator) ClearFault(endpoint string) {
 	delete(e.faults.set, endpoint)
 }
 
+// faulty is h with the faults of its endpoint.
+func (e *Emulator) faulty(endpoint string, h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		// The body is read now: net/http notices that a client is gone, which ends
+		// a hanging request, only when the body has been read to its end.
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, longestBody))
+		if err != nil {
+			http.Error(w, "the body of the request cannot be read", http.StatusBadRequest)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if f, ok := e.faults.take(endpoint); ok && e.fail(w, r, endpoint, f) {
+			return
+		}
+		h(w, r)
+	}
+}
+
 // fail does what f says, and reports whether that was the answer.
 func (e *Emulator) fail(w http.ResponseWriter, r *http.Request, endpoint string, f Fault) bool {
+	e.log.DebugContext(r.Context(), "fault begins", "endpoint", endpoint, "status", f.Status, "delay", time.Duration(f.Delay), "hang", f.Hang)
 	if f.Delay > 0 && !e.wait(r.Context(), time.Duration(f.Delay)) {
 		return true
 	}

@@ -46,29 +46,34 @@ func (e *Emulator) serveIMDS(w http.ResponseWriter, r *http.Request, find func(*
 	if m != nil {
 		name = m.name
 	}
-	e.serve(w, r, endpoint, name, func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case h == nil:
-			imds.WriteError(w, imds.Errorf(imds.NoSuchPath, "Not found"))
-			e.log.InfoContext(r.Context(), "request not understood", "method", r.Method, "path", r.URL.Path, "machine", name)
-		case m == nil:
-			imds.WriteError(w, imds.Errorf(imds.NoSuchPath, "no machine of the emulator has the address %s", r.RemoteAddr))
-			e.log.InfoContext(r.Context(), "no machine has the address of the caller", "address", r.RemoteAddr)
-		case e.config.IMDSLimits:
-			if !m.limits.enter(time.Now()) {
-				imds.WriteError(w, imds.Errorf(imds.Overloaded, "Too many requests"))
-				return
-			}
-			defer m.limits.leave()
-			h(w, r)
-		default:
-			h(w, r)
+	e.observe(w, r, endpoint, name, func(w http.ResponseWriter, r *http.Request) {
+		if m == nil {
+			imds.WriteError(w, imds.Errorf(imds.NoSuchPath, "no machine of the emulator is meant by a request from %s", r.RemoteAddr))
+			e.log.InfoContext(r.Context(), "request for the metadata of no machine", "address", r.RemoteAddr)
+			return
 		}
+		e.limited(m, e.faulty(endpoint, h))(w, r)
 	})
 }
 
-// imdsRoute finds what a request to IMDS asks for: nil for an unknown path,
-// which is 404 before any header is looked at. The case of a path does not
+// limited is h within the limits of one machine, where they are enforced. A
+// request that a fault delays holds its place.
+func (e *Emulator) limited(m *machine, h http.HandlerFunc) http.HandlerFunc {
+	if !e.config.IMDSLimits {
+		return h
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !m.limits.enter(time.Now()) {
+			imds.WriteError(w, imds.Errorf(imds.Overloaded, "Too many requests"))
+			return
+		}
+		defer m.limits.leave()
+		h(w, r)
+	}
+}
+
+// imdsRoute finds what a request to IMDS asks for. An unknown path is 404
+// before any header is looked at. The case of a path does not
 // count, and repeated slashes are not repaired.
 func (e *Emulator) imdsRoute(r *http.Request, m *machine) (string, http.HandlerFunc) {
 	path := strings.ToLower(r.URL.Path)
@@ -90,7 +95,10 @@ func (e *Emulator) imdsRoute(r *http.Request, m *machine) (string, http.HandlerF
 	case path == "/metadata/instance" || strings.HasPrefix(path, "/metadata/instance/"):
 		return EndpointIMDSInstance, guarded(func(w http.ResponseWriter, r *http.Request) { e.imdsInstance(w, r, m) })
 	default:
-		return EndpointIMDSOther, nil
+		return EndpointIMDSOther, func(w http.ResponseWriter, r *http.Request) {
+			imds.WriteError(w, imds.Errorf(imds.NoSuchPath, "Not found"))
+			e.log.InfoContext(r.Context(), "request not understood", "method", r.Method, "path", r.URL.Path, "machine", m.name)
+		}
 	}
 }
 

@@ -1,8 +1,6 @@
 package azemu
 
 import (
-	"bytes"
-	"io"
 	"maps"
 	"net/http"
 	"sync"
@@ -46,11 +44,8 @@ func Endpoints() []string {
 	}
 }
 
-// longestBody bounds a request, longestLog the number of events kept.
-const (
-	longestBody = 4 << 20
-	longestLog  = 4096
-)
+// longestLog is the number of events kept.
+const longestLog = 4096
 
 // Counter counts the requests to one endpoint.
 type Counter struct {
@@ -149,9 +144,8 @@ func (t *traffic) events() []Event {
 	return append([]Event{}, t.log...)
 }
 
-// serve answers one request: counted, logged, and with the faults of its
-// endpoint.
-func (e *Emulator) serve(w http.ResponseWriter, r *http.Request, endpoint, machine string, h http.HandlerFunc) {
+// observe answers one request with h: counted and logged.
+func (e *Emulator) observe(w http.ResponseWriter, r *http.Request, endpoint, machine string, h http.HandlerFunc) {
 	start := time.Now()
 	rec := &recorder{ResponseWriter: w}
 	e.traffic.begin(endpoint)
@@ -163,17 +157,6 @@ func (e *Emulator) serve(w http.ResponseWriter, r *http.Request, endpoint, machi
 		e.traffic.end(ev)
 		e.log.DebugContext(r.Context(), "request", "endpoint", endpoint, "machine", machine, "method", ev.Method, "path", ev.Path, "status", ev.Status)
 	}()
-	// The body is read now: net/http notices that a client is gone, which ends a
-	// hanging request, only when the body has been read to its end.
-	body, err := io.ReadAll(http.MaxBytesReader(rec, r.Body, longestBody))
-	if err != nil {
-		http.Error(rec, "the body of the request cannot be read", http.StatusBadRequest)
-		return
-	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	if f, ok := e.faults.take(endpoint); ok && e.fail(rec, r, endpoint, f) {
-		return
-	}
 	h(rec, r)
 }
 
