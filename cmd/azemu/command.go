@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ type flags struct {
 	stateFile, logLevel string
 }
 
-func command() *cobra.Command {
+func command(ctx context.Context) *cobra.Command {
 	var config azemu.ServeConfig
 	var f flags
 	c := &cobra.Command{
@@ -39,7 +40,7 @@ func command() *cobra.Command {
 				return err
 			}
 			config.Log, config.Out = log, c.OutOrStdout()
-			return azemu.Serve(c.Context(), config)
+			return azemu.Serve(ctx, config)
 		},
 	}
 	bind(c, &config, &f)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -191,15 +190,15 @@ func TestFaults(t *testing.T) {
 	}
 
 	set(azemu.EndpointEntraToken, azemu.Fault{Status: 503, Code: "temporarily_unavailable", Message: "AADSTS90033: A transient error has occurred."})
-	status, _, body := w.call(t, tokenRequest(t, w))
+	status, _, body := w.call(t, tokenRequest(t.Context(), t, w))
 	if status != 503 || body["error"] != "temporarily_unavailable" || !strings.HasPrefix(body["error_description"].(string), "AADSTS90033: ") {
 		t.Errorf("fault of Entra ID = %d %v", status, body)
 	}
 }
 
-func tokenRequest(t *testing.T, w world) *http.Request {
+func tokenRequest(ctx context.Context, t *testing.T, w world) *http.Request {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.url+"/"+tenant+"/oauth2/v2.0/token", strings.NewReader("grant_type=client_credentials"))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url+"/"+tenant+"/oauth2/v2.0/token", strings.NewReader("grant_type=client_credentials"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,8 +235,10 @@ type heard struct {
 }
 
 func hear(text string) heard {
-	return heard{Handler: slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelDebug}), text: text, came: make(chan struct{}, 1)}
+	return heard{Handler: slog.DiscardHandler, text: text, came: make(chan struct{}, 1)}
 }
+
+func (h heard) Enabled(context.Context, slog.Level) bool { return true }
 
 func (h heard) Handle(_ context.Context, r slog.Record) error {
 	if r.Message == h.text {
@@ -255,7 +256,7 @@ func hang(ctx context.Context, t *testing.T) (world, chan error) {
 		t.Fatal(err)
 	}
 	answered := make(chan error, 1)
-	req := tokenRequest(t, w).WithContext(ctx)
+	req := tokenRequest(ctx, t, w)
 	go func() { // ends with the request
 		resp, err := w.client.Do(req)
 		if err == nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -122,9 +123,7 @@ func (e *Emulator) arm(c *armCall, h armHandler) http.HandlerFunc {
 			writeARMError(w, err)
 			return
 		}
-		for k, v := range reply.header {
-			w.Header()[k] = v
-		}
+		maps.Copy(w.Header(), reply.header)
 		writeJSON(w, reply.status, reply.body)
 	}
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 	"github.com/google/go-cmp/cmp"
 
@@ -22,9 +21,9 @@ import (
 
 // assign is the body that puts identities on a scale set (an object) or takes
 // them away (nil).
-func assign(kind armcompute.ResourceIdentityType, ids map[string]*armcompute.UserAssignedIdentitiesValue) armcompute.VirtualMachineScaleSetUpdate {
+func assign(ids map[string]*armcompute.UserAssignedIdentitiesValue) armcompute.VirtualMachineScaleSetUpdate {
 	return armcompute.VirtualMachineScaleSetUpdate{
-		Identity: &armcompute.VirtualMachineScaleSetIdentity{Type: to.Ptr(kind), UserAssignedIdentities: ids},
+		Identity: &armcompute.VirtualMachineScaleSetIdentity{Type: new(armcompute.ResourceIdentityTypeUserAssigned), UserAssignedIdentities: ids},
 	}
 }
 
@@ -50,7 +49,7 @@ func TestSDKAttachesAndDetaches(t *testing.T) {
 	w := start(t, azemu.Config{ARMDelay: 500 * time.Millisecond})
 	sets := w.compute(t).NewVirtualMachineScaleSetsClient()
 
-	poller, err := sets.BeginUpdate(t.Context(), group, "pool", assign(armcompute.ResourceIdentityTypeUserAssigned, add(identities+"one", strings.ToUpper(identities)+"two")), nil)
+	poller, err := sets.BeginUpdate(t.Context(), group, "pool", assign(add(identities+"one", strings.ToUpper(identities)+"two")), nil)
 	if err != nil {
 		t.Fatalf("BeginUpdate: %v", err)
 	}
@@ -70,7 +69,7 @@ func TestSDKAttachesAndDetaches(t *testing.T) {
 			t.Errorf("IMDS of %s = %d %v after the operation", machine, status, body)
 		}
 	}
-	got, err := update(t.Context(), sets, assign(armcompute.ResourceIdentityTypeUserAssigned, map[string]*armcompute.UserAssignedIdentitiesValue{identities + "one": nil}))
+	got, err := update(t.Context(), sets, assign(map[string]*armcompute.UserAssignedIdentitiesValue{identities + "one": nil}))
 	if err != nil {
 		t.Fatalf("detach: %v", err)
 	}
@@ -90,7 +89,7 @@ func TestSDKOnVM(t *testing.T) {
 	w := start(t, azemu.Config{})
 	vms := w.compute(t).NewVirtualMachinesClient()
 	poller, err := vms.BeginUpdate(t.Context(), group, "single", armcompute.VirtualMachineUpdate{Identity: &armcompute.VirtualMachineIdentity{
-		Type:                   to.Ptr(armcompute.ResourceIdentityTypeSystemAssignedUserAssigned),
+		Type:                   new(armcompute.ResourceIdentityTypeSystemAssignedUserAssigned),
 		UserAssignedIdentities: add(identities + "one"),
 	}}, nil)
 	if err != nil {
@@ -132,7 +131,6 @@ func TestPatchErrors(t *testing.T) {
 	for i := range many {
 		many[i] = fmt.Sprintf("%smany-%d", identities, i)
 	}
-	user := armcompute.ResourceIdentityTypeUserAssigned
 	tests := map[string]struct {
 		set     string
 		body    armcompute.VirtualMachineScaleSetUpdate
@@ -142,26 +140,26 @@ func TestPatchErrors(t *testing.T) {
 		text    string
 	}{
 		"an ETag of another version": {
-			body: assign(user, add(identities+"one")), ifMatch: `"7"`, status: 412, code: "PreconditionFailed",
+			body: assign(add(identities + "one")), ifMatch: `"7"`, status: 412, code: "PreconditionFailed",
 			text: `Etag provided in if-match header \"7\" does not match etag \"1\" of resource.`,
 		},
 		"more changes than one request may hold": {
-			body: assign(user, add(many...)), status: 400, code: "FailedIdentityOperation",
+			body: assign(add(many...)), status: 400, code: "FailedIdentityOperation",
 			text: "User Assigned Identities Number '151' Assign exceed limit '150' in one request.",
 		},
 		"an identity that does not exist": {
-			body: assign(user, add(identities+"one", identities+"ghost")), status: 400, code: "FailedIdentityOperation",
+			body: assign(add(identities+"one", identities+"ghost")), status: 400, code: "FailedIdentityOperation",
 			text: "/ghost' was not found",
 		},
 		"an identity that nobody may assign": {
-			body: assign(user, add(identities+"forbidden")), status: 403, code: "LinkedAuthorizationFailed",
+			body: assign(add(identities + "forbidden")), status: 403, code: "LinkedAuthorizationFailed",
 			text: "object id '" + appObject + "'",
 		},
 		"an id of something else": {
-			body: assign(user, add(vmID)), status: 400, code: "InvalidParameter", text: "is not a valid reference",
+			body: assign(add(vmID)), status: 400, code: "InvalidParameter", text: "is not a valid reference",
 		},
 		"a scale set that does not exist": {
-			set: "ghost", body: assign(user, add(identities+"one")), status: 404, code: "ResourceNotFound",
+			set: "ghost", body: assign(add(identities + "one")), status: 404, code: "ResourceNotFound",
 			text: "Microsoft.Compute/virtualMachineScaleSets/ghost",
 		},
 	}
@@ -200,7 +198,7 @@ func TestOneOperationAtATime(t *testing.T) {
 	t.Parallel()
 	w := start(t, azemu.Config{ARMDelay: time.Hour})
 	sets := w.compute(t).NewVirtualMachineScaleSetsClient()
-	body := assign(armcompute.ResourceIdentityTypeUserAssigned, add(identities+"one"))
+	body := assign(add(identities + "one"))
 	if _, err := sets.BeginUpdate(t.Context(), group, "pool", body, nil); err != nil {
 		t.Fatalf("first BeginUpdate: %v", err)
 	}
@@ -228,7 +226,7 @@ func TestOperationFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	sets := w.compute(t).NewVirtualMachineScaleSetsClient()
-	body := assign(armcompute.ResourceIdentityTypeUserAssigned, add(identities+"one"))
+	body := assign(add(identities + "one"))
 	if _, err := update(t.Context(), sets, body); err == nil || !strings.Contains(err.Error(), "VMExtensionProvisioningError") {
 		t.Errorf("error = %v, want the fault's code", err)
 	}
@@ -263,7 +261,7 @@ func TestIMDSKnowsAtTheEndOfTheOperation(t *testing.T) {
 		if status, _ := askIMDS(t, e, "pool000000", tokenQuery("client-1")); status != http.StatusBadRequest {
 			t.Errorf("IMDS before the end = %d, want 400", status)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if status, body := askIMDS(t, e, "pool000000", tokenQuery("client-1")); status != http.StatusOK {
 			t.Errorf("IMDS at the end = %d %v, want 200", status, body)
@@ -291,7 +289,7 @@ func localBearer(t *testing.T, e *azemu.Emulator) string {
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	rec := httptest.NewRecorder()
 	e.Azure().ServeHTTP(rec, req)
-	token, _ := decode(t, rec.Result().Body)["access_token"].(string)
+	token, _ := decode(t, rec.Body)["access_token"].(string)
 	if token == "" {
 		t.Fatalf("no token: %d %s", rec.Code, rec.Body)
 	}

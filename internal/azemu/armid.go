@@ -1,6 +1,7 @@
 package azemu
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -32,10 +33,8 @@ func parseARMID(s string) (armID, bool) {
 		!strings.EqualFold(parts[4], "providers") {
 		return armID{}, false
 	}
-	for _, p := range parts {
-		if p == "" {
-			return armID{}, false
-		}
+	if slices.Contains(parts, "") {
+		return armID{}, false
 	}
 	parts = append(parts, "", "", "")
 	return armID{
@@ -59,13 +58,8 @@ func (id armID) scope() string {
 }
 
 func (id armID) String() string {
-	s := id.scope() + "/providers/" + id.provider + "/" + id.kind
-	for _, p := range []string{id.name, id.childKind, id.child} {
-		if p != "" {
-			s += "/" + p
-		}
-	}
-	return s
+	s := id.scope() + "/providers/" + strings.Join([]string{id.provider, id.kind, id.name, id.childKind, id.child}, "/")
+	return strings.TrimRight(s, "/") // the last parts may be empty
 }
 
 // inGroup reports whether id is in the resource group of list.

@@ -133,12 +133,12 @@ func (w world) call(t *testing.T, req *http.Request) (int, http.Header, map[stri
 	if err != nil {
 		t.Fatalf("%s %s: %v", req.Method, req.URL, err)
 	}
+	defer resp.Body.Close()
 	return resp.StatusCode, resp.Header, decode(t, resp.Body)
 }
 
-func decode(t *testing.T, r io.ReadCloser) map[string]any {
+func decode(t *testing.T, r io.Reader) map[string]any {
 	t.Helper()
-	defer r.Close()
 	body, err := io.ReadAll(r)
 	if err != nil {
 		t.Fatalf("read the answer: %v", err)
@@ -159,7 +159,7 @@ func askIMDS(t *testing.T, e *azemu.Emulator, machine string, query url.Values) 
 	req.Header.Set("Metadata", "true")
 	rec := httptest.NewRecorder()
 	e.IMDSOf(machine).ServeHTTP(rec, req)
-	return rec.Code, decode(t, rec.Result().Body)
+	return rec.Code, decode(t, rec.Body)
 }
 
 // tokenQuery asks for a token of one identity, or of the default one.

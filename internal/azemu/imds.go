@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -145,12 +146,9 @@ func guarded(h http.HandlerFunc) http.HandlerFunc {
 			imds.WriteError(w, err)
 			return
 		}
-		version := r.URL.Query().Get("api-version")
-		for _, v := range imdsVersions() {
-			if v == version {
-				h(w, r)
-				return
-			}
+		if slices.Contains(imdsVersions(), r.URL.Query().Get("api-version")) {
+			h(w, r)
+			return
 		}
 		newest := imdsVersions()
 		writeJSON(w, http.StatusBadRequest, map[string]any{

@@ -2,6 +2,7 @@ package azemu_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -16,6 +17,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 
 	"github.com/podid-io/podid/internal/azemu"
 )
@@ -70,9 +72,7 @@ func TestIMDSChoosesTheIdentity(t *testing.T) {
 			t.Parallel()
 			w := start(t, azemu.Config{Seed: withIdentities(tt.kind, tt.on...)})
 			q := tokenQuery("")
-			for k, v := range tt.selector {
-				q[k] = v
-			}
+			maps.Copy(q, tt.selector)
 			status, body := askIMDS(t, w.Emulator, "pool000001", q)
 			if tt.err != "" {
 				if text := fmt.Sprint(body["error_description"]); status != http.StatusBadRequest || !strings.Contains(text, tt.err) || body["error"] != "invalid_request" {
@@ -237,6 +237,7 @@ func TestSDKManagedIdentity(t *testing.T) {
 	w := start(t, azemu.Config{Seed: withIdentities("", "one")})
 	server := httptest.NewServer(w.IMDSOf("pool000000"))
 	defer server.Close()
+	resource := "https://" + uuid.NewString() // azidentity caches tokens for the whole process
 	tests := map[string]struct {
 		id      azidentity.ManagedIDKind
 		wantErr bool
@@ -255,12 +256,15 @@ func TestSDKManagedIdentity(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			token, err := cred.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
+			token, err := cred.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{resource + "/.default"}})
 			if (err != nil) != tt.wantErr {
 				t.Fatalf("GetToken() error = %v, want one: %t", err, tt.wantErr)
 			}
-			if err == nil && verified(t, w, token.Token)["oid"] != "object-1" {
-				t.Error("token is of another identity")
+			if err != nil {
+				return
+			}
+			if claims := verified(t, w, token.Token); claims["oid"] != "object-1" || claims["aud"] != resource {
+				t.Errorf("claims = %v, want object-1 for %s", claims, resource)
 			}
 		})
 	}

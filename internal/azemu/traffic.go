@@ -149,15 +149,14 @@ func (e *Emulator) observe(w http.ResponseWriter, r *http.Request, endpoint, mac
 	start := time.Now()
 	rec := &recorder{ResponseWriter: w}
 	e.traffic.begin(endpoint)
-	defer func() {
-		ev := Event{
-			Time: start, Endpoint: endpoint, Machine: machine, Method: r.Method, Path: r.URL.Path,
-			Status: rec.status, Duration: Duration(time.Since(start)),
-		}
-		e.traffic.end(ev)
-		e.log.DebugContext(r.Context(), "request", "endpoint", endpoint, "machine", machine, "method", ev.Method, "path", ev.Path, "status", ev.Status)
-	}()
+	defer e.observed(r, rec, Event{Time: start, Endpoint: endpoint, Machine: machine, Method: r.Method, Path: r.URL.Path})
 	h(rec, r)
+}
+
+func (e *Emulator) observed(r *http.Request, rec *recorder, ev Event) {
+	ev.Status, ev.Duration = rec.status, Duration(time.Since(ev.Time))
+	e.traffic.end(ev)
+	e.log.DebugContext(r.Context(), "request", "endpoint", ev.Endpoint, "machine", ev.Machine, "method", ev.Method, "path", ev.Path, "status", ev.Status)
 }
 
 // recorder remembers the status that was written.
