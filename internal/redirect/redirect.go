@@ -5,18 +5,18 @@
 package redirect
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"reflect"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -51,7 +51,7 @@ type Redirect struct {
 	config Config
 
 	mu      sync.Mutex
-	written map[string][][]expr.Any // our rules by chain as the kernel read them back; guarded by mu
+	written [][]byte // our table as the kernel told it after the last write; guarded by mu
 }
 
 // New checks the configuration and touches nothing.
@@ -86,24 +86,21 @@ func (r *Redirect) Ensure() error {
 	if err := r.EnsureAddress(); err != nil {
 		return err
 	}
-	conn, err := nftables.New()
-	if err != nil {
-		return fmt.Errorf("open a netlink socket to nftables: %w", err)
-	}
 	if r.written != nil {
-		current, err := read(conn)
+		current, err := read()
 		if err != nil {
 			return err
 		}
-		if reflect.DeepEqual(current, r.written) {
+		if slices.EqualFunc(current, r.written, bytes.Equal) {
 			return nil
 		}
 		r.config.Log.Warn("the redirect of the metadata address was changed by somebody else: mended", "table", tableName)
 	}
-	if err := r.write(conn); err != nil {
+	if err := r.write(); err != nil {
 		return err
 	}
-	if r.written, err = read(conn); err != nil {
+	var err error
+	if r.written, err = read(); err != nil {
 		return err
 	}
 	return r.flushConnections()
@@ -131,7 +128,11 @@ func (r *Redirect) address() *netlink.Addr {
 }
 
 // write replaces the table in one transaction: there is no moment without it.
-func (r *Redirect) write(conn *nftables.Conn) error {
+func (r *Redirect) write() error {
+	conn, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("open a netlink socket to nftables: %w", err)
+	}
 	table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName}
 	conn.AddTable(table) // so that there is one to delete
 	conn.DelTable(table)
@@ -148,40 +149,6 @@ func (r *Redirect) write(conn *nftables.Conn) error {
 		return fmt.Errorf("write nftables table %q (CAP_NET_ADMIN and nf_tables are needed): %w", tableName, err)
 	}
 	return nil
-}
-
-// read returns our rules by chain, nil without the table.
-func read(conn *nftables.Conn) (map[string][][]expr.Any, error) {
-	all, err := conn.ListChainsOfTableFamily(nftables.TableFamilyIPv4)
-	if err != nil {
-		return nil, fmt.Errorf("list nftables chains: %w", err)
-	}
-	var rules map[string][][]expr.Any
-	for _, c := range all {
-		if c.Table.Name != tableName {
-			continue
-		}
-		list, err := conn.GetRules(c.Table, c)
-		if err != nil {
-			return nil, fmt.Errorf("read nftables chain %q: %w", c.Name, err)
-		}
-		if rules == nil {
-			rules = make(map[string][][]expr.Any)
-		}
-		hook := fmt.Sprintf("%s %s %d", c.Name, c.Type, deref(c.Priority))
-		rules[hook] = make([][]expr.Any, 0, len(list))
-		for _, rule := range list {
-			rules[hook] = append(rules[hook], rule.Exprs)
-		}
-	}
-	return rules, nil
-}
-
-func deref(p *nftables.ChainPriority) nftables.ChainPriority {
-	if p == nil {
-		return 0
-	}
-	return *p
 }
 
 // flushConnections ends what was connected to the metadata address before the
