@@ -1,0 +1,94 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/podid-io/podid/api/v1"
+)
+
+func scheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	utilruntime.Must(corev1.AddToScheme(s)) // cannot fail for a new scheme
+	utilruntime.Must(v1.AddToScheme(s))
+	return s
+}
+
+// applyFS creates every object of the manifests in a folder, in order of their
+// files; objects that are there already stay as they are.
+func (w *world) applyFS(ctx context.Context, files fs.FS, folder string) error {
+	objects, err := readFS(files, folder)
+	if err != nil {
+		return err
+	}
+	for _, namespaces := range []bool{true, false} { // a namespace comes before what it holds
+		for _, o := range objects {
+			if (o.GetKind() == "Namespace") != namespaces {
+				continue
+			}
+			err := w.client.Create(ctx, o.DeepCopy())
+			if err != nil && !apierrors.IsAlreadyExists(err) {
+				return fmt.Errorf("apply %s %s/%s: %w", o.GetKind(), o.GetNamespace(), o.GetName(), err)
+			}
+		}
+	}
+	return nil
+}
+
+// readFS reads the manifests in a folder.
+func readFS(files fs.FS, folder string) ([]*unstructured.Unstructured, error) {
+	names, err := fs.Glob(files, folder+"/*.yaml")
+	if err != nil {
+		return nil, err
+	}
+	var objects []*unstructured.Unstructured
+	for _, name := range names {
+		b, err := fs.ReadFile(files, name)
+		if err != nil {
+			return nil, err
+		}
+		d := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(b), 4096)
+		for {
+			o := &unstructured.Unstructured{}
+			err := d.Decode(o)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return nil, fmt.Errorf("read %s: %w", name, err)
+			}
+			if len(o.Object) > 0 {
+				objects = append(objects, o)
+			}
+		}
+	}
+	return objects, nil
+}
+
+// applyMICPod creates the pod that mic runs in.
+func (w *world) applyMICPod(ctx context.Context) error {
+	err := w.client.Create(ctx, &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: systemNamespace, Name: micPod,
+			Labels: map[string]string{"app.kubernetes.io/name": "podid", "app.kubernetes.io/component": "mic"},
+		},
+		Spec: corev1.PodSpec{
+			ServiceAccountName: "podid-mic",
+			Containers:         []corev1.Container{{Name: "mic", Image: "registry.example/podid/mic:demo"}},
+		},
+	})
+	return client.IgnoreAlreadyExists(err)
+}

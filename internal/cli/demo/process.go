@@ -1,0 +1,92 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// background starts a program with its output in a log file. One that ends
+// before it is told to is a claim that did not hold.
+func (w *world) background(ctx context.Context, name string, cmd *exec.Cmd, start, wait func() error) error {
+	f, err := os.OpenFile(w.path(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	cmd.Stdout, cmd.Stderr = f, f
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	err = start()
+	if err != nil {
+		_ = f.Close() // nothing was written
+		return fmt.Errorf("start %s: %w", name, err)
+	}
+	go func() { // ends with the program, which ends with ctx
+		err := wait()
+		_ = f.Close() // the program has closed its own
+		if ctx.Err() == nil {
+			w.story.claim(false, "%s ended: %v; its log ends with: %s", name, err, lastLine(w.path(name+".log")))
+		}
+	}()
+	return nil
+}
+
+// lastLine is the end of a log.
+func lastLine(path string) string {
+	b, err := os.ReadFile(path) //nolint:gosec // a log of ours
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return lines[len(lines)-1]
+}
+
+// awaitReady waits for /readyz of a program.
+func (w *world) awaitReady(ctx context.Context, name string, addr netip.Addr) error {
+	url := "http://" + net.JoinHostPort(addr.String(), healthPort) + "/readyz"
+	client := &http.Client{Timeout: 2 * time.Second}
+	return await(ctx, 30*time.Second, name, func() error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = resp.Body.Close() }()
+		body, err := io.ReadAll(resp.Body)
+		if err == nil && resp.StatusCode != http.StatusOK {
+			err = fmt.Errorf("not ready: %s", strings.TrimSpace(string(body)))
+		}
+		return err
+	})
+}
+
+// await asks ten times a second until the answer is good: for programs that
+// have nothing else to wait on.
+func await(ctx context.Context, limit time.Duration, what string, ok func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ok()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s was not ready within %s: %w", what, limit, err)
+		}
+	}
+}

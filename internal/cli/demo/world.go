@@ -1,0 +1,269 @@
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/podid-io/podid/config"
+	"github.com/podid-io/podid/internal/azemu"
+	"github.com/podid-io/podid/test/localcluster"
+)
+
+// What the emulated subscription holds. The ids are made up; those of the
+// identities stand in examples/quickstart.
+const (
+	subscription = "11111111-1111-1111-1111-111111111111"
+	tenant       = "44444444-4444-4444-4444-444444444444"
+	group        = "podid-demo"
+	scaleSet     = "aks-pool-12345678-vmss"
+	vaultClient  = "22222222-2222-2222-2222-222222222222"
+	blobClient   = "33333333-3333-3333-3333-333333333333"
+	micClient    = "99999999-9999-9999-9999-999999999999"
+
+	systemNamespace = "podid-system"
+	micPod          = "podid-mic-0"
+
+	azurePort  = 8443
+	adminPort  = 8444
+	healthPort = "8085"
+)
+
+func groupID() string { return "/subscriptions/" + subscription + "/resourceGroups/" + group }
+
+func identityID(name string) string {
+	return groupID() + "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/" + name
+}
+
+func scaleSetID() string {
+	return groupID() + "/providers/Microsoft.Compute/virtualMachineScaleSets/" + scaleSet
+}
+
+// nodeName is the name of an instance of the scale set.
+func nodeName(i int) string { return fmt.Sprintf("%s%06d", scaleSet, i) }
+
+// world is everything that the demo runs on.
+type world struct {
+	story   *story
+	dir     string
+	cluster *localcluster.Cluster
+	client  client.WithWatch
+	azure   *azemu.Client
+	stop    func()
+}
+
+// start starts the cluster, Azure, mic and nmi, and returns when all are ready.
+func start(ctx context.Context, log *story, dir string, armDelay time.Duration) (*world, error) {
+	if err := os.MkdirAll(filepath.Join(dir, "crd"), 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.CopyFS(filepath.Join(dir, "manifests"), config.Files); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	nodes := []localcluster.NodeConfig{}
+	for i := range 2 {
+		nodes = append(nodes, localcluster.NodeConfig{
+			Name:       nodeName(i),
+			ProviderID: fmt.Sprintf("azure://%s/virtualMachines/%d", scaleSetID(), i),
+		})
+	}
+	cluster, err := localcluster.Start(ctx, localcluster.Config{
+		Dir: filepath.Join(dir, "cluster"), Nodes: nodes, Progress: log,
+		CRDs: filepath.Join(dir, "manifests", "crd"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	w := &world{
+		story: log, dir: dir, cluster: cluster,
+		azure: azemu.NewClient(fmt.Sprintf("http://%s:%d", localcluster.FabricAddress, adminPort)),
+		stop:  func() { cancel(); cluster.Stop() },
+	}
+	if err := w.startParts(ctx, armDelay); err != nil {
+		w.stop()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *world) startParts(ctx context.Context, armDelay time.Duration) error {
+	var err error
+	if w.client, err = client.NewWithWatch(w.cluster.REST(), client.Options{Scheme: scheme()}); err != nil {
+		return err
+	}
+	if err := w.startAzure(ctx, armDelay); err != nil {
+		return err
+	}
+	if err := w.applyFS(ctx, config.Files, "rbac"); err != nil {
+		return err
+	}
+	if err := w.startAgents(ctx); err != nil {
+		return err
+	}
+	return w.startMIC(ctx)
+}
+
+// startAzure starts azemu in the fabric, seeded with the scale set, the
+// identities of the quickstart and mic's own, which the operator of the cluster
+// has put on the nodes.
+func (w *world) startAzure(ctx context.Context, armDelay time.Duration) error {
+	w.story.say("starting Azure (azemu): Resource Manager, Entra ID, and the metadata service of each node")
+	set := azemu.ScaleSet{ID: scaleSetID(), Identity: &azemu.Assigned{Type: "UserAssigned", UserAssigned: []string{identityID("podid-mic")}}}
+	for i, n := range w.cluster.Nodes() {
+		set.Instances = append(set.Instances, azemu.Instance{
+			InstanceID: fmt.Sprint(i), Name: n.Name,
+			// What the pods of a node send unhindered would be answered, as on AKS.
+			Sources: []netip.Prefix{netip.PrefixFrom(n.Addr, n.Addr.BitLen()), n.PodRange},
+		})
+	}
+	state, err := json.Marshal(azemu.State{
+		Tenant: tenant,
+		Identities: []azemu.Identity{
+			{ID: identityID("vault-reader"), ClientID: vaultClient},
+			{ID: identityID("blob-reader"), ClientID: blobClient},
+			{ID: identityID("podid-mic"), ClientID: micClient},
+		},
+		ScaleSets: []azemu.ScaleSet{set},
+	})
+	if err != nil {
+		return err
+	}
+	stateFile := filepath.Join(w.dir, "azure-state.json")
+	if err := os.WriteFile(stateFile, state, 0o600); err != nil {
+		return err
+	}
+	cmd, err := program(ctx, "azemu",
+		"--listen", fmt.Sprintf("%s:%d", localcluster.FabricAddress, azurePort),
+		"--admin-listen", fmt.Sprintf("%s:%d", localcluster.FabricAddress, adminPort),
+		"--imds-listen", "169.254.169.254:80",
+		"--host", localcluster.FabricAddress, "--state", stateFile,
+		"--arm-delay", armDelay.String(), "--ca-file", w.path("azure-ca.pem"),
+	)
+	if err != nil {
+		return err
+	}
+	if err := w.background(ctx, "azemu", cmd, cmd.Start, cmd.Wait); err != nil {
+		return err
+	}
+	return await(ctx, 15*time.Second, "azemu", func() error {
+		_, err := w.azure.Counters(ctx)
+		return err
+	})
+}
+
+// startAgents starts nmi in the network of each node, with the rights of its
+// own service account.
+func (w *world) startAgents(ctx context.Context) error {
+	kubeconfig := w.path("nmi.kubeconfig")
+	if err := w.cluster.TokenKubeconfig(ctx, systemNamespace, "podid-nmi", kubeconfig); err != nil {
+		return err
+	}
+	bin, err := binary("nmi")
+	if err != nil {
+		return err
+	}
+	for _, n := range w.cluster.Nodes() {
+		w.story.say("starting nmi on node %s", n.Name)
+		cmd := n.Command(ctx, bin, "--node", n.Name, "--kubeconfig", kubeconfig,
+			"--mic-service-account", systemNamespace+"/podid-mic", "--mic-client-id", micClient,
+			"--health-listen", netip.AddrPortFrom(n.Addr, 8085).String(),
+			"--audit-file", w.path("audit-"+n.Name+".jsonl"))
+		if err := w.background(ctx, "nmi-"+n.Name, cmd.Cmd, cmd.Start, cmd.Wait); err != nil {
+			return err
+		}
+	}
+	for _, n := range w.cluster.Nodes() {
+		if err := w.awaitReady(ctx, "nmi on "+n.Name, n.Addr); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startMIC starts mic as its pod does: in the pod's network, with the rights of
+// its service account. Its token for Azure comes from nmi like any pod's.
+func (w *world) startMIC(ctx context.Context) error {
+	w.story.say("starting mic in pod %s/%s", systemNamespace, micPod)
+	if err := w.applyMICPod(ctx); err != nil {
+		return err
+	}
+	pod, err := w.cluster.Pod(ctx, systemNamespace, micPod)
+	if err != nil {
+		return err
+	}
+	kubeconfig := w.path("mic.kubeconfig")
+	if err := w.cluster.TokenKubeconfig(ctx, systemNamespace, "podid-mic", kubeconfig); err != nil {
+		return err
+	}
+	if err := w.writeCloudConfig(); err != nil {
+		return err
+	}
+	bin, err := binary("mic")
+	if err != nil {
+		return err
+	}
+	cmd := pod.Command(ctx, bin, "--kubeconfig", kubeconfig, "--namespace", systemNamespace,
+		"--cloud-config", w.path("azure.json"), "--health-listen", ":"+healthPort)
+	cmd.Env = append(os.Environ(), "AZURE_ENVIRONMENT_FILEPATH="+w.path("azure-cloud.json"), "SSL_CERT_FILE="+w.path("azure-ca.pem"))
+	if err := w.background(ctx, "mic", cmd.Cmd, cmd.Start, cmd.Wait); err != nil {
+		return err
+	}
+	return w.awaitReady(ctx, "mic", pod.Addr)
+}
+
+// writeCloudConfig writes azure.json and the description of the cloud, as they
+// are found on a node of a cloud that the SDK does not know by name.
+func (w *world) writeCloudConfig() error {
+	endpoint := fmt.Sprintf("https://%s:%d/", localcluster.FabricAddress, azurePort)
+	return errors.Join(
+		w.writeJSON("azure.json", map[string]any{
+			"cloud": "AzureStackCloud", "tenantId": tenant, "subscriptionId": subscription, "resourceGroup": group,
+			"useManagedIdentityExtension": true, "userAssignedIdentityID": micClient,
+		}),
+		w.writeJSON("azure-cloud.json", map[string]any{
+			"name": "AzureStackCloud", "resourceManagerEndpoint": endpoint,
+			"activeDirectoryEndpoint": endpoint, "tokenAudience": "https://management.azure.com/",
+		}),
+	)
+}
+
+func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
+
+func (w *world) writeJSON(name string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(w.path(name), b, 0o600)
+}
+
+// binary finds one of podid's programs beside this one.
+func binary(name string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(filepath.Dir(self), name)
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("the program %s is not beside podid: run `make build`: %w", name, err)
+	}
+	return path, nil
+}
+
+func program(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
+	path, err := binary(name)
+	if err != nil {
+		return nil, err
+	}
+	return exec.CommandContext(ctx, path, args...), nil
+}
