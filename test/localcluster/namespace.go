@@ -175,3 +175,11 @@ func (n *namespace) sysctl(name, value string) error {
 		return nil
 	})
 }
+
+// borrow returns the namespace for a tenant, whose programs end with it. Only
+// end may be called on what it returns, not close.
+func (n *namespace) borrow() *namespace {
+	tenant := &namespace{file: n.file, netlink: n.netlink}
+	tenant.gone, tenant.end = context.WithCancel(n.gone)
+	return tenant
+}
