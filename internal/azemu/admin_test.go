@@ -65,6 +65,30 @@ func TestClientState(t *testing.T) {
 	}
 }
 
+func TestAdminRefusesUnknownFields(t *testing.T) {
+	t.Parallel()
+	e := newEmulator(t, azemu.Config{})
+	for _, target := range []string{"/state", "/faults/" + azemu.EndpointVMGet} {
+		rec := httptest.NewRecorder()
+		e.Admin().ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodPut, target, strings.NewReader(`{"colour":"red"}`)))
+		if rec.Code != http.StatusBadRequest || !strings.Contains(rec.Body.String(), `colour`) {
+			t.Errorf("PUT %s = %d %s, want 400 that names the field", target, rec.Code, rec.Body)
+		}
+	}
+}
+
+func TestSetStateForgetsTokens(t *testing.T) {
+	t.Parallel()
+	e := newEmulator(t, azemu.Config{Seed: withIdentities("", "one")})
+	_, before := askIMDS(t, e, "pool000000", tokenQuery(""))
+	if err := e.SetState(withIdentities("", "one")); err != nil {
+		t.Fatal(err)
+	}
+	if _, after := askIMDS(t, e, "pool000000", tokenQuery("")); after["access_token"] == before["access_token"] {
+		t.Error("a new state has the old state's token")
+	}
+}
+
 func TestStateThatMakesNoSense(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

@@ -300,6 +300,9 @@ func TestARMAnswersAsAzureDoes(t *testing.T) {
 	t.Parallel()
 	w := start(t, azemu.Config{})
 	bearer := w.bearer(t)
+	foreign := localBearer(t, newEmulator(t, azemu.Config{Seed: seed()}))
+	expired := "" // of synctest's time, which is long ago
+	synctest.Test(t, func(t *testing.T) { expired = localBearer(t, w.Emulator) })
 	tests := map[string]struct {
 		method, path, authorization string
 		body                        string
@@ -309,6 +312,8 @@ func TestARMAnswersAsAzureDoes(t *testing.T) {
 		"no api-version":                         {path: vmssID, authorization: bearer, status: 400, code: "MissingApiVersionParameter"},
 		"no token":                               {path: vmssID + "?api-version=1", status: 401, code: "AuthenticationFailed"},
 		"a token of nobody":                      {path: vmssID + "?api-version=1", authorization: "Bearer x.y.z", status: 401, code: "InvalidAuthenticationToken"},
+		"a token that another key signed":        {path: vmssID + "?api-version=1", authorization: foreign, status: 401, code: "InvalidAuthenticationToken"},
+		"a token that has expired":               {path: vmssID + "?api-version=1", authorization: expired, status: 401, code: "InvalidAuthenticationToken"},
 		"a path in any case":                     {path: strings.ToUpper(vmssID) + "?api-version=1", authorization: bearer, status: 200},
 		"an unknown VM":                          {path: vmID + "x?api-version=1", authorization: bearer, status: 404, code: "ResourceNotFound"},
 		"an unknown type":                        {path: inGroup + "/providers/Microsoft.Compute/toasters/a?api-version=1", authorization: bearer, status: 404, code: "InvalidResourceType"},

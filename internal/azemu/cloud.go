@@ -7,9 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
-
-	"golang.org/x/time/rate"
 )
 
 const defaultLocation = "westeurope"
@@ -289,30 +286,3 @@ func (s *scope) status() Status {
 
 // quotedETag is the ETag as Azure writes it: a small number in quotes.
 func (s *scope) quotedETag() string { return strconv.Quote(strconv.Itoa(s.etag)) }
-
-// limits are those of one machine's metadata service:
-// https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#rate-limiting
-type limits struct {
-	perSecond *rate.Limiter
-	slots     chan struct{}
-}
-
-func newLimits() *limits {
-	return &limits{perSecond: rate.NewLimiter(20, 20), slots: make(chan struct{}, 5)}
-}
-
-// enter takes a place, and false when there is none at now. Call leave after.
-func (l *limits) enter(now time.Time) bool {
-	select {
-	case l.slots <- struct{}{}:
-	default:
-		return false
-	}
-	if !l.perSecond.AllowN(now, 1) {
-		l.leave()
-		return false
-	}
-	return true
-}
-
-func (l *limits) leave() { <-l.slots }

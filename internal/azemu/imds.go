@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/podid-io/podid/internal/imds"
 )
 
@@ -204,6 +206,33 @@ func (e *Emulator) computeMetadata(m *machine) map[string]string {
 	}
 	return compute
 }
+
+// limits are those of one machine's metadata service:
+// https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#rate-limiting
+type limits struct {
+	perSecond *rate.Limiter
+	slots     chan struct{}
+}
+
+func newLimits() *limits {
+	return &limits{perSecond: rate.NewLimiter(20, 20), slots: make(chan struct{}, 5)}
+}
+
+// enter takes a place, and false when there is none at now. Call leave after.
+func (l *limits) enter(now time.Time) bool {
+	select {
+	case l.slots <- struct{}{}:
+	default:
+		return false
+	}
+	if !l.perSecond.AllowN(now, 1) {
+		l.leave()
+		return false
+	}
+	return true
+}
+
+func (l *limits) leave() { <-l.slots }
 
 func (e *Emulator) tenant() string {
 	e.mu.Lock()

@@ -129,6 +129,7 @@ func TestIMDSRules(t *testing.T) {
 		"a field that does not exist":               {target: "/metadata/instance/compute/zest?api-version=2021-02-01&format=text", status: 404},
 		"the instance without header":               {target: "/metadata/instance?api-version=2021-02-01", header: http.Header{}, status: 400, text: "Required metadata header"},
 		"the instance with a version that is none":  {target: "/metadata/instance?api-version=1999-01-01", status: 400, text: `"newest-versions":["2025-04-07","2024-07-17","2024-03-15"]`},
+		"the instance with X-Forwarded-For":         {target: "/metadata/instance?api-version=2021-02-01", header: http.Header{"Metadata": {"true"}, "X-Forwarded-For": {"10.0.0.1"}}, status: 400, text: "X-Forwarded-For"},
 		"the instance without a version":            {target: "/metadata/instance", status: 400, text: "api-version is invalid or was not specified"},
 		"the instance with another method, refused": {method: "PUT", target: "/metadata/instance?api-version=2021-02-01", status: 405},
 	}
@@ -155,16 +156,17 @@ func TestIMDSRules(t *testing.T) {
 func TestIMDSKnowsTheCallerByAddress(t *testing.T) {
 	t.Parallel()
 	s := withIdentities("", "one")
-	s.ScaleSets[0].Instances[0].Sources = []netip.Prefix{netip.MustParsePrefix("10.224.0.4/32"), netip.MustParsePrefix("10.224.1.0/24")}
-	s.ScaleSets[0].Instances[1].Sources = []netip.Prefix{netip.MustParsePrefix("10.224.0.5/32"), netip.MustParsePrefix("10.224.1.128/25")}
+	s.ScaleSets[0].Instances[0].Sources = []netip.Prefix{netip.MustParsePrefix("10.224.0.4/32"), netip.MustParsePrefix("10.224.1.0/24"), netip.MustParsePrefix("10.224.2.128/25")}
+	s.ScaleSets[0].Instances[1].Sources = []netip.Prefix{netip.MustParsePrefix("10.224.0.5/32"), netip.MustParsePrefix("10.224.1.128/25"), netip.MustParsePrefix("10.224.2.0/24")}
 	e := newEmulator(t, azemu.Config{Seed: s})
 	tests := map[string]struct{ from, want string }{
-		"a node":                      {"10.224.0.5:1", "pool_1"},
-		"a pod":                       {"10.224.1.7:1", "pool_0"},
-		"a pod in a narrower range":   {"10.224.1.200:1", "pool_1"},
-		"an IPv4 address in IPv6":     {"[::ffff:10.224.0.4]:1", "pool_0"},
-		"an address that nobody has":  {"10.9.9.9:1", ""},
-		"an address that is no place": {"@", ""},
+		"a node":                                 {"10.224.0.5:1", "pool_1"},
+		"a pod":                                  {"10.224.1.7:1", "pool_0"},
+		"a pod in a narrower range":              {"10.224.1.200:1", "pool_1"},
+		"a pod in a range that is narrower here": {"10.224.2.200:1", "pool_0"},
+		"an IPv4 address in IPv6":                {"[::ffff:10.224.0.4]:1", "pool_0"},
+		"an address that nobody has":             {"10.9.9.9:1", ""},
+		"an address that is no place":            {"@", ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
