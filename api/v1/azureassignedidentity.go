@@ -26,6 +26,7 @@ const (
 // dropped there, and an empty state means "usable" to AAD Pod Identity.
 //
 // +kubebuilder:object:root=true
+// +kubebuilder:metadata:annotations="api-approved.kubernetes.io=unapproved"
 // +kubebuilder:resource:shortName=azaid,categories=podid
 // +kubebuilder:printcolumn:name="Pod",type=string,JSONPath=`.spec.pod`
 // +kubebuilder:printcolumn:name="AzureIdentity",type=string,JSONPath=`.spec.azureIdentityRef.metadata.name`

@@ -21,6 +21,7 @@ const (
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
+// +kubebuilder:metadata:annotations="api-approved.kubernetes.io=unapproved"
 // +kubebuilder:resource:shortName=azid,categories=podid
 // +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`
 // +kubebuilder:printcolumn:name="ClientID",type=string,JSONPath=`.spec.clientID`
@@ -126,7 +127,7 @@ type AzureIdentitySpec struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.name) || !has(self.Name) || self.name == self.Name",message="clientPassword.name and clientPassword.Name differ: keep clientPassword.name only"
 // +kubebuilder:validation:XValidation:rule="!has(self.__namespace__) || !has(self.Namespace) || self.__namespace__ == self.Namespace",message="clientPassword.namespace and clientPassword.Namespace differ: keep clientPassword.namespace only"
-// +kubebuilder:validation:XValidation:rule="(has(self.name) ? self.name : has(self.Name) ? self.Name : ”) != ”",message="clientPassword names no Secret: set clientPassword.name"
+// +kubebuilder:validation:XValidation:rule="(has(self.name) && size(self.name) > 0) || (has(self.Name) && size(self.Name) > 0)",message="clientPassword names no Secret: set clientPassword.name"
 type SecretReference struct {
 	// Name of the Secret.
 	// +kubebuilder:validation:MaxLength=253
