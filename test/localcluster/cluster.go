@@ -161,14 +161,14 @@ func (c *Cluster) Stop() {
 		if c.kubelet != nil {
 			c.kubelet.close()
 		}
+		if c.ControlPlane != nil {
+			c.ControlPlane.Stop() // while its address is there to say good-bye to clients
+		}
 		for _, node := range c.Nodes() {
 			node.detach()
 		}
 		if c.fabric != nil {
 			c.fabric.close()
-		}
-		if c.ControlPlane != nil {
-			c.ControlPlane.Stop()
 		}
 	})
 }

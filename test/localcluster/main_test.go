@@ -11,9 +11,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if runHelper() {
-		return
-	}
 	ctrllog.SetLogger(logr.Discard())
-	os.Exit(localcluster.Main(m)) //nolint:forbidigo // TestMain is the main of a test
+	code, isHelper := helper()
+	if !isHelper {
+		code = localcluster.Main(m)
+	}
+	os.Exit(code) //nolint:forbidigo // TestMain is the main of a test
 }
