@@ -1,0 +1,59 @@
+// Command mic is the controller: it brings managed identities to the virtual
+// machines and scale sets of the pods that need them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/podid-io/podid/internal/telemetry"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Stdout)
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "mic:", err)
+	if _, usage := errors.AsType[usageError](err); usage {
+		os.Exit(2)
+	}
+	os.Exit(1)
+}
+
+// usageError is the error of a bad flag or argument.
+type usageError struct{ error }
+
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	o := options{namespace: os.Getenv("POD_NAMESPACE"), getenv: os.Getenv}
+	root := &cobra.Command{
+		Use:           "mic",
+		Short:         "The controller of podid: brings managed identities to the machines of the pods that need them",
+		Args:          func(c *cobra.Command, args []string) error { return asUsage(cobra.NoArgs(c, args)) },
+		Version:       telemetry.Version(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
+	}
+	o.addFlags(root.Flags())
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asUsage(err) })
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	return root.ExecuteContext(ctx)
+}
+
+func asUsage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return usageError{err}
+}

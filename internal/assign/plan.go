@@ -1,0 +1,184 @@
+// Package assign decides which AzureAssignedIdentities there should be on one
+// VM or scale set, and which managed identities should be attached to it. It is
+// pure: it takes values, returns values, and knows no client, clock or logger.
+package assign
+
+import (
+	"cmp"
+	"slices"
+
+	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/identity"
+)
+
+// Snapshot is everything that a Plan for one scope is made from. Plan changes
+// none of it.
+type Snapshot struct {
+	// Pods are the pods on the nodes of the scope that have not ended.
+	Pods []identity.Pod
+	// Bindings are those that any of the pods could match; more do no harm.
+	Bindings []*v1.AzureIdentityBinding
+	// Identities are those that the bindings name; more do no harm.
+	Identities []*v1.AzureIdentity
+	// Assigned are the objects for nodes of the scope, and those for Pods
+	// wherever they say they are.
+	Assigned []*v1.AzureAssignedIdentity
+	// Record is what is known of the identities of the scope.
+	Record Record
+	// Rules are the operator's choices.
+	Rules identity.Rules
+}
+
+// Plan is what to do, each list in a fixed order. Objects in it are new, or
+// copies; those in Delete are the snapshot's own.
+type Plan struct {
+	// Create are objects to be made.
+	Create []*v1.AzureAssignedIdentity
+	// Update are objects to be replaced, with the resourceVersion that they
+	// replace: something that is granted has changed, or the object of a pod that
+	// is gone has the name.
+	Update []*v1.AzureAssignedIdentity
+	// Mark are objects whose state alone changes.
+	Mark []*v1.AzureAssignedIdentity
+	// Delete are objects for which there is no reason any more.
+	Delete []*v1.AzureAssignedIdentity
+	// Attach are the ARM ids of identities that are needed and not known to be
+	// attached; Detach those of identities that podid attached and nobody needs.
+	Attach, Detach []string
+	// Forget are the ARM ids in the record that nobody needs and that are not
+	// podid's to detach.
+	Forget []string
+	// Waiting are the objects, from any list or none, that wait for Attach.
+	Waiting []*v1.AzureAssignedIdentity
+}
+
+// Empty reports whether there is nothing to do.
+func (p Plan) Empty() bool {
+	return len(p.Create)+len(p.Update)+len(p.Mark)+len(p.Delete)+len(p.Attach)+len(p.Detach)+len(p.Forget) == 0
+}
+
+// Plan decides.
+func (s Snapshot) Plan() Plan {
+	var p Plan
+	existing := make(map[objectName]*v1.AzureAssignedIdentity, len(s.Assigned))
+	for _, o := range s.Assigned {
+		existing[nameOf(o)] = o
+	}
+	needed := make(map[string]bool)
+	waiting := make(map[pair]bool)
+	for _, w := range s.wanted() {
+		id := w.grant.Identity
+		attach := id.Type == v1.UserAssignedMSI && id.ResourceID != ""
+		state := v1.Assigned
+		if attach {
+			needed[id.ResourceID] = true
+			if !s.Record[id.ResourceID].there() {
+				state = v1.Created
+			}
+		}
+		o := w.object(state)
+		old, ok := existing[nameOf(o)]
+		delete(existing, nameOf(o))
+		o = p.write(o, old, ok)
+		if state == v1.Created {
+			p.Waiting = append(p.Waiting, o)
+			waiting[pairOf(o)] = true
+		}
+	}
+	for _, o := range existing {
+		if o.Spec.PodUID == "" && o.DeletionTimestamp == nil && waiting[pairOf(o)] {
+			continue // of AAD Pod Identity: stands in until ours is Assigned
+		}
+		p.Delete = append(p.Delete, o)
+	}
+	slices.SortFunc(p.Delete, func(x, y *v1.AzureAssignedIdentity) int {
+		return cmp.Or(cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
+	})
+	p.machines(s.Record, needed)
+	return p
+}
+
+// write puts the object o into the list where it belongs, given the one that
+// has its name, and returns the object as it will be.
+func (p *Plan) write(o, old *v1.AzureAssignedIdentity, exists bool) *v1.AzureAssignedIdentity {
+	switch {
+	case !exists:
+		p.Create = append(p.Create, o)
+	case old.DeletionTimestamp != nil:
+		// It goes first; its going is an event, and then o is made.
+		p.Delete = append(p.Delete, old)
+	case !same(o, old):
+		p.Update = append(p.Update, replacing(old, o))
+	case old.Status.Status != o.Status.Status:
+		p.Mark = append(p.Mark, replacing(old, o))
+	default:
+		return old
+	}
+	return o
+}
+
+// machines decides about the identities of the scope.
+func (p *Plan) machines(record Record, needed map[string]bool) {
+	for id := range needed {
+		if !record[id].there() {
+			p.Attach = append(p.Attach, id)
+		}
+	}
+	for id, o := range record {
+		switch {
+		case needed[id]:
+		case o.ours():
+			p.Detach = append(p.Detach, id)
+		default:
+			p.Forget = append(p.Forget, id)
+		}
+	}
+	slices.Sort(p.Attach)
+	slices.Sort(p.Detach)
+	slices.Sort(p.Forget)
+}
+
+// want is one pair that there should be an object for.
+type want struct {
+	pod   identity.Pod
+	grant identity.Grant
+	// The objects that the grant came from.
+	identity *v1.AzureIdentity
+	binding  *v1.AzureIdentityBinding
+}
+
+// wanted lists the pairs, by pod and then as Match orders them.
+func (s Snapshot) wanted() []want {
+	identities := make(map[objectName]*v1.AzureIdentity, len(s.Identities))
+	for _, i := range s.Identities {
+		identities[nameOf(i)] = i
+	}
+	bindings := make(map[objectName]*v1.AzureIdentityBinding, len(s.Bindings))
+	bySelector := make(map[string][]identity.Binding)
+	for _, b := range s.Bindings {
+		bindings[nameOf(b)] = b
+		read := identity.BindingFromAPI(b)
+		bySelector[read.Selector] = append(bySelector[read.Selector], read)
+	}
+	lookup := func(namespace, name string) (identity.Identity, bool) {
+		i, ok := identities[objectName{namespace, name}]
+		if !ok {
+			return identity.Identity{}, false
+		}
+		return identity.FromAPI(i), true
+	}
+	pods := slices.SortedFunc(slices.Values(s.Pods), func(x, y identity.Pod) int {
+		return cmp.Or(cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
+	})
+	var out []want
+	for _, pod := range pods {
+		for _, g := range identity.Match(pod, bySelector[pod.Selector], lookup, s.Rules) {
+			out = append(out, want{
+				pod: pod, grant: g,
+				identity: identities[objectName{g.Identity.Namespace, g.Identity.Name}],
+				binding:  bindings[objectName{g.Binding.Namespace, g.Binding.Name}],
+			})
+		}
+	}
+	return out
+}

@@ -1,0 +1,104 @@
+package assign
+
+// Ownership is what is known about one identity on a scope.
+//
+//	(none) --about to PATCH--> Attaching --done--> Attached --about to PATCH--> Detaching --done--> (none)
+//	(none) --was there already--> Found --nobody needs it--> (none)
+//
+// Attaching and Detaching are intents: written before the PATCH, so that
+// whoever finds them after a crash knows that podid may have done it and asks
+// Azure before anything else.
+type Ownership string
+
+// The values of Ownership; "" means nothing is known.
+const (
+	// Attaching means that podid is about to attach it, or was when it ended.
+	Attaching Ownership = "Attaching"
+	// Attached means that podid attached it.
+	Attached Ownership = "Attached"
+	// Detaching means that podid is about to detach it, or was when it ended.
+	Detaching Ownership = "Detaching"
+	// Found means that it was there before podid needed it: never ours to detach.
+	Found Ownership = "Found"
+)
+
+// there reports whether the identity is known to be attached.
+func (o Ownership) there() bool { return o == Attached || o == Found }
+
+// ours reports whether podid may detach the identity.
+func (o Ownership) ours() bool { return o == Attached || o == Attaching || o == Detaching }
+
+// Record is what is known about the identities of a scope, by ARM id in lower
+// case. It survives restarts; who attached what can be read nowhere else.
+type Record map[string]Ownership
+
+// Intend returns what the record is to say before a PATCH, given the ids of
+// the identities that Azure shows now, and what is left for the PATCH to do.
+// Identities to attach that are there without podid's doing become Found.
+func (r Record) Intend(present map[string]bool, attach, detach []string) (next Record, add, remove []string) {
+	next = r.clone()
+	for _, id := range attach {
+		switch {
+		case !present[id]:
+			next[id] = Attaching
+			add = append(add, id)
+		case r[id].ours():
+			next[id] = Attached
+		default:
+			next[id] = Found
+		}
+	}
+	for _, id := range detach {
+		if !present[id] {
+			delete(next, id)
+			continue
+		}
+		next[id] = Detaching
+		remove = append(remove, id)
+	}
+	return next, add, remove
+}
+
+// Done returns what the record is to say after a PATCH that did add and remove.
+func (r Record) Done(add, remove []string) Record {
+	next := r.clone()
+	for _, id := range add {
+		next[id] = Attached
+	}
+	for _, id := range remove {
+		delete(next, id)
+	}
+	return next
+}
+
+// Without returns the record without ids.
+func (r Record) Without(ids []string) Record {
+	next := r.clone()
+	for _, id := range ids {
+		delete(next, id)
+	}
+	return next
+}
+
+func (r Record) clone() Record {
+	next := make(Record, len(r))
+	for id, o := range r {
+		next[id] = o
+	}
+	return next
+}
+
+// Undo returns the record with add and remove as they were before.
+func (r Record) Undo(before Record, add, remove []string) Record {
+	next := r.clone()
+	for _, ids := range [][]string{add, remove} {
+		for _, id := range ids {
+			if o, ok := before[id]; ok {
+				next[id] = o
+			} else {
+				delete(next, id)
+			}
+		}
+	}
+	return next
+}

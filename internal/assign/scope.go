@@ -1,0 +1,99 @@
+package assign
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Kind is the resource type of a Scope, as a segment of its ARM id.
+type Kind string
+
+// The kinds of Scope.
+const (
+	VM   Kind = "virtualmachines"
+	VMSS Kind = "virtualmachinescalesets"
+)
+
+// Scope is the Azure resource that the identities of a node are attached to: a
+// scale set, or a VM that belongs to none. All of it is in lower case, so that
+// two scopes are the same resource exactly when they are equal. The zero value
+// stands for all nodes that Azure does not know.
+type Scope struct {
+	Kind                              Kind
+	Subscription, ResourceGroup, Name string
+}
+
+// ErrNoProviderID is the error of ParseProviderID for a node without one.
+var ErrNoProviderID = errors.New("the node has no providerID")
+
+// ParseProviderID finds the scope of a node from its spec.providerID, in any
+// case:
+//
+//	azure:///subscriptions/S/resourceGroups/G/providers/Microsoft.Compute/virtualMachines/NAME
+//	azure:///subscriptions/S/resourceGroups/G/providers/Microsoft.Compute/virtualMachineScaleSets/NAME/virtualMachines/N
+//
+// The error is ErrNoProviderID for an empty one, else it shows what it is.
+func ParseProviderID(id string) (Scope, error) {
+	if id == "" {
+		return Scope{}, ErrNoProviderID
+	}
+	path, ok := strings.CutPrefix(strings.ToLower(id), "azure://")
+	if !ok {
+		return Scope{}, fmt.Errorf("providerID %q is not one of Azure", id)
+	}
+	path = strings.Trim(path, "/")
+	if s, ok := parsePath(path); ok {
+		return s, nil
+	}
+	return Scope{}, fmt.Errorf("providerID %q names neither a virtual machine nor an instance of a scale set", id)
+}
+
+// ParseID is the reverse of Scope.ID.
+func ParseID(id string) (Scope, error) {
+	path, rooted := strings.CutPrefix(strings.ToLower(id), "/")
+	if s, ok := parsePath(path); rooted && ok && s.ID() == strings.ToLower(id) {
+		return s, nil
+	}
+	return Scope{}, fmt.Errorf("%q is not the id of a virtual machine or a scale set", id)
+}
+
+// parsePath reads an id in lower case and without slashes around it.
+func parsePath(path string) (Scope, bool) {
+	p := strings.Split(path, "/")
+	if len(p) < 8 || p[0] != "subscriptions" || p[2] != "resourcegroups" || p[4] != "providers" || p[5] != "microsoft.compute" {
+		return Scope{}, false
+	}
+	s := Scope{Kind: Kind(p[6]), Subscription: p[1], ResourceGroup: p[3], Name: p[7]}
+	if s.Subscription == "" || s.ResourceGroup == "" || s.Name == "" {
+		return Scope{}, false
+	}
+	switch {
+	case s.Kind == VM && len(p) == 8, s.Kind == VMSS && len(p) == 8:
+		return s, true
+	case s.Kind == VMSS && len(p) == 10 && p[8] == string(VM) && p[9] != "":
+		return s, true
+	default:
+		return Scope{}, false
+	}
+}
+
+// ID is the ARM id of the scope, in lower case; "" for the zero value.
+func (s Scope) ID() string {
+	if s == (Scope{}) {
+		return ""
+	}
+	return "/subscriptions/" + s.Subscription + "/resourcegroups/" + s.ResourceGroup + "/providers/microsoft.compute/" + string(s.Kind) + "/" + s.Name
+}
+
+// String is the scope as people read it.
+func (s Scope) String() string {
+	switch s.Kind {
+	case VM:
+		return fmt.Sprintf("virtual machine %s/%s", s.ResourceGroup, s.Name)
+	case VMSS:
+		return fmt.Sprintf("scale set %s/%s", s.ResourceGroup, s.Name)
+	default:
+		return "nodes outside Azure"
+	}
+}

@@ -1,0 +1,156 @@
+package compute
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+
+	"github.com/podid-io/podid/internal/assign"
+)
+
+// Kind says what a caller can do about an Error.
+type Kind int
+
+// The kinds of Error.
+const (
+	// Other is everything else: no connection, no token, a fault inside Azure.
+	Other Kind = iota
+	// Conflict means that somebody else writes or has written: read again.
+	Conflict
+	// Throttled means that Azure was asked too much: wait RetryAfter.
+	Throttled
+	// BadIdentity means that an identity does not exist or may not be assigned.
+	BadIdentity
+	// NotFound means that there is no such VM or scale set.
+	NotFound
+	// Forbidden means that the credential may not do this.
+	Forbidden
+)
+
+// Error is why a scope could not be read or changed.
+type Error struct {
+	Kind  Kind
+	Scope assign.Scope
+	// Doing is the verb: read or change.
+	Doing string
+	// RetryAfter is how long Azure wants to be left alone; zero when it did not say.
+	RetryAfter time.Duration
+	// Refused says that Azure has changed nothing. Otherwise a change may have
+	// been carried out nevertheless.
+	Refused bool
+	Err     error
+}
+
+// Error says what failed, on which scope, and what to do where that is known.
+func (e *Error) Error() string {
+	text := fmt.Sprintf("%s %s: %s", e.Doing, e.Scope, reason(e.Err))
+	switch e.Kind {
+	case Forbidden:
+		text += fmt.Sprintf(" (give mic's identity the role Virtual Machine Contributor on resource group %s of subscription %s)", e.Scope.ResourceGroup, e.Scope.Subscription)
+	case BadIdentity:
+		text += " (check that the identity exists and that mic's identity has the role Managed Identity Operator on it)"
+	default:
+	}
+	return text
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// sent marks the error of the PATCH itself, as opposed to that of the operation
+// that it began.
+type sent struct{ error }
+
+func (s sent) Unwrap() error { return s.error }
+
+func classify(scope assign.Scope, doing string, err error) *Error {
+	e := &Error{Scope: scope, Doing: doing, Err: err}
+	var answer *azcore.ResponseError
+	if !errors.As(err, &answer) {
+		return e
+	}
+	e.Kind = kind(answer)
+	if answer.RawResponse != nil {
+		e.RetryAfter = retryAfter(answer.RawResponse.Header, time.Now())
+	}
+	_, direct := errors.AsType[sent](err)
+	e.Refused = direct && answer.StatusCode >= 400 && answer.StatusCode < 500
+	return e
+}
+
+// kind goes by the code first: an operation that fails answers 200.
+func kind(answer *azcore.ResponseError) Kind {
+	switch answer.ErrorCode {
+	case "FailedIdentityOperation", "LinkedAuthorizationFailed", "InvalidParameter":
+		return BadIdentity
+	case "Conflict", "ConflictingConcurrentWriteNotAllowed", "OperationPreempted", "PreconditionFailed",
+		"AnotherOperationInProgress", "RetryableErrorDueToAnotherOperation":
+		return Conflict
+	case "ResourceNotFound", "ResourceGroupNotFound", "SubscriptionNotFound":
+		return NotFound
+	case "AuthorizationFailed":
+		return Forbidden
+	}
+	switch answer.StatusCode {
+	case http.StatusConflict, http.StatusPreconditionFailed:
+		return Conflict
+	case http.StatusTooManyRequests:
+		return Throttled
+	case http.StatusNotFound:
+		return NotFound
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return Forbidden
+	default:
+		return Other
+	}
+}
+
+// retryAfter reads the header Retry-After: seconds, or a date.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	text := h.Get("Retry-After")
+	if s, err := strconv.Atoi(text); err == nil {
+		return time.Duration(max(s, 0)) * time.Second
+	}
+	if t, err := http.ParseTime(text); err == nil {
+		return max(t.Sub(now), 0)
+	}
+	return 0
+}
+
+// reason is one line for an error. That of the SDK has a dozen.
+func reason(err error) string {
+	var answer *azcore.ResponseError
+	if !errors.As(err, &answer) {
+		return strings.Join(strings.Fields(err.Error()), " ")
+	}
+	message := ""
+	if answer.RawResponse != nil && answer.RawResponse.Body != nil {
+		// The SDK has read the body and put back a copy in memory.
+		if body, err := io.ReadAll(answer.RawResponse.Body); err == nil {
+			message = messageIn(body)
+		}
+	}
+	text := strings.TrimSpace(strconv.Itoa(answer.StatusCode) + " " + answer.ErrorCode)
+	if message != "" {
+		text += ": " + message
+	}
+	return text
+}
+
+func messageIn(body []byte) string {
+	var b struct {
+		Error struct {
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	if json.Unmarshal(body, &b) != nil {
+		return ""
+	}
+	return strings.Join(strings.Fields(b.Error.Message), " ")
+}

@@ -1,0 +1,194 @@
+package compute
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
+
+	"github.com/podid-io/podid/internal/assign"
+)
+
+// resource is a VM or scale set. patch sends the changes, all in one PATCH, and
+// returns the state after them.
+type resource interface {
+	get(context.Context) (State, error)
+	patch(context.Context, State, []change) (State, error)
+}
+
+func (c *Client) resource(scope assign.Scope) (resource, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch scope.Kind {
+	case assign.VM:
+		client := c.vms[scope.Subscription]
+		if client == nil {
+			var err error
+			if client, err = armcompute.NewVirtualMachinesClient(scope.Subscription, c.config.Credential, c.options); err != nil {
+				return nil, err
+			}
+			c.vms[scope.Subscription] = client
+		}
+		return vm{client, scope}, nil
+	case assign.VMSS:
+		client := c.sets[scope.Subscription]
+		if client == nil {
+			var err error
+			if client, err = armcompute.NewVirtualMachineScaleSetsClient(scope.Subscription, c.config.Credential, c.options); err != nil {
+				return nil, err
+			}
+			c.sets[scope.Subscription] = client
+		}
+		return scaleSet{client, scope}, nil
+	default:
+		return nil, errors.New("identities can be attached to virtual machines and scale sets only")
+	}
+}
+
+type vm struct {
+	client *armcompute.VirtualMachinesClient
+	scope  assign.Scope
+}
+
+func (r vm) get(ctx context.Context) (State, error) {
+	answer, err := r.client.Get(ctx, r.scope.ResourceGroup, r.scope.Name, nil)
+	if err != nil {
+		return State{}, err
+	}
+	return stateOfVM(answer.VirtualMachine), nil
+}
+
+func (r vm) patch(ctx context.Context, s State, changes []change) (State, error) {
+	kind, ids := s.body(changes)
+	poller, err := r.client.BeginUpdate(once(ctx), r.scope.ResourceGroup, r.scope.Name,
+		armcompute.VirtualMachineUpdate{Identity: &armcompute.VirtualMachineIdentity{Type: &kind, UserAssignedIdentities: ids}},
+		&armcompute.VirtualMachinesClientBeginUpdateOptions{IfMatch: s.ifMatch()})
+	if err != nil {
+		return State{}, sent{err}
+	}
+	answer, err := poller.PollUntilDone(patiently(ctx), pollOptions())
+	if err != nil {
+		return State{}, err
+	}
+	return stateOfVM(answer.VirtualMachine), nil
+}
+
+func stateOfVM(m armcompute.VirtualMachine) State {
+	if m.Identity == nil {
+		return newState(m.Etag, nil, nil)
+	}
+	return newState(m.Etag, m.Identity.Type, m.Identity.UserAssignedIdentities)
+}
+
+type scaleSet struct {
+	client *armcompute.VirtualMachineScaleSetsClient
+	scope  assign.Scope
+}
+
+func (r scaleSet) get(ctx context.Context) (State, error) {
+	answer, err := r.client.Get(ctx, r.scope.ResourceGroup, r.scope.Name, nil)
+	if err != nil {
+		return State{}, err
+	}
+	return stateOfSet(answer.VirtualMachineScaleSet), nil
+}
+
+func (r scaleSet) patch(ctx context.Context, s State, changes []change) (State, error) {
+	kind, ids := s.body(changes)
+	poller, err := r.client.BeginUpdate(once(ctx), r.scope.ResourceGroup, r.scope.Name,
+		armcompute.VirtualMachineScaleSetUpdate{Identity: &armcompute.VirtualMachineScaleSetIdentity{Type: &kind, UserAssignedIdentities: ids}},
+		&armcompute.VirtualMachineScaleSetsClientBeginUpdateOptions{IfMatch: s.ifMatch()})
+	if err != nil {
+		return State{}, sent{err}
+	}
+	answer, err := poller.PollUntilDone(patiently(ctx), pollOptions())
+	if err != nil {
+		return State{}, err
+	}
+	return stateOfSet(answer.VirtualMachineScaleSet), nil
+}
+
+func stateOfSet(m armcompute.VirtualMachineScaleSet) State {
+	if m.Identity == nil {
+		return newState(m.Etag, nil, nil)
+	}
+	return newState(m.Etag, m.Identity.Type, m.Identity.UserAssignedIdentities)
+}
+
+func newState(etag *string, kind *armcompute.ResourceIdentityType, ids map[string]*armcompute.UserAssignedIdentitiesValue) State {
+	s := State{User: make(map[string]bool, len(ids))}
+	if etag != nil {
+		s.ETag = *etag
+	}
+	if kind != nil {
+		s.System = strings.Contains(strings.ToLower(string(*kind)), "systemassigned")
+	}
+	for id := range ids {
+		s.User[strings.ToLower(id)] = true
+	}
+	return s
+}
+
+// ifMatch is nil where Azure gave no ETag.
+func (s State) ifMatch() *string {
+	if s.ETag == "" {
+		return nil
+	}
+	return &s.ETag
+}
+
+// body is the identity of a PATCH that makes the changes and none else. The
+// type is replaced, not merged, and says all that is to remain; the map is
+// merged, and when no user-assigned identity remains there must be none.
+func (s State) body(changes []change) (armcompute.ResourceIdentityType, map[string]*armcompute.UserAssignedIdentitiesValue) {
+	after := maps.Clone(s.User)
+	if after == nil {
+		after = make(map[string]bool, len(changes))
+	}
+	ids := make(map[string]*armcompute.UserAssignedIdentitiesValue, len(changes))
+	for _, c := range changes {
+		if c.attach {
+			after[c.id], ids[c.id] = true, &armcompute.UserAssignedIdentitiesValue{}
+			continue
+		}
+		delete(after, c.id)
+		ids[c.id] = nil
+	}
+	switch {
+	case len(after) > 0 && s.System:
+		return armcompute.ResourceIdentityTypeSystemAssignedUserAssigned, ids
+	case len(after) > 0:
+		return armcompute.ResourceIdentityTypeUserAssigned, ids
+	case s.System:
+		return armcompute.ResourceIdentityTypeSystemAssigned, nil
+	default:
+		return armcompute.ResourceIdentityTypeNone, nil
+	}
+}
+
+// once lets a request be sent one time only: a PATCH that may have been carried
+// out is not sent again without looking.
+func once(ctx context.Context) context.Context {
+	return policy.WithRetryOptions(ctx, policy.RetryOptions{MaxRetries: -1})
+}
+
+// patiently lets the questions after an operation be asked again, also when
+// there were too many.
+func patiently(ctx context.Context) context.Context {
+	return policy.WithRetryOptions(ctx, policy.RetryOptions{MaxRetries: 5, StatusCodes: []int{
+		http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+	}})
+}
+
+// pollOptions: Azure says how long to wait with Retry-After; this is for when it
+// does not.
+func pollOptions() *runtime.PollUntilDoneOptions {
+	return &runtime.PollUntilDoneOptions{Frequency: 5 * time.Second}
+}

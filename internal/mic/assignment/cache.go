@@ -1,0 +1,119 @@
+package assignment
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/podid-io/podid/api/v1"
+)
+
+// Options says what the cache holds of each kind: of pods only those with the
+// label, and of pods and nodes only what is read.
+func Options() map[client.Object]cache.ByObject {
+	labelled, err := labels.NewRequirement(v1.LabelBinding, selection.Exists, nil)
+	if err != nil {
+		panic(err) // the label is a constant
+	}
+	return map[client.Object]cache.ByObject{
+		&corev1.Pod{}:  {Label: labels.NewSelector().Add(*labelled), Transform: stripPod},
+		&corev1.Node{}: {Transform: stripNode},
+	}
+}
+
+func stripPod(o any) (any, error) {
+	p, ok := o.(*corev1.Pod)
+	if !ok {
+		return o, nil
+	}
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: p.Namespace, Name: p.Name, UID: p.UID, ResourceVersion: p.ResourceVersion,
+			CreationTimestamp: p.CreationTimestamp,
+			Labels:            map[string]string{v1.LabelBinding: p.Labels[v1.LabelBinding]},
+		},
+		Spec:   corev1.PodSpec{NodeName: p.Spec.NodeName},
+		Status: corev1.PodStatus{Phase: p.Status.Phase},
+	}, nil
+}
+
+func stripNode(o any) (any, error) {
+	n, ok := o.(*corev1.Node)
+	if !ok {
+		return o, nil
+	}
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion},
+		Spec:       corev1.NodeSpec{ProviderID: n.Spec.ProviderID},
+	}, nil
+}
+
+// Names of the indexes.
+const (
+	nodeByScope       = "scope"
+	podByNode         = "node"
+	podBySelector     = "selector"
+	assignedByNode    = "node"
+	assignedByPod     = "pod"
+	bindingBySelector = "selector"
+	bindingByIdentity = "identity"
+)
+
+// index adds the indexes, and with them the informers, to the cache.
+func index(ctx context.Context, c client.FieldIndexer) error {
+	for _, i := range []struct {
+		kind client.Object
+		name string
+		key  func(client.Object) string
+	}{
+		{&corev1.Node{}, nodeByScope, on(func(n *corev1.Node) string { return scopeOf(n).ID() })},
+		{&corev1.Pod{}, podByNode, on(func(p *corev1.Pod) string {
+			if !bound(p) {
+				return ""
+			}
+			return p.Spec.NodeName
+		})},
+		{&corev1.Pod{}, podBySelector, on(func(p *corev1.Pod) string {
+			if !bound(p) {
+				return ""
+			}
+			return p.Labels[v1.LabelBinding]
+		})},
+		{&v1.AzureAssignedIdentity{}, assignedByNode, on(func(o *v1.AzureAssignedIdentity) string { return o.Spec.NodeName })},
+		{&v1.AzureAssignedIdentity{}, assignedByPod, on(func(o *v1.AzureAssignedIdentity) string {
+			return o.Spec.PodNamespace + "/" + o.Spec.Pod
+		})},
+		{&v1.AzureIdentityBinding{}, bindingBySelector, on(func(b *v1.AzureIdentityBinding) string { return b.Spec.Canonical().Selector })},
+		{&v1.AzureIdentityBinding{}, bindingByIdentity, on(func(b *v1.AzureIdentityBinding) string {
+			return b.Namespace + "/" + b.Spec.Canonical().AzureIdentity
+		})},
+	} {
+		keys := func(o client.Object) []string {
+			if k := i.key(o); k != "" {
+				return []string{k}
+			}
+			return nil
+		}
+		if err := c.IndexField(ctx, i.kind, i.name, keys); err != nil {
+			return fmt.Errorf("index %T by %s: %w", i.kind, i.name, err)
+		}
+	}
+	// Identities are read by name; this has the cache hold them on a standby too.
+	return c.IndexField(ctx, &v1.AzureIdentity{}, "name", func(o client.Object) []string { return []string{o.GetName()} })
+}
+
+// on makes a key function of one kind a key function of objects.
+func on[T client.Object](key func(T) string) func(client.Object) string {
+	return func(o client.Object) string {
+		if t, ok := o.(T); ok {
+			return key(t)
+		}
+		return ""
+	}
+}

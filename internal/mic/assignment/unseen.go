@@ -1,0 +1,69 @@
+package assignment
+
+import (
+	"context"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/podid-io/podid/api/v1"
+)
+
+// unseen are writes of ours that the cache has not shown yet. Until it has, a
+// plan would be made from what is no longer true, and write it all again.
+type unseen map[types.NamespacedName]seen
+
+// seen says what the cache must show of an object: this version or a later one,
+// or, after a deletion, no object with this uid.
+type seen struct {
+	version string
+	gone    types.UID
+	by      time.Time // when to stop waiting
+}
+
+// patience is how long the cache is waited for. It is a matter of milliseconds,
+// unless the object was changed by others too; then a write too many is harmless.
+const patience = 5 * time.Second
+
+func (u unseen) wrote(o *v1.AzureAssignedIdentity) {
+	u[client.ObjectKeyFromObject(o)] = seen{version: o.ResourceVersion, by: time.Now().Add(patience)}
+}
+
+func (u unseen) deleted(o *v1.AzureAssignedIdentity) {
+	u[client.ObjectKeyFromObject(o)] = seen{gone: o.UID, by: time.Now().Add(patience)}
+}
+
+// settle drops what the cache shows, or should have shown long ago. What is left
+// comes as events; wait is when to look again should they not come, 0 when
+// nothing is left.
+func (u unseen) settle(ctx context.Context, cache client.Reader) (wait time.Duration, err error) {
+	now := time.Now()
+	for key, s := range u {
+		var o v1.AzureAssignedIdentity
+		err := cache.Get(ctx, key, &o)
+		if err != nil && !apierrors.IsNotFound(err) {
+			return 0, err
+		}
+		if now.After(s.by) || s.shownBy(&o, err == nil) {
+			delete(u, key)
+			continue
+		}
+		wait = max(wait, s.by.Sub(now))
+	}
+	return wait, nil
+}
+
+func (s seen) shownBy(o *v1.AzureAssignedIdentity, exists bool) bool {
+	switch {
+	case s.gone != "":
+		return !exists || o.UID != s.gone
+	case !exists:
+		return false
+	default:
+		order, err := resourceversion.CompareResourceVersion(o.ResourceVersion, s.version)
+		return err != nil || order >= 0
+	}
+}

@@ -1,0 +1,156 @@
+// Package mic is the controller of podid put together: the manager with its
+// controllers, leader election, metrics and health.
+package mic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/podid-io/podid/internal/identity"
+	"github.com/podid-io/podid/internal/mic/assignment"
+	"github.com/podid-io/podid/internal/telemetry"
+)
+
+// Config says how a controller runs.
+type Config struct {
+	// REST reaches the API server; its QPS and Burst are for the controllers'
+	// writes. The Lease and events have clients of their own.
+	REST *rest.Config
+	// Machines is Azure.
+	Machines assignment.Machines
+	// Namespace is mic's own: records of what is attached are kept there.
+	Namespace string
+	// Rules are the operator's choices; see identity.Rules.
+	Rules identity.Rules
+	// ExceptionNamespaces is where an AzurePodIdentityException counts. The
+	// default is kube-system and Namespace.
+	ExceptionNamespaces []string
+	// Window is how long a scope's first need for a PATCH waits for others. The
+	// default is assignment.DefaultWindow; a negative one is none.
+	Window time.Duration
+	// Election says how the leader is found.
+	Election Election
+	// HealthListen and MetricsListen are host:port; empty means no server.
+	HealthListen, MetricsListen string
+	// Log is the logger.
+	Log *slog.Logger
+}
+
+// Election says how the leader is found, by a Lease.
+type Election struct {
+	// Namespace of the Lease. The default is Config.Namespace.
+	Namespace string
+	// Name of the Lease. The default is podid-mic.
+	Name string
+	// LeaseDuration is how long a Lease counts that is not renewed. The default is 15s.
+	LeaseDuration time.Duration
+	// RenewDeadline is how long the leader tries to renew it. The default is two
+	// thirds of LeaseDuration.
+	RenewDeadline time.Duration
+	// RetryPeriod is the time between tries. The default is a fifth of RenewDeadline.
+	RetryPeriod time.Duration
+}
+
+// DefaultLease is the default of Election.Name.
+const DefaultLease = "podid-mic"
+
+// Readiness checks.
+const (
+	checkAPI   = "api-server"
+	checkAzure = "azure"
+)
+
+// Controller is mic, ready to run.
+type Controller struct {
+	config Config
+	health *telemetry.Health
+}
+
+// New checks the configuration. It calls nobody.
+func New(c Config) (*Controller, error) {
+	switch {
+	case c.REST == nil:
+		return nil, errors.New("no API server is given")
+	case c.Machines == nil:
+		return nil, errors.New("no client for Azure is given")
+	case c.Namespace == "":
+		return nil, errors.New("mic's own namespace is missing: write --namespace, or set POD_NAMESPACE")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if len(c.ExceptionNamespaces) == 0 {
+		c.ExceptionNamespaces = slices.Compact([]string{"kube-system", c.Namespace})
+	}
+	e := &c.Election
+	if e.Namespace == "" {
+		e.Namespace = c.Namespace
+	}
+	if e.Name == "" {
+		e.Name = DefaultLease
+	}
+	if e.LeaseDuration <= 0 {
+		e.LeaseDuration = 15 * time.Second
+	}
+	if e.RenewDeadline <= 0 {
+		e.RenewDeadline = e.LeaseDuration * 2 / 3
+	}
+	if e.RetryPeriod <= 0 {
+		e.RetryPeriod = e.RenewDeadline / 5
+	}
+	if e.RenewDeadline >= e.LeaseDuration {
+		return nil, fmt.Errorf("the lease's renew deadline (%s) must be shorter than its duration (%s)", e.RenewDeadline, e.LeaseDuration)
+	}
+	if e.RetryPeriod*6/5 >= e.RenewDeadline {
+		return nil, fmt.Errorf("the lease's retry period (%s) must be well shorter than its renew deadline (%s)", e.RetryPeriod, e.RenewDeadline)
+	}
+	health := telemetry.NewHealth(checkAPI, checkAzure)
+	health.Set(checkAzure, nil) // until a call says otherwise
+	return &Controller{config: c, health: health}, nil
+}
+
+// Run works until ctx ends; then it returns nil. What is missing at the start
+// (the API server, a CRD, a right) turns readiness red and is waited for. An
+// error means that this process cannot go on, such as after the loss of the Lease.
+func (c *Controller) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	health := http.NewServeMux()
+	c.health.Register(health)
+	g.Go(func() error { return telemetry.Serve(ctx, "health", c.config.HealthListen, health, c.config.Log) })
+	metrics := http.NewServeMux()
+	metrics.Handle("GET /metrics", promhttp.HandlerFor(ctrlmetrics.Registry, promhttp.HandlerOpts{}))
+	g.Go(func() error { return telemetry.Serve(ctx, "metrics", c.config.MetricsListen, metrics, c.config.Log) })
+	g.Go(func() error { // ends with ctx, or for good with an error
+		if err := c.awaitAPI(ctx); ctx.Err() != nil {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		return c.manage(ctx)
+	})
+	return g.Wait()
+}
+
+// report records a check and logs each change of it once.
+func (c *Controller) report(check string) func(error) {
+	return func(err error) {
+		if !c.health.Set(check, err) {
+			return
+		}
+		if err != nil {
+			c.config.Log.Warn("not ready", "check", check, "err", err)
+			return
+		}
+		c.config.Log.Info("ready", "check", check)
+	}
+}
