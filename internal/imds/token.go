@@ -2,11 +2,13 @@ package imds
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -29,18 +31,13 @@ type TokenRequest struct {
 }
 
 // TokenResponse is the body of a token answer: all strings, as IMDS sends them,
-// and never an empty one, which some clients refuse to parse.
+// and never an empty one, which some clients refuse to parse: what is empty is
+// left out.
 type TokenResponse struct {
-	AccessToken  string `json:"access_token"`
-	ClientID     string `json:"client_id,omitempty"`
-	ExpiresIn    string `json:"expires_in"`
-	ExpiresOn    string `json:"expires_on"`
-	ExtExpiresIn string `json:"ext_expires_in"`
-	NotBefore    string `json:"not_before"`
-	Resource     string `json:"resource"`
-	TokenType    string `json:"token_type"`
-	ObjectID     string `json:"object_id,omitempty"`
-	ResourceID   string `json:"msi_res_id,omitempty"`
+	AccessToken, ClientID              string
+	ExpiresIn, ExpiresOn, ExtExpiresIn string
+	NotBefore, Resource, TokenType     string
+	ObjectID, ResourceID               string
 }
 
 // NewTokenResponse fills in the times as IMDS writes them: seconds, expires_in
@@ -58,14 +55,57 @@ func NewTokenResponse(accessToken, resource string, notBefore, expiresOn, now ti
 	}
 }
 
-// WriteToken answers 200 with the token.
+// WriteToken answers 200 with the token. It writes the JSON by hand, since this
+// runs for every token and most of the time would go into looking at each byte
+// of it: AccessToken must be plain (see DecodeToken).
 func WriteToken(w http.ResponseWriter, t TokenResponse) {
-	body, err := json.Marshal(t) //nolint:gosec // the token is what the answer is for
-	if err != nil {              // strings alone: cannot be
-		WriteError(w, &Error{Kind: Internal, Description: "encode the token", Err: err})
-		return
+	buf, _ := buffers.Get().(*[]byte) // the pool holds nothing else
+	b := append((*buf)[:0], `{"access_token":"`...)
+	b = append(b, t.AccessToken...)
+	b = append(b, '"')
+	for _, f := range [...]struct{ name, value string }{
+		{`,"client_id":`, t.ClientID},
+		{`,"expires_in":`, t.ExpiresIn},
+		{`,"expires_on":`, t.ExpiresOn},
+		{`,"ext_expires_in":`, t.ExtExpiresIn},
+		{`,"not_before":`, t.NotBefore},
+		{`,"resource":`, t.Resource},
+		{`,"token_type":`, t.TokenType},
+		{`,"object_id":`, t.ObjectID},
+		{`,"msi_res_id":`, t.ResourceID},
+	} {
+		if f.value != "" {
+			b = appendString(append(b, f.name...), f.value)
+		}
 	}
-	writeJSON(w, http.StatusOK, body)
+	b = append(b, '}')
+	writeJSON(w, http.StatusOK, b)
+	*buf = b
+	buffers.Put(buf)
+}
+
+//nolint:gochecknoglobals // a pool is shared or it is none
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// appendString appends s as JSON.
+func appendString(b []byte, s string) []byte {
+	if isPlain(s) {
+		b = append(b, '"')
+		b = append(b, s...)
+		return append(b, '"')
+	}
+	quoted, _ := json.Marshal(s) // a string cannot fail
+	return append(b, quoted...)
+}
+
+// isPlain reports whether s is visible ASCII that JSON need not escape.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 func writeJSON(w http.ResponseWriter, status int, body []byte) {
@@ -184,7 +224,8 @@ func dateAtLeast(v, least string) bool {
 
 // DecodeToken reads a token answer of IMDS. It takes numbers and strings of
 // digits alike for the times. An answer without a token or without an expiry is
-// an error.
+// an error, and so is a token that is not visible ASCII without quotes and
+// backslashes, as every bearer token is (RFC 6750, section 2.1).
 func DecodeToken(body []byte) (accessToken string, notBefore, expiresOn time.Time, err error) {
 	var t struct {
 		AccessToken string      `json:"access_token"`
@@ -196,7 +237,10 @@ func DecodeToken(body []byte) (accessToken string, notBefore, expiresOn time.Tim
 	}
 	on, err := t.ExpiresOn.Int64()
 	if err != nil || t.AccessToken == "" {
-		return "", time.Time{}, time.Time{}, fmt.Errorf("token answer lacks access_token or a numeric expires_on")
+		return "", time.Time{}, time.Time{}, errors.New("token answer lacks access_token or a numeric expires_on")
+	}
+	if !isPlain(t.AccessToken) {
+		return "", time.Time{}, time.Time{}, errors.New("token answer holds an access_token that is no bearer token")
 	}
 	if nb, err := t.NotBefore.Int64(); err == nil {
 		notBefore = time.Unix(nb, 0)

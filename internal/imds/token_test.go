@@ -83,14 +83,15 @@ func TestParseTokenTakesGETOnly(t *testing.T) {
 func TestTokenAnswerIsAllStringsAndNoneEmpty(t *testing.T) {
 	now := time.Unix(1_700_000_000, 500)
 	w := httptest.NewRecorder()
-	imds.WriteToken(w, imds.NewTokenResponse("eyJ", "https://vault.azure.net", now, now.Add(time.Hour), now))
+	const resource = "api://\"ü\\<\u2028" // what a client sends comes back as it was
+	imds.WriteToken(w, imds.NewTokenResponse("eyJ", resource, now, now.Add(time.Hour), now))
 	var got map[string]string // fails for anything but strings
 	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]string{
 		"access_token": "eyJ", "expires_in": "3600", "ext_expires_in": "3600", "expires_on": "1700003600",
-		"not_before": "1700000000", "resource": "https://vault.azure.net", "token_type": "Bearer",
+		"not_before": "1700000000", "resource": resource, "token_type": "Bearer",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the answer (-want +got):\n%s", diff)
@@ -111,6 +112,7 @@ func TestDecodeToken(t *testing.T) {
 		"no expiry":         {`{"access_token":"a"}`, 0},
 		"an expiry in text": {`{"access_token":"a","expires_on":"tomorrow"}`, 0},
 		"no JSON":           {`<html>`, 0},
+		"a token in quotes": {`{"access_token":"a\"b","expires_on":"1700000000"}`, 0},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -27,9 +26,12 @@ const (
 )
 
 const (
-	// auditQueue bounds the lines that wait to be written.
-	auditQueue = 4096
-	// auditDelay is the longest that a line waits for others to be written with.
+	// auditQueue bounds the lines that wait to be written, auditBatch is when
+	// they wait no longer.
+	auditQueue = 8192
+	auditBatch = 1024
+	// auditDelay is the longest that a line waits for others to be written with:
+	// to wake the writer for each would cost more than all the rest.
 	auditDelay = 100 * time.Millisecond
 )
 
@@ -39,12 +41,15 @@ const (
 type Audit struct {
 	mode    AuditMode
 	metrics *Metrics
-	queue   chan auditLine
 	sink    io.Writer
+	due     *time.Timer   // fires when the first line has waited long enough
+	full    chan struct{} // tells Run that there is a batch
 
-	mu  sync.Mutex
-	out *bufio.Writer // guarded by mu
-	enc *json.Encoder // guarded by mu
+	mu      sync.Mutex
+	waiting []auditLine   // guarded by mu
+	out     *bufio.Writer // guarded by writing
+	enc     *json.Encoder // guarded by writing
+	writing sync.Mutex
 }
 
 // auditLine is the line as it is written.
@@ -72,7 +77,12 @@ func NewAudit(mode AuditMode, w io.Writer, m *Metrics) (*Audit, error) {
 		return nil, fmt.Errorf("audit mode %q is unknown: use buffered, sync or off", mode)
 	}
 	out := bufio.NewWriterSize(w, 64<<10)
-	return &Audit{mode: mode, metrics: m, queue: make(chan auditLine, auditQueue), sink: w, out: out, enc: json.NewEncoder(out)}, nil
+	due := time.NewTimer(auditDelay)
+	due.Stop()
+	return &Audit{
+		mode: mode, metrics: m, sink: w, due: due, full: make(chan struct{}, 1),
+		out: out, enc: json.NewEncoder(out),
+	}, nil
 }
 
 // record writes the line of one request, or queues it.
@@ -90,67 +100,63 @@ func (a *Audit) record(resource string, ans *answer, at time.Time) {
 		l.Error = ans.err.Error()
 	}
 	if a.mode == AuditSync {
-		a.count(errors.Join(a.write(&l), a.flush()))
+		a.write([]auditLine{l})
 		return
 	}
-	select {
-	case a.queue <- l:
-	default:
+	a.mu.Lock()
+	n := len(a.waiting)
+	if n < auditQueue {
+		a.waiting = append(a.waiting, l)
+	}
+	a.mu.Unlock()
+	switch n {
+	case 0:
+		a.due.Reset(auditDelay)
+	case auditBatch:
+		select {
+		case a.full <- struct{}{}:
+		default: // told already
+		}
+	case auditQueue:
 		a.metrics.dropped.Inc()
 	}
 }
 
 // Run writes queued lines until ctx ends, and then what is left.
 func (a *Audit) Run(ctx context.Context) error {
-	var l auditLine
-	due := time.NewTimer(time.Hour)
-	due.Stop()
-	pending := false
-	for {
+	var lines, spare []auditLine
+	for ended := false; !ended; {
 		select {
-		case l = <-a.queue:
-			a.count(a.write(&l))
-			if !pending {
-				due.Reset(auditDelay)
-				pending = true
-			}
-		case <-due.C:
-			a.count(a.flush())
-			pending = false
+		case <-a.due.C:
+		case <-a.full:
 		case <-ctx.Done():
-			for len(a.queue) > 0 {
-				l = <-a.queue
-				a.count(a.write(&l))
-			}
-			return a.flush()
+			ended = true
 		}
-	}
-}
-
-func (a *Audit) count(err error) {
-	if err != nil {
-		a.metrics.dropped.Inc()
-	}
-}
-
-func (a *Audit) write(l *auditLine) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.restart(a.enc.Encode(l))
-}
-
-func (a *Audit) flush() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.restart(a.out.Flush())
-}
-
-// restart forgets an error of the sink, which a bufio.Writer would return for
-// ever, together with the lines that it cost. a.mu is held.
-func (a *Audit) restart(err error) error {
-	if err != nil {
-		a.out.Reset(a.sink)
-		return fmt.Errorf("write the audit log: %w", err)
+		a.mu.Lock()
+		lines, a.waiting = a.waiting, spare[:0]
+		a.mu.Unlock()
+		a.write(lines)
+		clear(lines) // keep no strings
+		spare = lines
 	}
 	return nil
+}
+
+// write writes lines, and counts what is lost when the sink fails.
+func (a *Audit) write(lines []auditLine) {
+	a.writing.Lock()
+	defer a.writing.Unlock()
+	for i := range lines {
+		a.check(a.enc.Encode(&lines[i]))
+	}
+	a.check(a.out.Flush())
+}
+
+// check forgets an error of the sink, which a bufio.Writer would return for
+// ever, together with the lines that it cost. a.writing is held.
+func (a *Audit) check(err error) {
+	if err != nil {
+		a.metrics.dropped.Inc()
+		a.out.Reset(a.sink)
+	}
 }

@@ -14,7 +14,8 @@ const (
 	vault       = "https://vault.azure.net"
 	warmPods    = 110
 	connections = 16
-	oneAtATime  = 1000            // requests of a round on one connection
+	oneAtATime  = 1000            // requests of a round on one connection,
+	chunk       = 50              // by turns with the other side, so that both share the noise
 	floodTime   = 2 * time.Second // of a round on 16
 )
 
@@ -65,9 +66,18 @@ func warm(ctx context.Context, r *rig, out *report, rounds int) error {
 	plain := &side{pid: bare.cmd.Process.Pid, listen: bare.listen, mallocs: func() (float64, error) {
 		return metric(ctx, "http://"+bare.stats+"/", "go_memstats_mallocs_total")
 	}}
+	both := []*side{plain, nmi}
+	for _, s := range both {
+		if s.one, err = dial(ctx, from[0], s.listen, request(vault)); err != nil {
+			return err
+		}
+	}
 	for i := range rounds + 1 { // the first is to warm up, and counts for nothing
-		for _, s := range []*side{plain, nmi} {
-			if err := s.round(ctx, from, i > 0); err != nil {
+		if err := oneByOne(both, i > 0); err != nil {
+			return err
+		}
+		for _, s := range both {
+			if err := s.many(ctx, from, i > 0); err != nil {
 				return err
 			}
 		}
@@ -90,18 +100,29 @@ func (r *rig) save(ctx context.Context, listen, from string) (string, error) {
 	return file, os.WriteFile(file, body, 0o600)
 }
 
-// round measures one side once.
-func (s *side) round(ctx context.Context, from []string, counts bool) error {
-	if s.one == nil {
-		var err error
-		if s.one, err = dial(ctx, from[0], s.listen, request(vault)); err != nil {
-			return err
+// oneByOne measures how long each side takes on one connection.
+func oneByOne(sides []*side, counts bool) error {
+	took := make([][]time.Duration, len(sides))
+	for range oneAtATime / chunk {
+		for i, s := range sides {
+			l, err := latencies(s.one, chunk)
+			if err != nil {
+				return err
+			}
+			took[i] = append(took[i], l...)
 		}
 	}
-	took, err := latencies(s.one, oneAtATime)
-	if err != nil {
-		return err
+	for i, s := range sides {
+		if counts {
+			s.p50 = append(s.p50, milliseconds(percentile(took[i], 0.5)))
+			s.p99 = append(s.p99, took[i]...)
+		}
 	}
+	return nil
+}
+
+// many measures what one side spends on many connections.
+func (s *side) many(ctx context.Context, from []string, counts bool) error {
 	cpuBefore, err := cpu(s.pid)
 	if err != nil {
 		return err
@@ -122,8 +143,6 @@ func (s *side) round(ctx context.Context, from []string, counts bool) error {
 	if err != nil || !counts {
 		return err
 	}
-	s.p50 = append(s.p50, milliseconds(percentile(took, 0.5)))
-	s.p99 = append(s.p99, took...)
 	s.cpu = append(s.cpu, float64((cpuAfter-cpuBefore).Microseconds())/float64(n))
 	s.allocs = append(s.allocs, (mallocsAfter-mallocsBefore)/float64(n))
 	return nil
