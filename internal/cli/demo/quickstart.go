@@ -54,7 +54,7 @@ func (w *world) quickstart(ctx context.Context) error {
 	if err := w.azure.ResetCounters(ctx); err != nil {
 		return err
 	}
-	line := &timeline{}
+	line := &timeline{story: w.story}
 	watching, err := w.watch(ctx, line)
 	if err != nil {
 		return err
@@ -64,26 +64,35 @@ func (w *world) quickstart(ctx context.Context) error {
 	if err := w.applyFS(ctx, examples.Files, "quickstart"); err != nil {
 		return err
 	}
-	var vault, blob, unlabelled, copycat answer
+	keys, err := w.keys(ctx)
+	if err != nil {
+		return err
+	}
+	var vault answer
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { vault, err = w.askAzidentity(gctx, line); return err })
-	g.Go(func() (err error) { blob, err = w.askCurl(gctx, "default", "blob-app", storage); return err })
 	g.Go(func() (err error) {
-		unlabelled, err = w.askCurl(gctx, "default", "unlabelled", vaultResource)
+		vault, err = w.askAzidentity(gctx, line)
+		w.verify("azidentity in pod default/vault-app", vault, keys, vaultResource, "vault-reader", vaultClient)
 		return err
 	})
-	g.Go(func() (err error) { copycat, err = w.askCurl(gctx, "other-team", "copycat", vaultResource); return err })
+	g.Go(func() error {
+		blob, err := w.askCurl(gctx, "default", "blob-app", storage)
+		w.verify("curl in pod default/blob-app", blob, keys, storage, "blob-reader", blobClient)
+		return err
+	})
+	g.Go(func() error {
+		a, err := w.askCurl(gctx, "default", "unlabelled", vaultResource)
+		w.refused("pod default/unlabelled, without the label,", a)
+		return err
+	})
+	g.Go(func() error {
+		a, err := w.askCurl(gctx, "other-team", "copycat", vaultResource)
+		w.refused("pod other-team/copycat, with a copied label,", a)
+		return err
+	})
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if err := w.verify(ctx, "azidentity in pod default/vault-app", vault, vaultResource, "vault-reader", vaultClient); err != nil {
-		return err
-	}
-	if err := w.verify(ctx, "curl in pod default/blob-app", blob, storage, "blob-reader", blobClient); err != nil {
-		return err
-	}
-	w.refused("pod default/unlabelled, without the label", unlabelled)
-	w.refused("pod other-team/copycat, with a copied label", copycat)
 	if err := w.secondToken(ctx, line, vault); err != nil {
 		return err
 	}
@@ -206,6 +215,26 @@ func (w *world) deprecation(ctx context.Context) error {
 
 // tell prints the timeline and what it cost, and claims what they show.
 func (w *world) tell(ctx context.Context, line *timeline) error {
+	if err := w.markPatches(ctx, line); err != nil {
+		return err
+	}
+	asked, done, answered := line.at(firstAsked), line.at(patchDone), line.at(firstAnswered)
+	w.story.claim(!done.IsZero() && asked.Before(done) && done.Before(answered),
+		"the first token was asked for %d ms before the identity was on the node, and answered %d ms after",
+		done.Sub(asked).Milliseconds(), answered.Sub(done).Milliseconds())
+	counters, err := w.azure.Counters(ctx)
+	if err != nil {
+		return err
+	}
+	w.story.say("what happened:")
+	line.tell()
+	w.story.say("what it cost: %d PATCH of the scale set, %d token calls to IMDS (2 pods, 2 tokens; the rest is mic's own and asking while the identity is on its way)",
+		counters[azemu.EndpointVMSSPatch].Calls, counters[azemu.EndpointIMDSToken].Calls)
+	return nil
+}
+
+// markPatches notes what Azure's log tells.
+func (w *world) markPatches(ctx context.Context, line *timeline) error {
 	events, err := w.azure.Events(ctx)
 	if err != nil {
 		return err
@@ -218,22 +247,11 @@ func (w *world) tell(ctx context.Context, line *timeline) error {
 			line.mark(e.Time, patchDone)
 		}
 	}
-	asked, done, answered := line.at(firstAsked), line.at(patchDone), line.at(firstAnswered)
-	w.story.claim(!done.IsZero() && asked.Before(done) && done.Before(answered),
-		"the first token was asked for %d ms before the identity was on the node, and answered %d ms after",
-		done.Sub(asked).Milliseconds(), answered.Sub(done).Milliseconds())
-	counters, err := w.azure.Counters(ctx)
-	if err != nil {
-		return err
-	}
-	w.story.say("what happened:")
-	line.tell(w.story)
-	w.story.say("what it cost: %d PATCH of the scale set, %d token calls to IMDS (2 pods, 2 tokens; the rest is mic's own and asking while the identity is on its way)",
-		counters[azemu.EndpointVMSSPatch].Calls, counters[azemu.EndpointIMDSToken].Calls)
 	return nil
 }
 
-// watch notes what happens to pod vault-app and its AzureAssignedIdentity.
+// watch notes what happens to pod vault-app, its AzureAssignedIdentity and the
+// scale set.
 func (w *world) watch(ctx context.Context, line *timeline) (stop func(), err error) {
 	pods, err := w.client.Watch(ctx, &corev1.PodList{}, client.InNamespace("default"))
 	if err != nil {
@@ -264,5 +282,11 @@ func (w *world) watch(ctx context.Context, line *timeline) (stop func(), err err
 			}
 		}
 	})
-	return func() { pods.Stop(); aais.Stop(); g.Wait() }, nil
+	ctx, cancel := context.WithCancel(ctx)
+	g.Go(func() { // ends with ctx: azemu has no watch
+		for tick := time.Tick(50 * time.Millisecond); ctx.Err() == nil; <-tick {
+			_ = w.markPatches(ctx, line) // the last one, in tell, counts
+		}
+	})
+	return func() { cancel(); pods.Stop(); aais.Stop(); g.Wait() }, nil
 }

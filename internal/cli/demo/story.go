@@ -58,8 +58,11 @@ type moment struct {
 	what string
 }
 
-// timeline collects moments from everybody who sees some.
+// timeline collects moments from everybody who sees some, and tells each as it
+// comes.
 type timeline struct {
+	story *story
+
 	mu      sync.Mutex
 	moments []moment // guarded by mu
 }
@@ -70,6 +73,7 @@ func (t *timeline) mark(at time.Time, what string) {
 	defer t.mu.Unlock()
 	if !slices.ContainsFunc(t.moments, func(m moment) bool { return m.what == what }) {
 		t.moments = append(t.moments, moment{at, what})
+		t.story.say("%s", what)
 	}
 }
 
@@ -86,11 +90,11 @@ func (t *timeline) at(what string) time.Time {
 }
 
 // tell prints the moments in order, in milliseconds from the first.
-func (t *timeline) tell(s *story) {
+func (t *timeline) tell() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	slices.SortStableFunc(t.moments, func(a, b moment) int { return a.at.Compare(b.at) })
 	for _, m := range t.moments {
-		s.say("    %6d ms  %s", m.at.Sub(t.moments[0].at).Milliseconds(), m.what)
+		t.story.say("    %6d ms  %s", m.at.Sub(t.moments[0].at).Milliseconds(), m.what)
 	}
 }

@@ -145,12 +145,14 @@ func (o *options) serveInside(c *cobra.Command) error {
 	if err := w.writeEnv(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	if err := w.cluster.ServeExec(ctx, filepath.Join(dir, "exec.sock")); err != nil {
+		return err
+	}
 	if err := os.WriteFile(filepath.Join(dir, readyFile), nil, 0o600); err != nil {
 		return err
 	}
-	return w.cluster.ServeExec(ctx, filepath.Join(dir, "exec.sock"))
+	<-ctx.Done()
+	return nil
 }
 
 // down ends the cluster, also one whose process was killed, and removes its folder.

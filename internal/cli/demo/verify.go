@@ -29,14 +29,10 @@ type claims struct {
 
 // verify claims that a token is signed by the tenant and is one of this
 // identity and no other.
-func (w *world) verify(ctx context.Context, who string, a answer, resource, name, clientID string) error {
+func (w *world) verify(who string, a answer, keys jose.JSONWebKeySet, resource, name, clientID string) {
 	if a.err != nil || a.token == "" {
 		w.story.claim(false, "%s gets a token: %s (%v)", who, a.raw, a.err)
-		return nil
-	}
-	keys, err := w.keys(ctx)
-	if err != nil {
-		return err
+		return
 	}
 	c, err := open(a.token, keys)
 	if err == nil {
@@ -44,11 +40,10 @@ func (w *world) verify(ctx context.Context, who string, a answer, resource, name
 	}
 	if err != nil {
 		w.story.claim(false, "%s gets a token of %s: %v", who, name, err)
-		return nil
+		return
 	}
 	w.story.claim(true, "%s gets a token of %s at the first try, held %d ms: appid %s, aud %s, signature verified",
 		who, name, a.took.Milliseconds(), c.AppID, resource)
-	return nil
 }
 
 // open checks the signature of a token and its times.

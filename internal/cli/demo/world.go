@@ -63,9 +63,6 @@ type world struct {
 
 // start starts the cluster, Azure, mic and nmi, and returns when all are ready.
 func start(ctx context.Context, log *story, dir string, armDelay time.Duration) (*world, error) {
-	if err := os.MkdirAll(filepath.Join(dir, "crd"), 0o700); err != nil {
-		return nil, err
-	}
 	if err := os.CopyFS(filepath.Join(dir, "manifests"), config.Files); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
