@@ -192,7 +192,7 @@ func (c *ControlPlane) launch(cfg ControlPlaneConfig, name string, flags []strin
 		return err
 	}
 	c.logs = append(c.logs, log)
-	cmd := exec.Command(cfg.Binary, append([]string{name}, flags...)...) //nolint:noctx // Stop ends it, not the caller's context
+	cmd := exec.Command(cfg.Binary, append([]string{name}, flags...)...) //nolint:noctx,gosec // Stop ends it, not the caller's context; the binary is the one we built
 	cmd.Dir = c.dir
 	cmd.Stdout, cmd.Stderr = log, log
 	if cfg.Log != nil {

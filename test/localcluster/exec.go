@@ -49,6 +49,7 @@ func (c *Cluster) ServeExec(ctx context.Context, socketPath string) error {
 		return fmt.Errorf("serve commands for pods: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	//nolint:contextcheck // the cluster's end counts, besides the caller's
 	context.AfterFunc(c.control.ctx, cancel)
 	context.AfterFunc(ctx, func() { _ = listener.Close() }) // ends Accept
 	c.control.group.Go(func() {

@@ -35,7 +35,7 @@ func helper() (code int, ok bool) {
 	}
 	ran, code, err := localcluster.Reexec(context.Background(), localcluster.SandboxConfig{})
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		return 1, true
 	}
 	if ran {
@@ -59,7 +59,7 @@ func describeHelper() int {
 		return 1
 	}
 	forward, _ := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
-	fmt.Printf("uid %d pid %d forward %s lo %t\n", os.Getuid(), os.Getpid(), strings.TrimSpace(string(forward)), links != nil)
+	fmt.Fprintf(os.Stdout, "uid %d pid %d forward %s lo %t\n", os.Getuid(), os.Getpid(), strings.TrimSpace(string(forward)), links != nil)
 	return 7
 }
 
@@ -73,7 +73,7 @@ func lingerHelper() int {
 	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
-	fmt.Println("ready")
+	fmt.Fprintln(os.Stdout, "ready")
 	<-stop
 	return 9
 }
@@ -82,7 +82,7 @@ func execHelper(socket string) int {
 	code, err := localcluster.Exec(context.Background(), socket, "default/a",
 		[]string{"sh", "-c", "cat /proc/net/fib_trie; exit 5"}, os.Stdin, os.Stdout, os.Stderr)
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		return 1
 	}
 	return code
@@ -92,10 +92,10 @@ func execHelper(socket string) int {
 func controlPlaneHelper(dir string) int {
 	_, err := localcluster.StartControlPlane(context.Background(), localcluster.ControlPlaneConfig{Dir: dir})
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		return 1
 	}
-	fmt.Println("ready")
+	fmt.Fprintln(os.Stdout, "ready")
 	select {}
 }
 
@@ -134,7 +134,7 @@ func children(t *testing.T, pid int) []int {
 	var ids []int
 	for _, file := range files {
 		b, _ := os.ReadFile(file) // a thread may have ended
-		for _, word := range strings.Fields(string(b)) {
+		for word := range strings.FieldsSeq(string(b)) {
 			id, err := strconv.Atoi(word)
 			if err != nil {
 				t.Fatal(err)

@@ -60,7 +60,7 @@ func (k *kubelet) adopt(ctx context.Context, node *Node) error {
 func (k *kubelet) sync(ctx context.Context, key types.NamespacedName) error {
 	err := k.reconcile(ctx, key)
 	if err != nil && ctx.Err() == nil {
-		k.log.Debug("pod not in order, trying again", "pod", key.String(), "err", err)
+		k.log.DebugContext(ctx, "pod not in order, trying again", "pod", key.String(), "err", err)
 	}
 	return err
 }

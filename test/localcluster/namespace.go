@@ -168,7 +168,7 @@ func (n *namespace) dial(ctx context.Context, network, address string) (net.Conn
 // "ipv4/ip_forward". The kernel resolves /proc/sys/net by the thread.
 func (n *namespace) sysctl(name, value string) error {
 	return n.do(func() error {
-		err := os.WriteFile("/proc/sys/net/"+name, []byte(value), 0o644)
+		err := os.WriteFile("/proc/sys/net/"+name, []byte(value), 0o600) // the mode is for a new file, and it is none
 		if err != nil {
 			return fmt.Errorf("set net/%s to %s: %w", name, value, err)
 		}

@@ -56,8 +56,11 @@ type SandboxConfig struct {
 func Reexec(ctx context.Context, cfg SandboxConfig) (ran bool, exitCode int, err error) {
 	switch state := os.Getenv(sandboxEnv); state {
 	case sandboxEnter, sandboxProbe:
-		if err := enterSandbox(); err != nil {
-			return true, 125, nil // reported to the outer program
+		if os.Getpid() != 1 {
+			return true, 1, fmt.Errorf("%s is set, but this program is not the first of a sandbox: unset it", sandboxEnv)
+		}
+		if !enterSandbox() {
+			return true, 125, nil
 		}
 		return state == sandboxProbe, 0, nil
 	default:
@@ -109,7 +112,8 @@ func runSandbox(ctx context.Context, state string, args []string, grace time.Dur
 	}
 	defer func() { _ = report.Close() }() // only read from
 
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...) // also when the file was deleted or cannot be reached
+	// Our own program, by a name that works when its file was deleted, too.
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...) //nolint:gosec // with the arguments it was called with
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{reportEnd}

@@ -17,6 +17,6 @@ func main() {
 	defer stop()
 	if _, err := localcluster.Build(ctx, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "build:", err)
-		os.Exit(1) //nolint:forbidigo,gocritic // this is main; the deferred stop only lets go of signals
+		os.Exit(1) //nolint:gocritic // the deferred stop only lets go of signals
 	}
 }
