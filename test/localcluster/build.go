@@ -159,7 +159,7 @@ func cacheDir() (string, error) {
 		}
 		dir = filepath.Join(base, "podid")
 	}
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	if err := os.MkdirAll(dir, 0o750); err != nil { //nolint:gosec // the user says where
 		return "", fmt.Errorf("make the cache directory: %w; set PODID_CACHE to another one", err)
 	}
 	return dir, nil
