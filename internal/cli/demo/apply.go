@@ -29,7 +29,7 @@ func scheme() *runtime.Scheme {
 
 // applyFS creates every object of the manifests in a folder, in order of their
 // files; objects that are there already stay as they are.
-func (w *world) applyFS(ctx context.Context, files fs.FS, folder string) error {
+func (w *World) applyFS(ctx context.Context, files fs.FS, folder string) error {
 	objects, err := readFS(files, folder)
 	if err != nil {
 		return err
@@ -39,7 +39,7 @@ func (w *world) applyFS(ctx context.Context, files fs.FS, folder string) error {
 			if (o.GetKind() == "Namespace") != namespaces {
 				continue
 			}
-			err := w.client.Create(ctx, o.DeepCopy())
+			err := w.Client.Create(ctx, o.DeepCopy())
 			if err != nil && !apierrors.IsAlreadyExists(err) {
 				return fmt.Errorf("apply %s %s/%s: %w", o.GetKind(), o.GetNamespace(), o.GetName(), err)
 			}
@@ -79,8 +79,8 @@ func readFS(files fs.FS, folder string) ([]*unstructured.Unstructured, error) {
 }
 
 // applyMICPod creates the pod that mic runs in.
-func (w *world) applyMICPod(ctx context.Context) error {
-	err := w.client.Create(ctx, &corev1.Pod{
+func (w *World) applyMICPod(ctx context.Context) error {
+	err := w.Client.Create(ctx, &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: systemNamespace, Name: micPod,
 			Labels: map[string]string{"app.kubernetes.io/name": "podid", "app.kubernetes.io/component": "mic"},

@@ -86,20 +86,20 @@ func (o *options) demo(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	log := newStory(c.OutOrStdout())
-	w, err := start(ctx, log, dir, o.armDelay)
+	w, err := Start(ctx, Config{Dir: dir, ARMDelay: o.armDelay, Out: c.OutOrStdout()})
 	if err != nil {
 		return fmt.Errorf("%w (logs are in %s)", err, dir)
 	}
-	defer w.stop()
+	defer w.Stop()
 	if err := w.quickstart(ctx); err != nil {
 		return fmt.Errorf("%w (logs are in %s)", err, dir)
 	}
-	if log.failed > 0 {
-		log.say("%d of the claims did not hold; logs are in %s", log.failed, dir)
+	if w.story.failed > 0 {
+		w.story.say("%d of the claims did not hold; logs are in %s", w.story.failed, dir)
 		return ExitError(1)
 	}
-	log.say("all of it held")
+	w.story.say("all of it held")
+	w.Stop()
 	return os.RemoveAll(dir)
 }
 

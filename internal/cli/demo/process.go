@@ -16,7 +16,7 @@ import (
 
 // background starts a program with its output in a log file. One that ends
 // before it is told to is a claim that did not hold.
-func (w *world) background(ctx context.Context, name string, cmd *exec.Cmd, start, wait func() error) error {
+func (w *World) background(ctx context.Context, name string, cmd *exec.Cmd, start, wait func() error) error {
 	f, err := os.OpenFile(w.path(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -50,7 +50,7 @@ func lastLine(path string) string {
 }
 
 // awaitReady waits for /readyz of a program.
-func (w *world) awaitReady(ctx context.Context, name string, addr netip.Addr) error {
+func (w *World) awaitReady(ctx context.Context, name string, addr netip.Addr) error {
 	url := "http://" + net.JoinHostPort(addr.String(), healthPort) + "/readyz"
 	client := &http.Client{Timeout: 2 * time.Second}
 	return await(ctx, 30*time.Second, name, func() error {

@@ -48,10 +48,10 @@ type answer struct {
 }
 
 // quickstart applies examples/quickstart and checks every claim of the demo.
-func (w *world) quickstart(ctx context.Context) error {
+func (w *World) quickstart(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
-	if err := w.azure.ResetCounters(ctx); err != nil {
+	if err := w.Azure.ResetCounters(ctx); err != nil {
 		return err
 	}
 	line := &timeline{story: w.story}
@@ -103,13 +103,13 @@ func (w *world) quickstart(ctx context.Context) error {
 }
 
 // askAzidentity runs the unmodified SDK in pod vault-app the moment it runs.
-func (w *world) askAzidentity(ctx context.Context, line *timeline) (answer, error) {
-	pod, err := w.cluster.Pod(ctx, "default", "vault-app")
+func (w *World) askAzidentity(ctx context.Context, line *timeline) (answer, error) {
+	pod, err := w.Cluster.Pod(ctx, "default", "vault-app")
 	if err != nil {
 		return answer{}, err
 	}
 	line.mark(time.Now(), podRunning)
-	bin, err := binary("azidentity")
+	bin, err := w.binary("azidentity")
 	if err != nil {
 		return answer{}, err
 	}
@@ -122,8 +122,8 @@ func (w *world) askAzidentity(ctx context.Context, line *timeline) (answer, erro
 }
 
 // askCurl runs curl in a pod the moment it runs.
-func (w *world) askCurl(ctx context.Context, namespace, name, resource string) (answer, error) {
-	pod, err := w.cluster.Pod(ctx, namespace, name)
+func (w *World) askCurl(ctx context.Context, namespace, name, resource string) (answer, error) {
+	pod, err := w.Cluster.Pod(ctx, namespace, name)
 	if err != nil {
 		return answer{}, err
 	}
@@ -150,7 +150,7 @@ func read(out []byte, err error, start time.Time) answer {
 }
 
 // refused claims that a client was refused in the words of IMDS, at once.
-func (w *world) refused(who string, a answer) {
+func (w *World) refused(who string, a answer) {
 	var body struct {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`
@@ -173,8 +173,8 @@ func withoutToken(a answer) string {
 }
 
 // secondToken claims that the same pod gets the same token again, from memory.
-func (w *world) secondToken(ctx context.Context, line *timeline, first answer) error {
-	before, err := w.azure.Counters(ctx)
+func (w *World) secondToken(ctx context.Context, line *timeline, first answer) error {
+	before, err := w.Azure.Counters(ctx)
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (w *world) secondToken(ctx context.Context, line *timeline, first answer) e
 		return err
 	}
 	line.mark(time.Now(), secondAnswered)
-	after, err := w.azure.Counters(ctx)
+	after, err := w.Azure.Counters(ctx)
 	if err != nil {
 		return err
 	}
@@ -195,11 +195,11 @@ func (w *world) secondToken(ctx context.Context, line *timeline, first answer) e
 }
 
 // deprecation claims that the old spelling is taken and that its objects say so.
-func (w *world) deprecation(ctx context.Context) error {
+func (w *World) deprecation(ctx context.Context) error {
 	var message string
 	err := await(ctx, 10*time.Second, "the condition on AzureIdentity blob-reader", func() error {
 		var id v1.AzureIdentity
-		if err := w.client.Get(ctx, types.NamespacedName{Namespace: "default", Name: "blob-reader"}, &id); err != nil {
+		if err := w.Client.Get(ctx, types.NamespacedName{Namespace: "default", Name: "blob-reader"}, &id); err != nil {
 			return err
 		}
 		c := meta.FindStatusCondition(id.Status.Conditions, v1.ConditionDeprecatedSpelling)
@@ -214,7 +214,7 @@ func (w *world) deprecation(ctx context.Context) error {
 }
 
 // tell prints the timeline and what it cost, and claims what they show.
-func (w *world) tell(ctx context.Context, line *timeline) error {
+func (w *World) tell(ctx context.Context, line *timeline) error {
 	if err := w.markPatches(ctx, line); err != nil {
 		return err
 	}
@@ -222,7 +222,7 @@ func (w *world) tell(ctx context.Context, line *timeline) error {
 	w.story.claim(!done.IsZero() && asked.Before(done) && done.Before(answered),
 		"the first token was asked for %d ms before the identity was on the node, and answered %d ms after",
 		done.Sub(asked).Milliseconds(), answered.Sub(done).Milliseconds())
-	counters, err := w.azure.Counters(ctx)
+	counters, err := w.Azure.Counters(ctx)
 	if err != nil {
 		return err
 	}
@@ -234,8 +234,8 @@ func (w *world) tell(ctx context.Context, line *timeline) error {
 }
 
 // markPatches notes what Azure's log tells.
-func (w *world) markPatches(ctx context.Context, line *timeline) error {
-	events, err := w.azure.Events(ctx)
+func (w *World) markPatches(ctx context.Context, line *timeline) error {
+	events, err := w.Azure.Events(ctx)
 	if err != nil {
 		return err
 	}
@@ -252,12 +252,12 @@ func (w *world) markPatches(ctx context.Context, line *timeline) error {
 
 // watch notes what happens to pod vault-app, its AzureAssignedIdentity and the
 // scale set.
-func (w *world) watch(ctx context.Context, line *timeline) (stop func(), err error) {
-	pods, err := w.client.Watch(ctx, &corev1.PodList{}, client.InNamespace("default"))
+func (w *World) watch(ctx context.Context, line *timeline) (stop func(), err error) {
+	pods, err := w.Client.Watch(ctx, &corev1.PodList{}, client.InNamespace("default"))
 	if err != nil {
 		return nil, err
 	}
-	aais, err := w.client.Watch(ctx, &v1.AzureAssignedIdentityList{}, client.InNamespace("default"))
+	aais, err := w.Client.Watch(ctx, &v1.AzureAssignedIdentityList{}, client.InNamespace("default"))
 	if err != nil {
 		pods.Stop()
 		return nil, err

@@ -47,7 +47,7 @@ func (o *options) relayOutside(ctx context.Context) (stop func(), err error) {
 }
 
 // relayInside listens on the sockets and passes on to the ports of the fabric.
-func (w *world) relayInside(ctx context.Context) (stop func(), err error) {
+func (w *World) relayInside(ctx context.Context) (stop func(), err error) {
 	var stops []func()
 	stop = func() {
 		for _, s := range stops {
@@ -108,7 +108,7 @@ func pass(ctx context.Context, c net.Conn, network, address string) {
 
 // writeEnv writes the settings for a person's shell, and a kubeconfig that
 // works outside of the sandbox.
-func (w *world) writeEnv() error {
+func (w *World) writeEnv() error {
 	addr := map[string]string{}
 	for name := range ports {
 		b, err := os.ReadFile(w.path(name + ".addr"))
@@ -117,7 +117,7 @@ func (w *world) writeEnv() error {
 		}
 		addr[name] = string(b)
 	}
-	inside, err := os.ReadFile(w.cluster.Kubeconfig())
+	inside, err := os.ReadFile(w.Cluster.Kubeconfig())
 	if err != nil {
 		return err
 	}

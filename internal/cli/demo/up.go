@@ -132,11 +132,11 @@ func (o *options) serveInside(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	w, err := start(ctx, newStory(c.OutOrStdout()), dir, o.armDelay)
+	w, err := Start(ctx, Config{Dir: dir, ARMDelay: o.armDelay, Out: c.OutOrStdout()})
 	if err != nil {
 		return err
 	}
-	defer w.stop()
+	defer w.Stop()
 	stop, err := w.relayInside(ctx)
 	if err != nil {
 		return err
@@ -145,7 +145,7 @@ func (o *options) serveInside(c *cobra.Command) error {
 	if err := w.writeEnv(); err != nil {
 		return err
 	}
-	if err := w.cluster.ServeExec(ctx, filepath.Join(dir, "exec.sock")); err != nil {
+	if err := w.Cluster.ServeExec(ctx, filepath.Join(dir, "exec.sock")); err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, readyFile), nil, 0o600); err != nil {

@@ -29,7 +29,7 @@ type claims struct {
 
 // verify claims that a token is signed by the tenant and is one of this
 // identity and no other.
-func (w *world) verify(who string, a answer, keys jose.JSONWebKeySet, resource, name, clientID string) {
+func (w *World) verify(who string, a answer, keys jose.JSONWebKeySet, resource, name, clientID string) {
 	if a.err != nil || a.token == "" {
 		w.story.claim(false, "%s gets a token: %s (%v)", who, a.raw, a.err)
 		return
@@ -73,7 +73,7 @@ func (c claims) check(resource, name, clientID string) error {
 }
 
 // keys fetches the tenant's keys, over TLS that is checked against azemu's CA.
-func (w *world) keys(ctx context.Context) (jose.JSONWebKeySet, error) {
+func (w *World) keys(ctx context.Context) (jose.JSONWebKeySet, error) {
 	var keys jose.JSONWebKeySet
 	ca, err := os.ReadFile(w.path("azure-ca.pem"))
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -51,18 +52,45 @@ func scaleSetID() string {
 // nodeName is the name of an instance of the scale set.
 func nodeName(i int) string { return fmt.Sprintf("%s%06d", scaleSet, i) }
 
-// world is everything that the demo runs on.
-type world struct {
-	story   *story
-	dir     string
-	cluster *localcluster.Cluster
-	client  client.WithWatch
-	azure   *azemu.Client
-	stop    func()
+// Config says how a World is started.
+type Config struct {
+	// Dir is for state, logs and keys.
+	Dir string
+	// Bin is the folder of mic, nmi, azemu and azidentity. The default is that
+	// of the running program.
+	Bin string
+	// ARMDelay is how long Azure takes to put an identity on the scale set.
+	ARMDelay time.Duration
+	// Out is told what happens, line by line. The default is nobody.
+	Out io.Writer
 }
 
-// start starts the cluster, Azure, mic and nmi, and returns when all are ready.
-func start(ctx context.Context, log *story, dir string, armDelay time.Duration) (*world, error) {
+// World is everything that the demo runs on, inside a sandbox: a cluster of two
+// nodes in one scale set, Azure, mic in its pod, and an nmi on each node.
+type World struct {
+	Cluster *localcluster.Cluster
+	Client  client.WithWatch
+	Azure   *azemu.Client
+
+	story  *story
+	dir    string
+	bin    string
+	cancel context.CancelFunc
+}
+
+// Start starts the cluster, Azure, nmi and mic, and returns when all are ready.
+func Start(ctx context.Context, c Config) (*World, error) {
+	if c.Out == nil {
+		c.Out = io.Discard
+	}
+	if c.Bin == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		c.Bin = filepath.Dir(self)
+	}
+	dir, log := c.Dir, newStory(c.Out)
 	if err := os.CopyFS(filepath.Join(dir, "manifests"), config.Files); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
@@ -81,21 +109,26 @@ func start(ctx context.Context, log *story, dir string, armDelay time.Duration) 
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	w := &world{
-		story: log, dir: dir, cluster: cluster,
-		azure: azemu.NewClient(fmt.Sprintf("http://%s:%d", localcluster.FabricAddress, adminPort)),
-		stop:  func() { cancel(); cluster.Stop() },
+	w := &World{
+		Cluster: cluster, story: log, dir: dir, bin: c.Bin, cancel: cancel,
+		Azure: azemu.NewClient(fmt.Sprintf("http://%s:%d", localcluster.FabricAddress, adminPort)),
 	}
-	if err := w.startParts(ctx, armDelay); err != nil {
-		w.stop()
+	if err := w.startParts(ctx, c.ARMDelay); err != nil {
+		w.Stop()
 		return nil, err
 	}
 	return w, nil
 }
 
-func (w *world) startParts(ctx context.Context, armDelay time.Duration) error {
+// Stop ends all of it.
+func (w *World) Stop() {
+	w.cancel()
+	w.Cluster.Stop()
+}
+
+func (w *World) startParts(ctx context.Context, armDelay time.Duration) error {
 	var err error
-	if w.client, err = client.NewWithWatch(w.cluster.REST(), client.Options{Scheme: scheme()}); err != nil {
+	if w.Client, err = client.NewWithWatch(w.Cluster.REST(), client.Options{Scheme: scheme()}); err != nil {
 		return err
 	}
 	if err := w.startAzure(ctx, armDelay); err != nil {
@@ -113,10 +146,10 @@ func (w *world) startParts(ctx context.Context, armDelay time.Duration) error {
 // startAzure starts azemu in the fabric, seeded with the scale set, the
 // identities of the quickstart and mic's own, which the operator of the cluster
 // has put on the nodes.
-func (w *world) startAzure(ctx context.Context, armDelay time.Duration) error {
+func (w *World) startAzure(ctx context.Context, armDelay time.Duration) error {
 	w.story.say("starting Azure (azemu): Resource Manager, Entra ID, and the metadata service of each node")
 	set := azemu.ScaleSet{ID: scaleSetID(), Identity: &azemu.Assigned{Type: "UserAssigned", UserAssigned: []string{identityID("podid-mic")}}}
-	for i, n := range w.cluster.Nodes() {
+	for i, n := range w.Cluster.Nodes() {
 		set.Instances = append(set.Instances, azemu.Instance{
 			InstanceID: fmt.Sprint(i), Name: n.Name,
 			// What the pods of a node send unhindered would be answered, as on AKS.
@@ -139,7 +172,7 @@ func (w *world) startAzure(ctx context.Context, armDelay time.Duration) error {
 	if err := os.WriteFile(stateFile, state, 0o600); err != nil {
 		return err
 	}
-	cmd, err := program(ctx, "azemu",
+	cmd, err := w.program(ctx, "azemu",
 		"--listen", fmt.Sprintf("%s:%d", localcluster.FabricAddress, azurePort),
 		"--admin-listen", fmt.Sprintf("%s:%d", localcluster.FabricAddress, adminPort),
 		"--imds-listen", "169.254.169.254:80",
@@ -153,23 +186,23 @@ func (w *world) startAzure(ctx context.Context, armDelay time.Duration) error {
 		return err
 	}
 	return await(ctx, 15*time.Second, "azemu", func() error {
-		_, err := w.azure.Counters(ctx)
+		_, err := w.Azure.Counters(ctx)
 		return err
 	})
 }
 
 // startAgents starts nmi in the network of each node, with the rights of its
 // own service account.
-func (w *world) startAgents(ctx context.Context) error {
+func (w *World) startAgents(ctx context.Context) error {
 	kubeconfig := w.path("nmi.kubeconfig")
-	if err := w.cluster.TokenKubeconfig(ctx, systemNamespace, "podid-nmi", kubeconfig); err != nil {
+	if err := w.Cluster.TokenKubeconfig(ctx, systemNamespace, "podid-nmi", kubeconfig); err != nil {
 		return err
 	}
-	bin, err := binary("nmi")
+	bin, err := w.binary("nmi")
 	if err != nil {
 		return err
 	}
-	for _, n := range w.cluster.Nodes() {
+	for _, n := range w.Cluster.Nodes() {
 		w.story.say("starting nmi on node %s", n.Name)
 		cmd := n.Command(ctx, bin, "--node", n.Name, "--kubeconfig", kubeconfig,
 			"--mic-service-account", systemNamespace+"/podid-mic", "--mic-client-id", micClient,
@@ -179,7 +212,7 @@ func (w *world) startAgents(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, n := range w.cluster.Nodes() {
+	for _, n := range w.Cluster.Nodes() {
 		if err := w.awaitReady(ctx, "nmi on "+n.Name, n.Addr); err != nil {
 			return err
 		}
@@ -189,23 +222,23 @@ func (w *world) startAgents(ctx context.Context) error {
 
 // startMIC starts mic as its pod does: in the pod's network, with the rights of
 // its service account. Its token for Azure comes from nmi like any pod's.
-func (w *world) startMIC(ctx context.Context) error {
+func (w *World) startMIC(ctx context.Context) error {
 	w.story.say("starting mic in pod %s/%s", systemNamespace, micPod)
 	if err := w.applyMICPod(ctx); err != nil {
 		return err
 	}
-	pod, err := w.cluster.Pod(ctx, systemNamespace, micPod)
+	pod, err := w.Cluster.Pod(ctx, systemNamespace, micPod)
 	if err != nil {
 		return err
 	}
 	kubeconfig := w.path("mic.kubeconfig")
-	if err := w.cluster.TokenKubeconfig(ctx, systemNamespace, "podid-mic", kubeconfig); err != nil {
+	if err := w.Cluster.TokenKubeconfig(ctx, systemNamespace, "podid-mic", kubeconfig); err != nil {
 		return err
 	}
 	if err := w.writeCloudConfig(); err != nil {
 		return err
 	}
-	bin, err := binary("mic")
+	bin, err := w.binary("mic")
 	if err != nil {
 		return err
 	}
@@ -220,7 +253,7 @@ func (w *world) startMIC(ctx context.Context) error {
 
 // writeCloudConfig writes azure.json and the description of the cloud, as they
 // are found on a node of a cloud that the SDK does not know by name.
-func (w *world) writeCloudConfig() error {
+func (w *World) writeCloudConfig() error {
 	endpoint := fmt.Sprintf("https://%s:%d/", localcluster.FabricAddress, azurePort)
 	return errors.Join(
 		w.writeJSON("azure.json", map[string]any{
@@ -234,9 +267,9 @@ func (w *world) writeCloudConfig() error {
 	)
 }
 
-func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
+func (w *World) path(name string) string { return filepath.Join(w.dir, name) }
 
-func (w *world) writeJSON(name string, v any) error {
+func (w *World) writeJSON(name string, v any) error {
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
@@ -244,21 +277,17 @@ func (w *world) writeJSON(name string, v any) error {
 	return os.WriteFile(w.path(name), b, 0o600)
 }
 
-// binary finds one of podid's programs beside this one.
-func binary(name string) (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(filepath.Dir(self), name)
+// binary finds one of podid's programs.
+func (w *World) binary(name string) (string, error) {
+	path := filepath.Join(w.bin, name)
 	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("the program %s is not beside podid: run `make build`: %w", name, err)
+		return "", fmt.Errorf("the program %s is missing: run `make build`: %w", name, err)
 	}
 	return path, nil
 }
 
-func program(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
-	path, err := binary(name)
+func (w *World) program(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
+	path, err := w.binary(name)
 	if err != nil {
 		return nil, err
 	}
