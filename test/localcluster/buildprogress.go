@@ -19,7 +19,7 @@ type buildCounter struct {
 	partial  []byte     // a line not yet ended
 	packages int
 	modules  int
-	last     []string // the last lines, for when the build breaks
+	last     []string // the last other lines, for when the build breaks
 }
 
 func newBuildCounter(out io.Writer) *buildCounter {
@@ -42,14 +42,14 @@ func (c *buildCounter) Write(p []byte) (int, error) {
 }
 
 func (c *buildCounter) count(line string) {
-	if strings.HasPrefix(line, "go: downloading ") {
+	switch {
+	case strings.HasPrefix(line, "go: downloading "):
 		c.modules++
-	} else if !strings.ContainsAny(line, " #") {
+	case !strings.ContainsAny(line, " #"):
 		c.packages++
-	}
-	c.last = append(c.last, line)
-	if len(c.last) > 20 {
-		c.last = c.last[1:]
+	default:
+		c.last = append(c.last, line)
+		c.last = c.last[max(0, len(c.last)-20):]
 	}
 }
 
