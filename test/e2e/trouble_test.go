@@ -1,0 +1,239 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/test/localcluster"
+)
+
+// TestBadFlagsGiveOneClearError runs each program with what it cannot work with.
+func TestBadFlagsGiveOneClearError(t *testing.T) {
+	dir := bin(t)
+	tests := map[string]struct {
+		argv []string
+		want string
+	}{
+		"nmi, an unknown flag":        {[]string{"nmi", "--nonsense"}, "unknown flag: --nonsense"},
+		"nmi, no node":                {[]string{"nmi"}, "--node is missing: write the name of the node"},
+		"nmi, a redirect of no kind":  {[]string{"nmi", "--node=n", "--redirect=iptables"}, `--redirect "iptables" is unknown: write nftables or none`},
+		"nmi, an address that is not": {[]string{"nmi", "--node=n", "--listen=here"}, `--listen "here"`},
+		"nmi, too long a hold":        {[]string{"nmi", "--node=n", "--kubeconfig=KUBECONFIG", "--hold=2m"}, "write a duration up to 55s"},
+		"nmi, no such kubeconfig":     {[]string{"nmi", "--node=n", "--kubeconfig=/nonexistent"}, `--kubeconfig "/nonexistent"`},
+		"nmi, an audit of no kind":    {[]string{"nmi", "--node=n", "--kubeconfig=KUBECONFIG", "--audit=maybe"}, `audit mode "maybe" is unknown: use buffered, sync or off`},
+		"nmi, IMDS over TLS":          {[]string{"nmi", "--node=n", "--kubeconfig=KUBECONFIG", "--imds-endpoint=https://x"}, "write http://HOST"},
+		"mic, an unknown flag":        {[]string{"mic", "--nonsense"}, "unknown flag: --nonsense"},
+		"mic, no such cloud config":   {[]string{"mic", "--kubeconfig=KUBECONFIG", "--namespace=x", "--cloud-config=/nonexistent"}, "/nonexistent"},
+		"azemu, an unknown flag":      {[]string{"azemu", "--nonsense"}, "unknown flag: --nonsense"},
+		"podid, an unknown command":   {[]string{"podid", "nonsense"}, `unknown command "nonsense"`},
+		"podid, exec without cluster": {[]string{"podid", "demo", "exec", "--dir=/nonexistent", "a/b", "--", "true"}, "start one with `make up`"},
+	}
+	kubeconfig := writeKubeconfig(t, "https://127.0.0.1:1")
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			for i, a := range tc.argv {
+				tc.argv[i] = strings.ReplaceAll(a, "KUBECONFIG", kubeconfig)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, filepath.Join(dir, tc.argv[0]), tc.argv[1:]...)
+			cmd.Env = append(os.Environ(), "NODE_NAME=", "KUBECONFIG=")
+			out, err := cmd.CombinedOutput()
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.ExitCode() <= 0 {
+				t.Fatalf("ended with %v, want a status that says so\n%s", err, out)
+			}
+			said := strings.TrimSpace(string(out))
+			if !strings.Contains(said, tc.want) || strings.Count(said, "\n") > 1 || strings.Contains(said, "goroutine") {
+				t.Errorf("said:\n%s\nwant one error with %q", said, tc.want)
+			}
+		})
+	}
+}
+
+// writeKubeconfig writes a kubeconfig for an API server without credentials.
+func writeKubeconfig(t *testing.T, server string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	text := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"a","clusters":[{"name":"a","cluster":{"server":%q}}],"users":[{"name":"a","user":{}}],"contexts":[{"name":"a","context":{"cluster":"a","user":"a"}}]}`, server)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// program is one of podid's programs that runs.
+type program struct {
+	health string
+	ended  chan error
+	log    *os.File
+}
+
+// start runs a program until the test ends.
+func start(t *testing.T, name string, env []string, args ...string) *program {
+	t.Helper()
+	health := freePort(t)
+	log, err := os.Create(filepath.Join(t.TempDir(), name+".log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(filepath.Join(bin(t), name), append(args, "--health-listen", health, "--metrics-listen", "")...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := &program{health: health, ended: make(chan error, 1), log: log}
+	go func() { p.ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-p.ended:
+		case <-time.After(15 * time.Second):
+			_ = cmd.Process.Kill()
+			t.Errorf("%s does not end when told to", name)
+		}
+	})
+	return p
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// await waits until /readyz answers the status with the text, while the program
+// lives.
+func (p *program) await(t *testing.T, status int, text string) {
+	t.Helper()
+	last := "nothing"
+	deadline := time.Now().Add(30 * time.Second)
+	for tick := time.Tick(50 * time.Millisecond); time.Now().Before(deadline); <-tick {
+		select {
+		case err := <-p.ended:
+			p.ended <- err
+			said, _ := os.ReadFile(p.log.Name())
+			t.Fatalf("the program ended: %v\n%s", err, said)
+		default:
+		}
+		resp, err := http.Get("http://" + p.health + "/readyz")
+		if err != nil {
+			last = err.Error()
+			continue
+		}
+		body, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		last = fmt.Sprintf("%d %s", resp.StatusCode, body)
+		if resp.StatusCode == status && strings.Contains(string(body), text) {
+			return
+		}
+	}
+	t.Fatalf("readiness says %s; want %d and %q", last, status, text)
+}
+
+// micEnv is enough of a cloud configuration for mic to start.
+func micEnv() []string {
+	return []string{"CLOUD=AzurePublicCloud", "TENANT_ID=t", "CLIENT_ID=c", "CLIENT_SECRET=s", "SUBSCRIPTION_ID=s", "RESOURCE_GROUP=g"}
+}
+
+// TestMissingPartsTurnReadinessRed starts nmi and mic before what they need is
+// there, and then brings it.
+func TestMissingPartsTurnReadinessRed(t *testing.T) {
+	programs := map[string]func(t *testing.T, kubeconfig string) *program{
+		"nmi": func(t *testing.T, kubeconfig string) *program {
+			return start(t, "nmi", nil, "--node", "n", "--kubeconfig", kubeconfig, "--redirect", "none", "--listen", freePort(t))
+		},
+		"mic": func(t *testing.T, kubeconfig string) *program {
+			return start(t, "mic", micEnv(), "--kubeconfig", kubeconfig, "--namespace", "default", "--cloud-config", "")
+		},
+	}
+	for name, run := range programs {
+		t.Run(name+" without an API server", func(t *testing.T) {
+			run(t, writeKubeconfig(t, "https://127.0.0.1:1")).await(t, http.StatusServiceUnavailable, "connection refused")
+		})
+		t.Run(name+" without CRDs", func(t *testing.T) {
+			cp, err := localcluster.StartControlPlane(t.Context(), localcluster.ControlPlaneConfig{Dir: t.TempDir()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(cp.Stop)
+			p := run(t, cp.Kubeconfig())
+			p.await(t, http.StatusServiceUnavailable, "aadpodidentity.k8s.io")
+			if err := cp.InstallCRDs(t.Context(), crds(t)); err != nil {
+				t.Fatal(err)
+			}
+			p.await(t, http.StatusOK, "")
+		})
+	}
+}
+
+// TestUnreachableIMDSIsAnsweredInWords has a pod ask an agent whose metadata
+// service is away.
+func TestUnreachableIMDSIsAnsweredInWords(t *testing.T) {
+	cp, c := apiServer(t)
+	listen := freePort(t)
+	p := start(t, "nmi", nil, "--node", "n", "--kubeconfig", cp.Kubeconfig(), "--redirect", "none",
+		"--listen", listen, "--imds-endpoint", "http://127.0.0.1:1", "--hold", "1s")
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "app", Labels: map[string]string{v1.LabelBinding: "app"}},
+		Spec:       corev1.PodSpec{NodeName: "n", Containers: []corev1.Container{{Name: "c", Image: "registry.example/c:1"}}},
+	}
+	meta := metav1.ObjectMeta{Namespace: "default", Name: "app", Labels: map[string]string{v1.LabelNodeName: "n"}}
+	for _, o := range []client.Object{
+		pod,
+		&v1.AzureIdentity{ObjectMeta: meta, Spec: v1.AzureIdentitySpec{ClientID: "c"}},
+		&v1.AzureIdentityBinding{ObjectMeta: meta, Spec: v1.AzureIdentityBindingSpec{AzureIdentity: "app", Selector: "app"}},
+		&v1.AzureAssignedIdentity{ObjectMeta: meta, Spec: v1.AzureAssignedIdentitySpec{
+			Pod: "app", PodNamespace: "default", NodeName: "n",
+			AzureIdentityRef: &v1.AzureIdentityRef{APIVersion: "aadpodidentity.k8s.io/v1", Kind: "AzureIdentity", ObjectMeta: meta, Spec: v1.AzureIdentitySpec{ClientID: "c"}},
+		}, Status: v1.AzureAssignedIdentityStatus{Status: v1.Assigned}},
+	} {
+		if err := c.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "127.0.0.1", PodIPs: []corev1.PodIP{{IP: "127.0.0.1"}}}
+	if err := c.Status().Update(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	p.await(t, http.StatusOK, "")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, strings.ReplaceAll(tokenURL, "169.254.169.254", listen), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Metadata", "true")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var body map[string]string
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body["error_description"], "metadata service of the node does not answer") {
+		t.Errorf("answered %d %v, want 503 and words", resp.StatusCode, body)
+	}
+}
