@@ -60,7 +60,8 @@ func NewTokenResponse(accessToken, resource string, notBefore, expiresOn, now ti
 // of it: AccessToken must be plain (see DecodeToken).
 func WriteToken(w http.ResponseWriter, t TokenResponse) {
 	buf, _ := buffers.Get().(*[]byte) // the pool holds nothing else
-	b := append((*buf)[:0], `{"access_token":"`...)
+	b := (*buf)[:0]
+	b = append(b, `{"access_token":"`...)
 	b = append(b, t.AccessToken...)
 	b = append(b, '"')
 	for _, f := range [...]struct{ name, value string }{

@@ -2,11 +2,13 @@ package nmi_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,9 +31,9 @@ func BenchmarkWarm(b *testing.B) {
 		b.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(b.Context())
-	done := make(chan error, 1)
-	go func() { done <- audit.Run(ctx) }()
-	defer func() { cancel(); <-done }()
+	var running sync.WaitGroup
+	running.Go(func() { _ = audit.Run(ctx) }) // has no errors
+	defer func() { cancel(); running.Wait() }()
 	s, err := nmi.New(nmi.Config{
 		Pods: w, Tokens: cache, Origins: w, Audit: audit, Metrics: metrics,
 		Log: slog.New(slog.DiscardHandler), Metadata: metadata,
@@ -40,7 +42,7 @@ func BenchmarkWarm(b *testing.B) {
 		b.Fatal(err)
 	}
 	client, server := net.Pipe()
-	defer func() { _, _ = client.Close(), server.Close() }()
+	defer func() { _ = errors.Join(client.Close(), server.Close()) }()
 	req, err := http.NewRequestWithContext(nmi.WithCaller(ctx, server), http.MethodGet, ask, nil)
 	if err != nil {
 		b.Fatal(err)

@@ -13,17 +13,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/podid-io/podid/internal/redirect"
 	"github.com/podid-io/podid/test/localcluster"
 )
 
-func TestMain(m *testing.M) { os.Exit(localcluster.Main(m)) }
+func TestMain(m *testing.M) {
+	ctrllog.SetLogger(logr.Discard())
+	os.Exit(localcluster.Main(m)) //nolint:forbidigo // TestMain is the main of a test
+}
 
 // network is a node with two pods, and a metadata service in the fabric.
 type network struct {

@@ -24,7 +24,7 @@ type agent struct {
 
 // startAgent starts nmi for a node and returns when it is ready. What redirects
 // is loopback itself: clients have the addresses of pods.
-func (r *rig) startAgent(ctx context.Context, node string, args ...string) (*agent, error) {
+func (r *rig) startAgent(ctx context.Context, node string) (*agent, error) {
 	var addrs [3]string
 	for i := range addrs {
 		var err error
@@ -34,12 +34,12 @@ func (r *rig) startAgent(ctx context.Context, node string, args ...string) (*age
 	}
 	a := &agent{listen: addrs[0], metrics: "http://" + addrs[1] + "/metrics"}
 	var err error
-	a.cmd, err = r.run("nmi", nil, append([]string{
+	a.cmd, err = r.run("nmi", nil,
 		"--node", node, "--kubeconfig", r.control.Kubeconfig(),
 		"--redirect", "none", "--listen", addrs[0], "--metrics-listen", addrs[1], "--health-listen", addrs[2],
 		"--imds-endpoint", r.ready.Machines[machine], "--mic-service-account", "",
 		"--audit-file", filepath.Join(r.dir, "audit-"+node+".jsonl"),
-	}, args...)...)
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/azemu"
 )
 
@@ -21,7 +20,7 @@ const (
 func cold(ctx context.Context, r *rig, out *report) error {
 	const node, number = "cold", 1
 	// Every twentieth pod has the same identity: make as many as that takes.
-	if err := r.addPods(ctx, node, number, coldCallers*identities, v1.Assigned); err != nil {
+	if err := r.addPods(ctx, node, number, coldCallers*identities); err != nil {
 		return err
 	}
 	a, err := r.startAgent(ctx, node)

@@ -13,12 +13,15 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
+
+	"github.com/podid-io/podid/internal/telemetry"
 )
 
 func main() {
@@ -41,6 +44,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err := f.Parse(args); err != nil {
 		return err
 	}
+	telemetry.Bridge(slog.New(slog.DiscardHandler))
 	r, err := newRig(ctx)
 	if err != nil {
 		return err

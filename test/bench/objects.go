@@ -35,8 +35,8 @@ func (r *rig) seed(ctx context.Context) error {
 func podIP(node, pod int) string { return fmt.Sprintf("127.%d.%d.%d", 10+node, pod/200, 1+pod%200) }
 
 // addPods creates n running pods on a node, each bound to one of the
-// identities, with its AzureAssignedIdentity in the given state.
-func (r *rig) addPods(ctx context.Context, node string, number, n int, state v1.AssignedState) error {
+// identities, which is Assigned to it.
+func (r *rig) addPods(ctx context.Context, node string, number, n int) error {
 	return parallel(n, func(i int) error {
 		p := newPod(node, i)
 		if err := r.client.Create(ctx, p); err != nil {
@@ -48,7 +48,7 @@ func (r *rig) addPods(ctx context.Context, node string, number, n int, state v1.
 		if err := r.client.Status().Update(ctx, p); err != nil {
 			return err
 		}
-		return r.client.Create(ctx, newAssigned(p, i, state))
+		return r.client.Create(ctx, newAssigned(p, i))
 	})
 }
 
@@ -62,7 +62,7 @@ func newPod(node string, i int) *corev1.Pod {
 	}
 }
 
-func newAssigned(p *corev1.Pod, i int, state v1.AssignedState) *v1.AzureAssignedIdentity {
+func newAssigned(p *corev1.Pod, i int) *v1.AzureAssignedIdentity {
 	i %= identities
 	return &v1.AzureAssignedIdentity{
 		ObjectMeta: metav1.ObjectMeta{
@@ -77,7 +77,7 @@ func newAssigned(p *corev1.Pod, i int, state v1.AssignedState) *v1.AzureAssigned
 				Spec:       v1.AzureIdentitySpec{ResourceID: identityID(i), ClientID: clientID(i)},
 			},
 		},
-		Status: v1.AzureAssignedIdentityStatus{Status: state},
+		Status: v1.AzureAssignedIdentityStatus{Status: v1.Assigned},
 	}
 }
 

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/podid-io/podid/api/v1"
@@ -19,19 +21,12 @@ import (
 const (
 	burstPods  = 200
 	burstNodes = 10
+	burstNode  = "burst-" // and a number
 )
 
 // patches has one client create 200 pods with 20 identities on ten nodes of one
 // scale set, and counts what mic asks of Azure until all are Assigned.
 func patches(ctx context.Context, r *rig, out *report) error {
-	for i := range burstNodes {
-		if err := r.client.Create(ctx, &corev1.Node{
-			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("burst-%d", i)},
-			Spec:       corev1.NodeSpec{ProviderID: fmt.Sprintf("azure://%s/virtualMachines/%d", scaleSetID("empty"), i)},
-		}); err != nil {
-			return err
-		}
-	}
 	stop, err := r.startMIC(ctx)
 	if err != nil {
 		return err
@@ -47,25 +42,13 @@ func patches(ctx context.Context, r *rig, out *report) error {
 	}
 	start := time.Now()
 	for i := range burstPods {
-		if err := r.client.Create(ctx, newPod(fmt.Sprintf("burst-%d", i%burstNodes), i)); err != nil {
+		if err := r.client.Create(ctx, newPod(fmt.Sprint(burstNode, i%burstNodes), i)); err != nil {
 			return err
 		}
 	}
 	created := time.Since(start)
-	assigned := map[string]bool{}
-	deadline := time.After(2 * time.Minute)
-	for len(assigned) < burstPods {
-		select {
-		case e := <-watch.ResultChan():
-			a, ok := e.Object.(*v1.AzureAssignedIdentity)
-			if ok && a.Status.Status == v1.Assigned && len(a.Spec.NodeName) > 6 && a.Spec.NodeName[:6] == "burst-" {
-				assigned[a.Spec.PodUID] = true
-			}
-		case <-deadline:
-			return fmt.Errorf("%d of %d pods were Assigned in two minutes", len(assigned), burstPods)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if err := awaitAssigned(ctx, watch.ResultChan()); err != nil {
+		return err
 	}
 	counters, err := r.azure.Counters(ctx)
 	if err != nil {
@@ -77,14 +60,42 @@ func patches(ctx context.Context, r *rig, out *report) error {
 	return nil
 }
 
-// startMIC starts mic, which signs in to Azure with a secret, and returns when
+// awaitAssigned waits until every pod of the burst is Assigned.
+func awaitAssigned(ctx context.Context, events <-chan apiwatch.Event) error {
+	assigned := map[string]bool{}
+	deadline := time.After(2 * time.Minute)
+	for len(assigned) < burstPods {
+		select {
+		case e := <-events:
+			a, ok := e.Object.(*v1.AzureAssignedIdentity)
+			if ok && a.Status.Status == v1.Assigned && strings.HasPrefix(a.Spec.NodeName, burstNode) {
+				assigned[a.Spec.PodUID] = true
+			}
+		case <-deadline:
+			return fmt.Errorf("%d of %d pods were Assigned in two minutes", len(assigned), burstPods)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// startMIC makes the nodes and starts mic, which signs in to Azure with a secret, and returns when
 // it leads.
 func (r *rig) startMIC(ctx context.Context) (stop func(), err error) {
+	for i := range burstNodes {
+		if err := r.client.Create(ctx, &corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint(burstNode, i)},
+			Spec:       corev1.NodeSpec{ProviderID: fmt.Sprintf("azure://%s/virtualMachines/%d", scaleSetID("empty"), i)},
+		}); err != nil {
+			return nil, err
+		}
+	}
 	health, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	cloud, err := json.Marshal(map[string]string{
+	cloud, err := json.Marshal(map[string]string{ //nolint:gosec // an audience is no credential
 		"name": "AzureStackCloud", "resourceManagerEndpoint": r.ready.Azure + "/",
 		"activeDirectoryEndpoint": r.ready.Azure + "/", "tokenAudience": "https://management.azure.com/",
 	})

@@ -141,7 +141,7 @@ func (r *rig) run(name string, env []string, args ...string) (*exec.Cmd, error) 
 		return nil, err
 	}
 	defer func() { _ = log.Close() }() // the program has its own
-	cmd := exec.Command(path, args...) //nolint:noctx,gosec // ended by close, in order
+	cmd := exec.Command(path, args...) //nolint:noctx // ended by close, in order
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -5,8 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	v1 "github.com/podid-io/podid/api/v1"
 )
 
 const rssPods = 30
@@ -14,7 +12,7 @@ const rssPods = 30
 // rss is the resident memory of nmi, idle, with 30 pods.
 func rss(ctx context.Context, r *rig, out *report) error {
 	const node, number = "rss", 3
-	if err := r.addPods(ctx, node, number, rssPods, v1.Assigned); err != nil {
+	if err := r.addPods(ctx, node, number, rssPods); err != nil {
 		return err
 	}
 	a, err := r.startAgent(ctx, node)

@@ -18,7 +18,7 @@ const (
 // the answer of a request that was held for it.
 func wake(ctx context.Context, r *rig, out *report) error {
 	const node, number = "wake", 2
-	if err := r.addPods(ctx, node, number, wakePods, v1.Assigned); err != nil {
+	if err := r.addPods(ctx, node, number, wakePods); err != nil {
 		return err
 	}
 	a, err := r.startAgent(ctx, node)

@@ -6,8 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	v1 "github.com/podid-io/podid/api/v1"
 )
 
 const (
@@ -36,7 +34,7 @@ type side struct {
 // the same bytes, in interleaved rounds.
 func warm(ctx context.Context, r *rig, out *report, rounds int) error {
 	const node, number = "warm", 0
-	if err := r.addPods(ctx, node, number, warmPods, v1.Assigned); err != nil {
+	if err := r.addPods(ctx, node, number, warmPods); err != nil {
 		return err
 	}
 	on, err := r.startAgent(ctx, node)

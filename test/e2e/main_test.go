@@ -8,15 +8,20 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/test/localcluster"
 )
 
-func TestMain(m *testing.M) { os.Exit(localcluster.Main(m)) }
+func TestMain(m *testing.M) {
+	ctrllog.SetLogger(logr.Discard())
+	os.Exit(localcluster.Main(m)) //nolint:forbidigo // TestMain is the main of a test
+}
 
 // crds is the folder of the generated definitions.
 func crds(t *testing.T) string {

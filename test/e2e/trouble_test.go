@@ -86,6 +86,9 @@ type program struct {
 	log    *os.File
 }
 
+// patient is a client of programs that hold requests.
+var patient = &http.Client{Timeout: time.Minute}
+
 // start runs a program until the test ends.
 func start(t *testing.T, name string, env []string, args ...string) *program {
 	t.Helper()
@@ -103,9 +106,13 @@ func start(t *testing.T, name string, env []string, args ...string) *program {
 	p := &program{health: health, ended: make(chan error, 1), log: log}
 	go func() { p.ended <- cmd.Wait() }()
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
+		defer func() { _ = log.Close() }()      // only read by then
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 		select {
-		case <-p.ended:
+		case err := <-p.ended:
+			if err != nil {
+				t.Errorf("%s ended with %v when told to", name, err)
+			}
 		case <-time.After(15 * time.Second):
 			_ = cmd.Process.Kill()
 			t.Errorf("%s does not end when told to", name)
@@ -138,7 +145,7 @@ func (p *program) await(t *testing.T, status int, text string) {
 			t.Fatalf("the program ended: %v\n%s", err, said)
 		default:
 		}
-		resp, err := http.Get("http://" + p.health + "/readyz")
+		resp, err := patient.Get("http://" + p.health + "/readyz")
 		if err != nil {
 			last = err.Error()
 			continue
@@ -163,9 +170,11 @@ func micEnv() []string {
 func TestMissingPartsTurnReadinessRed(t *testing.T) {
 	programs := map[string]func(t *testing.T, kubeconfig string) *program{
 		"nmi": func(t *testing.T, kubeconfig string) *program {
+			t.Helper()
 			return start(t, "nmi", nil, "--node", "n", "--kubeconfig", kubeconfig, "--redirect", "none", "--listen", freePort(t))
 		},
 		"mic": func(t *testing.T, kubeconfig string) *program {
+			t.Helper()
 			return start(t, "mic", micEnv(), "--kubeconfig", kubeconfig, "--namespace", "default", "--cloud-config", "")
 		},
 	}
@@ -224,7 +233,7 @@ func TestUnreachableIMDSIsAnsweredInWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	req.Header.Set("Metadata", "true")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := patient.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

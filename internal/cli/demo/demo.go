@@ -6,12 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/podid-io/podid/internal/telemetry"
 	"github.com/podid-io/podid/test/localcluster"
 )
 
@@ -24,7 +26,6 @@ func (e ExitError) Error() string { return fmt.Sprintf("exit status %d", int(e))
 type options struct {
 	dir      string
 	armDelay time.Duration
-	bin      string
 }
 
 // New makes the command and its subcommands.
@@ -65,6 +66,9 @@ touched. Nothing is left when the demo ends.`,
 	return c
 }
 
+// quiet drops what the Kubernetes libraries log of their own accord.
+func quiet() { telemetry.Bridge(slog.New(slog.DiscardHandler)) }
+
 // demo runs the whole of it and ends with status 0 only if all of it held.
 func (o *options) demo(c *cobra.Command) error {
 	ctx := c.Context()
@@ -82,6 +86,7 @@ func (o *options) demo(c *cobra.Command) error {
 	case ran:
 		return nil
 	}
+	quiet()
 	dir, err := os.MkdirTemp("", "podid-demo-")
 	if err != nil {
 		return err

@@ -122,7 +122,7 @@ func (w *World) writeEnv() error {
 		return err
 	}
 	outside := strings.ReplaceAll(string(inside), localcluster.FabricAddress+":6443", addr["api"])
-	if err := os.WriteFile(w.path("kubeconfig"), []byte(outside), 0o600); err != nil {
+	if err := os.WriteFile(w.path("kubeconfig"), []byte(outside), 0o600); err != nil { //nolint:gosec // a folder of the caller's own choice
 		return err
 	}
 	env := fmt.Sprintf(`# The cluster that make up started. Read it with:  . %[1]s

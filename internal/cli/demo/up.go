@@ -53,7 +53,7 @@ func (o *options) up(c *cobra.Command) error {
 		return err
 	}
 	// Not tied to ctx: it goes on when this command has ended.
-	cmd := exec.Command(self, "demo", "serve", "--dir", o.dir, "--arm-delay", o.armDelay.String()) //nolint:noctx,gosec // see above
+	cmd := exec.Command(self, "demo", "serve", "--dir", o.dir, "--arm-delay", o.armDelay.String()) //nolint:noctx // see above
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -128,6 +128,7 @@ func (o *options) enter(ctx context.Context) (ran bool, code int, err error) {
 // serveInside starts everything and stays until it is told to end.
 func (o *options) serveInside(c *cobra.Command) error {
 	ctx := c.Context()
+	quiet()
 	dir, err := filepath.Abs(o.dir)
 	if err != nil {
 		return err

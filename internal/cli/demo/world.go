@@ -260,7 +260,7 @@ func (w *World) writeCloudConfig() error {
 			"cloud": "AzureStackCloud", "tenantId": tenant, "subscriptionId": subscription, "resourceGroup": group,
 			"useManagedIdentityExtension": true, "userAssignedIdentityID": micClient,
 		}),
-		w.writeJSON("azure-cloud.json", map[string]any{
+		w.writeJSON("azure-cloud.json", map[string]any{ //nolint:gosec // an audience is no credential
 			"name": "AzureStackCloud", "resourceManagerEndpoint": endpoint,
 			"activeDirectoryEndpoint": endpoint, "tokenAudience": "https://management.azure.com/",
 		}),
