@@ -47,6 +47,7 @@ type IMDS struct {
 	pipeline runtime.Pipeline
 	limit    *rate.Limiter
 	slots    chan struct{}
+	idle     func()
 }
 
 var _ token.Source = (*IMDS)(nil)
@@ -79,8 +80,12 @@ func NewIMDS(c IMDSConfig) (*IMDS, error) {
 		}),
 		limit: rate.NewLimiter(imdsPerSecond, imdsPerSecond),
 		slots: make(chan struct{}, imdsConcurrent),
+		idle:  client.CloseIdleConnections,
 	}, nil
 }
+
+// Close closes the connections that nobody uses.
+func (s *IMDS) Close() { s.idle() }
 
 // Token asks for a token of a managed identity: by client id where there is
 // one, else by resource id, else by object id, else for the VM's own. Its
