@@ -94,7 +94,7 @@ func (c *Client) Get(ctx context.Context, scope assign.Scope) (State, error) {
 	defer cancel()
 	r, err := c.resource(scope)
 	if err != nil {
-		return State{}, &Error{Scope: scope, Doing: "read", Err: err}
+		return State{}, classify(scope, "read", err)
 	}
 	s, err := r.get(ctx)
 	if err != nil {
@@ -113,7 +113,7 @@ func (c *Client) Update(ctx context.Context, scope assign.Scope, s State, attach
 	defer cancel()
 	r, err := c.resource(scope)
 	if err != nil {
-		return &Error{Scope: scope, Doing: "change", Err: err}
+		return classify(scope, "change", err)
 	}
 	for first, rest := true, s.changes(attach, detach); len(rest) > 0; first = false {
 		n := min(len(rest), MaxChanges)

@@ -45,12 +45,14 @@ type Error struct {
 	// Refused says that Azure has changed nothing. Otherwise a change may have
 	// been carried out nevertheless.
 	Refused bool
-	Err     error
+	// Reason is what Azure, or whoever is in the way, said: one line.
+	Reason string
+	Err    error
 }
 
 // Error says what failed, on which scope, and what to do where that is known.
 func (e *Error) Error() string {
-	text := fmt.Sprintf("%s %s: %s", e.Doing, e.Scope, reason(e.Err))
+	text := fmt.Sprintf("%s %s: %s", e.Doing, e.Scope, e.Reason)
 	switch e.Kind {
 	case Forbidden:
 		text += fmt.Sprintf(" (give mic's identity the role Virtual Machine Contributor on resource group %s of subscription %s)", e.Scope.ResourceGroup, e.Scope.Subscription)
@@ -70,7 +72,7 @@ type sent struct{ error }
 func (s sent) Unwrap() error { return s.error }
 
 func classify(scope assign.Scope, doing string, err error) *Error {
-	e := &Error{Scope: scope, Doing: doing, Err: err}
+	e := &Error{Scope: scope, Doing: doing, Reason: reason(err), Err: err}
 	var answer *azcore.ResponseError
 	if !errors.As(err, &answer) {
 		return e
@@ -123,7 +125,7 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return 0
 }
 
-// reason is one line for an error. That of the SDK has a dozen.
+// reason is one line for an error; the SDK's has a dozen. It uses up the body.
 func reason(err error) string {
 	var answer *azcore.ResponseError
 	if !errors.As(err, &answer) {

@@ -8,13 +8,13 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	eventsv1client "k8s.io/client-go/kubernetes/typed/events/v1"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -26,72 +26,113 @@ import (
 	"github.com/podid-io/podid/internal/mic/spelling"
 )
 
-// manage runs the controllers until ctx ends or the Lease is lost.
+// manage watches, and when it has everything, runs the controllers until ctx
+// ends or the Lease is lost.
 func (c *Controller) manage(ctx context.Context) error {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(corev1.AddToScheme(scheme), v1.AddToScheme(scheme)); err != nil {
 		return err
 	}
+	var why atomic.Pointer[string] // the last failure of a watch
+	all, err := c.newCache(ctx, scheme, &why)
+	if err != nil {
+		return fmt.Errorf("make the cache: %w", err)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return all.Start(ctx) }) // ends with ctx
+	g.Go(func() error {                          // ends with ctx, or for good with an error
+		if !c.awaitSync(ctx, all, &why) {
+			return nil
+		}
+		return c.lead(ctx, scheme, all)
+	})
+	return g.Wait()
+}
+
+// newCache is the cache of all that the controllers read. Objects in it are
+// shared and never changed.
+func (c *Controller) newCache(ctx context.Context, scheme *runtime.Scheme, why *atomic.Pointer[string]) (cache.Cache, error) {
+	all, err := cache.New(c.config.REST, cache.Options{
+		Scheme:                       scheme,
+		ByObject:                     assignment.Options(),
+		DefaultTransform:             cache.TransformStripManagedFields(),
+		DefaultUnsafeDisableDeepCopy: new(true),
+		ReaderFailOnMissingInformer:  true,
+		DefaultWatchErrorHandler: func(_ context.Context, _ *toolscache.Reflector, err error) {
+			text := err.Error()
+			why.Store(&text)
+			c.config.Log.Warn("a watch failed and is tried again", "err", err)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	_, err = all.GetInformer(ctx, &v1.AzurePodIdentityException{}, cache.BlockUntilSynced(false))
+	return all, errors.Join(err, assignment.Index(ctx, all))
+}
+
+// running is a cache for a manager to use, not to start: a manager that has to
+// wait for its cache cannot be stopped (controller-runtime 0.25 waits for it in
+// a busy loop when its context has ended), and a right that is missing makes it
+// wait for long.
+type running struct{ cache.Cache }
+
+// Start waits for the end of ctx.
+func (running) Start(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+// lead runs the controllers, once this process leads, until ctx ends or the
+// Lease is lost.
+func (c *Controller) lead(ctx context.Context, scheme *runtime.Scheme, all cache.Cache) error {
 	broadcaster, err := c.broadcaster(ctx)
 	if err != nil {
 		return err
 	}
 	defer broadcaster.Shutdown()
-	var why atomic.Pointer[string] // the last failure of a watch
-	m, err := ctrl.NewManager(c.config.REST, c.options(scheme, &why))
+	m, err := ctrl.NewManager(c.config.REST, c.options(scheme, all))
 	if err != nil {
 		return fmt.Errorf("make the controllers' manager: %w", err)
 	}
-	if err := assignment.Add(ctx, m, assignment.Config{
-		Machines: c.config.Machines, Namespace: c.config.Namespace, Rules: c.config.Rules, Window: c.config.Window,
-		Recorder:    broadcaster.NewRecorder(scheme, "podid-mic"),
-		ReportAzure: c.report(checkAzure), Log: c.config.Log,
-	}); err != nil {
+	if err := errors.Join(
+		assignment.Add(m, assignment.Config{
+			Machines: c.config.Machines, Namespace: c.config.Namespace, Rules: c.config.Rules, Window: c.config.Window,
+			Recorder:    broadcaster.NewRecorder(scheme, "podid-mic"),
+			ReportAzure: c.report(checkAzure), Log: c.config.Log,
+		}),
+		spelling.Add(m, c.config.ExceptionNamespaces),
+		m.Add(manager.RunnableFunc(func(ctx context.Context) error { // runs while we lead
+			c.config.Log.Info("leading")
+			<-ctx.Done()
+			return nil
+		})),
+	); err != nil {
 		return err
 	}
-	if err := spelling.Add(m, c.config.ExceptionNamespaces); err != nil {
-		return err
-	}
-	synced := make(chan struct{})
-	go func() { // ends with ctx, or when everything has been delivered
-		defer close(synced)
-		c.awaitSync(ctx, m.GetCache(), &why)
-	}()
 	c.config.Log.Info("waiting for the lease", "lease", c.config.Election.Namespace+"/"+c.config.Election.Name)
 	err = m.Start(ctx)
-	if ctx.Err() == nil { // else err is about the haste of our own end
-		return fmt.Errorf("the controllers ended: %w", errors.Join(err, errors.New("another mic leads now, or the API server could not be reached in time to renew the lease")))
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // what it says of its own end helps nobody
 	}
-	<-synced
-	return nil
+	return fmt.Errorf("the controllers ended, since another mic leads now or the API server could not be reached in time to renew the lease: %w", err)
 }
 
-// options is what the manager is made with. Objects in its cache are shared and
-// never changed.
-func (c *Controller) options(scheme *runtime.Scheme, why *atomic.Pointer[string]) manager.Options {
+// options is what the manager is made with.
+func (c *Controller) options(scheme *runtime.Scheme, all cache.Cache) manager.Options {
 	e := c.config.Election
 	lease := own(c.config.REST, 10, 20)
 	lease.Timeout = e.RenewDeadline / 2
 	return manager.Options{
-		Scheme: scheme,
-		Logger: logr.FromSlogHandler(c.config.Log.Handler()),
-		Cache: cache.Options{
-			ByObject:                     assignment.Options(),
-			DefaultTransform:             cache.TransformStripManagedFields(),
-			DefaultUnsafeDisableDeepCopy: ptr.To(true),
-			ReaderFailOnMissingInformer:  true,
-			DefaultWatchErrorHandler: func(_ context.Context, _ *toolscache.Reflector, err error) {
-				text := err.Error()
-				why.Store(&text)
-				c.config.Log.Warn("a watch failed and is tried again", "err", err)
-			},
-		},
+		Scheme:         scheme,
+		Logger:         logr.FromSlogHandler(c.config.Log.Handler()).V(4), // what it calls info is debug to us
+		NewCache:       func(*rest.Config, cache.Options) (cache.Cache, error) { return running{all}, nil },
 		LeaderElection: true, LeaderElectionReleaseOnCancel: true, LeaderElectionConfig: lease,
 		LeaderElectionNamespace: e.Namespace, LeaderElectionID: e.Name,
 		LeaseDuration: &e.LeaseDuration, RenewDeadline: &e.RenewDeadline, RetryPeriod: &e.RetryPeriod,
 		Metrics: metricsserver.Options{BindAddress: "0"}, // served by Run, from the start
 		Controller: config.Controller{
-			SkipNameValidation: ptr.To(true), // a process may run several, one after the other
+			SkipNameValidation: new(true), // a process may run several, one after the other
 		},
 	}
 }
@@ -117,8 +158,9 @@ func own(shared *rest.Config, qps float32, burst int) *rest.Config {
 	return r
 }
 
-// awaitSync reports until the cache has everything, and then that.
-func (c *Controller) awaitSync(ctx context.Context, all cache.Cache, why *atomic.Pointer[string]) {
+// awaitSync reports until the cache has everything, and then that. It returns
+// false when ctx ended first.
+func (c *Controller) awaitSync(ctx context.Context, all cache.Cache, why *atomic.Pointer[string]) bool {
 	report := c.report(checkAPI)
 	for ctx.Err() == nil {
 		bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -126,7 +168,7 @@ func (c *Controller) awaitSync(ctx context.Context, all cache.Cache, why *atomic
 		cancel()
 		if done && ctx.Err() == nil {
 			report(nil)
-			return
+			return true
 		}
 		err := errors.New("waiting for the first list of pods, nodes, identities and bindings")
 		if text := why.Load(); text != nil {
@@ -134,4 +176,5 @@ func (c *Controller) awaitSync(ctx context.Context, all cache.Cache, why *atomic
 		}
 		report(err)
 	}
+	return false
 }

@@ -32,6 +32,7 @@ import (
 	"github.com/podid-io/podid/internal/compute"
 	"github.com/podid-io/podid/internal/entra"
 	"github.com/podid-io/podid/internal/mic"
+	"github.com/podid-io/podid/internal/mic/assignment"
 	"github.com/podid-io/podid/internal/mic/cloudconfig"
 )
 
@@ -294,3 +295,6 @@ func seed(sets, identities []string) azemu.State {
 	}
 	return s
 }
+
+// nowhere is an Azure that is never asked.
+type nowhere struct{ assignment.Machines }

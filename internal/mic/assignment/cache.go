@@ -65,8 +65,9 @@ const (
 	bindingByIdentity = "identity"
 )
 
-// index adds the indexes, and with them the informers, to the cache.
-func index(ctx context.Context, c client.FieldIndexer) error {
+// Index adds the indexes, and with them the informers, to a cache that has not
+// been started.
+func Index(ctx context.Context, c client.FieldIndexer) error {
 	for _, i := range []struct {
 		kind client.Object
 		name string

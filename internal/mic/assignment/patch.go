@@ -147,7 +147,9 @@ func (r *Reconciler) land(scope assign.Scope, s *state) {
 	case err == nil:
 		s.failures, s.retryAt, s.problem, s.needed = 0, time.Time{}, "", f.next
 		r.config.ReportAzure(nil)
-		log.Info("identities changed")
+		if len(f.outcome.add)+len(f.outcome.remove) > 0 {
+			log.Info("identities changed")
+		}
 	case errors.Is(err, context.Canceled):
 		// We are being stopped.
 	default:

@@ -18,14 +18,11 @@ import (
 	"github.com/podid-io/podid/internal/assign"
 )
 
-// Add adds the controller to a manager whose cache was made with Options. It
-// fills in Cache, Live and Writer of c from the manager.
-func Add(ctx context.Context, m manager.Manager, c Config) error {
+// Add adds the controller to a manager whose cache was made with Options and
+// Index. It fills in Cache, Live and Writer of c from the manager.
+func Add(m manager.Manager, c Config) error {
 	c.Cache, c.Live, c.Writer = m.GetCache(), m.GetAPIReader(), m.GetClient()
 	r := newReconciler(c)
-	if err := index(ctx, m.GetFieldIndexer()); err != nil {
-		return err
-	}
 	if err := m.Add(r); err != nil {
 		return err
 	}

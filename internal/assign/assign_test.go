@@ -1,0 +1,315 @@
+package assign_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/assign"
+	"github.com/podid-io/podid/internal/identity"
+)
+
+const prefix = "/subscriptions/s/resourcegroups/g/providers/microsoft.managedidentity/userassignedidentities/"
+
+func azureIdentity(namespace, name string, edit ...func(*v1.AzureIdentity)) *v1.AzureIdentity {
+	o := &v1.AzureIdentity{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: types.UID("uid-of-" + name)},
+		Spec:       v1.AzureIdentitySpec{ResourceID: prefix + name, ClientID: "client-of-" + name},
+	}
+	for _, e := range edit {
+		e(o)
+	}
+	return o
+}
+
+func binding(namespace, name, id, selector string) *v1.AzureIdentityBinding {
+	return &v1.AzureIdentityBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: types.UID("uid-of-" + name)},
+		Spec:       v1.AzureIdentityBindingSpec{AzureIdentity: id, Selector: selector},
+	}
+}
+
+func pod(namespace, name, uid string) identity.Pod {
+	return identity.Pod{Namespace: namespace, Name: name, UID: uid, Node: "node-0", Selector: "app"}
+}
+
+// world is a snapshot of one pod with one identity.
+func world() assign.Snapshot {
+	return assign.Snapshot{
+		Pods:       []identity.Pod{pod("ns", "web", "1")},
+		Bindings:   []*v1.AzureIdentityBinding{binding("ns", "b", "reader", "app")},
+		Identities: []*v1.AzureIdentity{azureIdentity("ns", "reader")},
+	}
+}
+
+// made is what there is after the plan of s was carried out.
+func made(s assign.Snapshot) []*v1.AzureAssignedIdentity {
+	return apply(s, s.Plan()).Assigned
+}
+
+// summary is a plan by names and states.
+type summary struct {
+	Create, Update, Mark, Delete map[string]v1.AssignedState
+	Attach, Detach, Forget       []string
+	Waiting                      []string
+}
+
+func summarize(p assign.Plan) summary {
+	by := func(list []*v1.AzureAssignedIdentity) map[string]v1.AssignedState {
+		if len(list) == 0 {
+			return nil
+		}
+		out := make(map[string]v1.AssignedState, len(list))
+		for _, o := range list {
+			out[o.Namespace+"/"+o.Name] = o.Status.Status
+		}
+		return out
+	}
+	short := func(ids []string) []string {
+		var out []string
+		for _, id := range ids {
+			out = append(out, strings.TrimPrefix(id, prefix))
+		}
+		return out
+	}
+	s := summary{
+		Create: by(p.Create), Update: by(p.Update), Mark: by(p.Mark), Delete: by(p.Delete),
+		Attach: short(p.Attach), Detach: short(p.Detach), Forget: short(p.Forget),
+	}
+	for _, o := range p.Waiting {
+		s.Waiting = append(s.Waiting, o.Name)
+	}
+	return s
+}
+
+func TestPlan(t *testing.T) {
+	type states = map[string]v1.AssignedState
+	const name = "ns/web-ns-reader"
+	attached := assign.Record{prefix + "reader": assign.Attached}
+	// legacy is what AAD Pod Identity leaves behind.
+	legacy := func(namespace string) *v1.AzureAssignedIdentity {
+		o := made(world())[0].DeepCopy()
+		o.Namespace, o.Spec.PodUID, o.Finalizers = namespace, "", []string{assign.LegacyFinalizer, "others/finalizer"}
+		o.Status.Status = v1.Assigned
+		return o
+	}
+	for sentence, test := range map[string]struct {
+		change func(*assign.Snapshot)
+		want   summary
+	}{
+		"a new pod: create the object and attach the identity": {
+			want: summary{Create: states{name: v1.Created}, Attach: []string{"reader"}, Waiting: []string{"web-ns-reader"}},
+		},
+		"the identity is attached already: Assigned with one write": {
+			change: func(s *assign.Snapshot) { s.Record = attached },
+			want:   summary{Create: states{name: v1.Assigned}},
+		},
+		"the identity was found there: Assigned with one write": {
+			change: func(s *assign.Snapshot) { s.Record = assign.Record{prefix + "reader": assign.Found} },
+			want:   summary{Create: states{name: v1.Assigned}},
+		},
+		"the PATCH is done: only the state changes": {
+			change: func(s *assign.Snapshot) { s.Assigned, s.Record = made(*s), attached },
+			want:   summary{Mark: states{name: v1.Assigned}},
+		},
+		"an attachment that may have happened is not relied on": {
+			change: func(s *assign.Snapshot) {
+				s.Assigned, s.Record = made(*s), assign.Record{prefix + "reader": assign.Attaching}
+			},
+			want: summary{Attach: []string{"reader"}, Waiting: []string{"web-ns-reader"}},
+		},
+		"a detachment that may have happened is not relied on": {
+			change: func(s *assign.Snapshot) { s.Record = assign.Record{prefix + "reader": assign.Detaching} },
+			want:   summary{Create: states{name: v1.Created}, Attach: []string{"reader"}, Waiting: []string{"web-ns-reader"}},
+		},
+		"the last pod has gone: delete the object and detach the identity": {
+			change: func(s *assign.Snapshot) { s.Assigned, s.Record, s.Pods = made(*s), attached, nil },
+			want:   summary{Delete: states{name: v1.Created}, Detach: []string{"reader"}},
+		},
+		"the last pod has gone, and the identity is not ours: forget it": {
+			change: func(s *assign.Snapshot) { s.Record, s.Pods = assign.Record{prefix + "reader": assign.Found}, nil },
+			want:   summary{Forget: []string{"reader"}},
+		},
+		"one of two pods has gone: the identity stays": {
+			change: func(s *assign.Snapshot) {
+				s.Record = attached
+				s.Pods = append(s.Pods, pod("ns", "other", "2"))
+				s.Assigned = made(*s)
+				s.Pods = s.Pods[:1]
+			},
+			want: summary{Delete: states{"ns/other-ns-reader": v1.Assigned}},
+		},
+		"a pod of the same name is another pod: replace the object": {
+			change: func(s *assign.Snapshot) { s.Record = attached; s.Assigned = made(*s); s.Pods[0].UID = "2" },
+			want:   summary{Update: states{name: v1.Assigned}},
+		},
+		"the pod has come back on another node: replace the object": {
+			change: func(s *assign.Snapshot) {
+				s.Record = attached
+				s.Assigned = made(*s)
+				s.Pods[0].UID, s.Pods[0].Node = "2", "node-1"
+			},
+			want: summary{Update: states{name: v1.Assigned}},
+		},
+		"the client id was corrected: the object follows and keeps its state": {
+			change: func(s *assign.Snapshot) {
+				s.Record = attached
+				s.Assigned = made(*s)
+				s.Identities[0].Spec.ClientID = "another"
+			},
+			want: summary{Update: states{name: v1.Assigned}},
+		},
+		"an edit that grants nothing else changes nothing": {
+			change: func(s *assign.Snapshot) {
+				s.Record = attached
+				s.Assigned = made(*s)
+				id := s.Identities[0]
+				id.Labels, id.ResourceVersion, id.Generation = map[string]string{"a": "b"}, "99", 7
+				id.Spec.OldResourceID, id.Spec.ResourceID = id.Spec.ResourceID, "" // another spelling of the same
+				s.Bindings[0].Annotations = map[string]string{"a": "b"}
+			},
+		},
+		"a service principal needs no machine": {
+			change: func(s *assign.Snapshot) { s.Identities[0].Spec.Type = new(v1.ServicePrincipal) },
+			want:   summary{Create: states{name: v1.Assigned}},
+		},
+		"a managed identity without resourceID must be on the machine already": {
+			change: func(s *assign.Snapshot) { s.Identities[0].Spec.ResourceID = "" },
+			want:   summary{Create: states{name: v1.Assigned}},
+		},
+		"a pod of another namespace gets nothing": {
+			change: func(s *assign.Snapshot) { s.Pods[0].Namespace = "elsewhere" },
+		},
+		"a pod of another namespace gets it where that is allowed, under a name with a hash": {
+			change: func(s *assign.Snapshot) { s.Pods[0].Namespace, s.Rules.AcrossNamespaces = "elsewhere", true },
+			want: summary{
+				Create:  states{"elsewhere/web-elsewhere-reader-f1ac031cde": v1.Created},
+				Attach:  []string{"reader"},
+				Waiting: []string{"web-elsewhere-reader-f1ac031cde"},
+			},
+		},
+		"an object of AAD Pod Identity in our place is taken over": {
+			change: func(s *assign.Snapshot) { s.Record = attached; s.Assigned = []*v1.AzureAssignedIdentity{legacy("ns")} },
+			want:   summary{Update: states{name: v1.Assigned}},
+		},
+		"an object of AAD Pod Identity elsewhere stands in until ours is Assigned": {
+			change: func(s *assign.Snapshot) { s.Assigned = []*v1.AzureAssignedIdentity{legacy("default")} },
+			want:   summary{Create: states{name: v1.Created}, Attach: []string{"reader"}, Waiting: []string{"web-ns-reader"}},
+		},
+		"an object of AAD Pod Identity elsewhere goes when ours is Assigned": {
+			change: func(s *assign.Snapshot) {
+				s.Record = attached
+				s.Assigned = []*v1.AzureAssignedIdentity{legacy("default")}
+			},
+			want: summary{Create: states{name: v1.Assigned}, Delete: states{"default/web-ns-reader": v1.Assigned}},
+		},
+		"an object on its way out goes first": {
+			change: func(s *assign.Snapshot) {
+				o := legacy("ns")
+				o.DeletionTimestamp = new(metav1.Now())
+				s.Record, s.Assigned = attached, []*v1.AzureAssignedIdentity{o}
+			},
+			want: summary{Delete: states{name: v1.Assigned}},
+		},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			s := world()
+			if test.change != nil {
+				test.change(&s)
+			}
+			if diff := cmp.Diff(test.want, summarize(s.Plan())); diff != "" {
+				t.Errorf("Plan() (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTakingOverKeepsWhatOthersPutThere(t *testing.T) {
+	s := world()
+	o := made(s)[0]
+	o.Labels["of"] = "others"
+	o.Finalizers = []string{assign.LegacyFinalizer, "others/finalizer"}
+	o.ResourceVersion = "42"
+	s.Assigned = []*v1.AzureAssignedIdentity{o}
+	got := s.Plan().Update[0].ObjectMeta
+	want := *o.ObjectMeta.DeepCopy()
+	want.Finalizers = []string{"others/finalizer"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("metadata (-want +got):\n%s", diff)
+	}
+	if len(o.Finalizers) != 2 {
+		t.Error("Plan changed the snapshot")
+	}
+}
+
+func TestNames(t *testing.T) {
+	long := strings.Repeat("x", 250)
+	for sentence, test := range map[string]struct {
+		namespace, pod, uid, identity string
+		want                          string
+	}{
+		"plain":                           {"ns", "web", "1", "reader", "web-ns-reader"},
+		"the namespace in the pod's name": {"a", "x-a", "1", "y", "x-a-a-y-34ec821b64"},
+		"the same, split elsewhere":       {"a", "x", "2", "a-y", "x-a-a-y-219104f589"},
+		"too long":                        {"ns", long, "1", "reader", long[:242] + "-" + "f1ac031cde"},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			s := assign.Snapshot{
+				Pods:       []identity.Pod{pod(test.namespace, test.pod, test.uid)},
+				Bindings:   []*v1.AzureIdentityBinding{binding(test.namespace, "b", test.identity, "app")},
+				Identities: []*v1.AzureIdentity{azureIdentity(test.namespace, test.identity)},
+			}
+			if got := s.Plan().Create[0].Name; got != test.want || len(got) > 253 {
+				t.Errorf("name %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestParseProviderID(t *testing.T) {
+	vm := assign.Scope{Kind: assign.VM, Subscription: "sub", ResourceGroup: "mc_g", Name: "node-0"}
+	set := assign.Scope{Kind: assign.VMSS, Subscription: "sub", ResourceGroup: "mc_g", Name: "pool"}
+	for sentence, test := range map[string]struct {
+		id   string
+		want assign.Scope
+		says string
+	}{
+		"a virtual machine":          {id: "azure:///subscriptions/sub/resourceGroups/MC_g/providers/Microsoft.Compute/virtualMachines/node-0", want: vm},
+		"an instance of a scale set": {id: "azure:///subscriptions/sub/resourceGroups/MC_g/providers/Microsoft.Compute/virtualMachineScaleSets/pool/virtualMachines/7", want: set},
+		"all in lower case":          {id: "azure:///subscriptions/sub/resourcegroups/mc_g/providers/microsoft.compute/virtualmachinescalesets/pool/virtualmachines/7", want: set},
+		"all in upper case":          {id: "AZURE:///SUBSCRIPTIONS/SUB/RESOURCEGROUPS/MC_G/PROVIDERS/MICROSOFT.COMPUTE/VIRTUALMACHINES/NODE-0", want: vm},
+		"nothing":                    {says: assign.ErrNoProviderID.Error()},
+		"another cloud":              {id: "aws:///eu-west-1a/i-0", says: `providerID "aws:///eu-west-1a/i-0" is not one of Azure`},
+		"something else in Azure": {
+			id:   "azure:///subscriptions/sub/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/n",
+			says: `providerID "azure:///subscriptions/sub/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/n" names neither a virtual machine nor an instance of a scale set`,
+		},
+		"an empty name": {
+			id:   "azure:///subscriptions/sub/resourceGroups//providers/Microsoft.Compute/virtualMachines/n",
+			says: `providerID "azure:///subscriptions/sub/resourceGroups//providers/Microsoft.Compute/virtualMachines/n" names neither a virtual machine nor an instance of a scale set`,
+		},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			got, err := assign.ParseProviderID(test.id)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("scope (-want +got):\n%s", diff)
+			}
+			if err != nil && err.Error() != test.says || err == nil && test.says != "" {
+				t.Errorf("error %v, want %q", err, test.says)
+			}
+			if test.id == "" && !errors.Is(err, assign.ErrNoProviderID) {
+				t.Errorf("error %v is not ErrNoProviderID", err)
+			}
+			if err == nil {
+				if again, err := assign.ParseID(got.ID()); err != nil || again != got {
+					t.Errorf("ParseID(%s) = %v, %v", got.ID(), again, err)
+				}
+			}
+		})
+	}
+}

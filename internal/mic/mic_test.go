@@ -1,0 +1,157 @@
+package mic_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/podid-io/podid/internal/azemu"
+	"github.com/podid-io/podid/internal/mic"
+)
+
+func TestNewRefusesWhatCannotWork(t *testing.T) {
+	for name, test := range map[string]struct {
+		config mic.Config
+		want   string
+	}{
+		"no API server":    {mic.Config{}, "no API server is given"},
+		"no Azure":         {mic.Config{REST: &rest.Config{}}, "no client for Azure is given"},
+		"no own namespace": {mic.Config{REST: &rest.Config{}, Machines: nowhere{}}, "mic's own namespace is missing: write --namespace, or set POD_NAMESPACE"},
+		"a lease that ends before it can be renewed": {
+			mic.Config{REST: &rest.Config{}, Machines: nowhere{}, Namespace: "x", Election: mic.Election{LeaseDuration: time.Second, RenewDeadline: time.Second}},
+			"the lease's renew deadline (1s) must be shorter than its duration (1s)",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := mic.New(test.config)
+			if err == nil || err.Error() != test.want {
+				t.Errorf("New() error = %v, want %s", err, test.want)
+			}
+		})
+	}
+}
+
+// readiness asks /readyz until the answer holds want. Health has no watch.
+func readiness(t *testing.T, address, want string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	got := ""
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", http.NoBody)
+		must(t, err)
+		if answer, err := c.Do(req); err == nil {
+			body, _ := io.ReadAll(answer.Body)
+			_ = answer.Body.Close()
+			if got = string(body); strings.Contains(got, want) {
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("/readyz never said %q; it says:\n%s", want, got)
+		case <-tick.C:
+		}
+	}
+}
+
+// freeAddress is a loopback address that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+func TestReadinessSaysWhatIsMissing(t *testing.T) {
+	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader"})})
+	for name, test := range map[string]struct {
+		change func(*mic.Config)
+		want   string
+	}{
+		"the API server cannot be reached": {
+			func(c *mic.Config) { c.REST = &rest.Config{Host: "https://" + freeAddress(t)} },
+			"connection refused",
+		},
+		"a right is missing": {
+			func(c *mic.Config) {
+				c.REST = plane.REST()
+				c.REST.Impersonate.UserName = "nobody"
+				c.REST.Impersonate.Groups = []string{"system:authenticated"}
+			},
+			`cannot list resource`,
+		},
+		"nothing": {func(*mic.Config) {}, "[+] api-server"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := w.config()
+			test.change(&c)
+			c.HealthListen = freeAddress(t)
+			m, err := mic.New(c)
+			must(t, err)
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- m.Run(ctx) }() // ends with cancel
+			readiness(t, c.HealthListen, test.want)
+			cancel()
+			if err := <-ended; err != nil {
+				t.Errorf("Run() = %v", err)
+			}
+		})
+	}
+}
+
+func TestAnAzureThatRefusesTurnsReadinessRed(t *testing.T) {
+	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader"})})
+	w.apply("", node("node-0", setID("pool")+"/virtualMachines/0"))
+	must(t, w.azure.SetFault(azemu.EndpointVMSSGet, azemu.Fault{Status: 403, Code: "AuthorizationFailed", Message: "The client has no authorization.", Times: 1}))
+	c := w.config()
+	c.HealthListen = freeAddress(t)
+	m, err := mic.New(c)
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- m.Run(ctx) }() // ends with cancel
+	w.apply(w.ns, append(identity("reader"), pod("web", "node-0", "reader"))...)
+	readiness(t, c.HealthListen, "role Virtual Machine Contributor on resource group mc_group")
+	readiness(t, c.HealthListen, "[+] azure")
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Run() = %v", err)
+	}
+}
+
+func TestTheLossOfTheLeaseIsAnErrorInWords(t *testing.T) {
+	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader"})})
+	c := w.config()
+	c.HealthListen = freeAddress(t)
+	m, err := mic.New(c)
+	must(t, err)
+	ended := make(chan error, 1)
+	go func() { ended <- m.Run(t.Context()) }() // ends with the lease
+	await(w, system, &coordinationv1.LeaseList{}, "the lease", func(l *coordinationv1.LeaseList) bool {
+		return len(l.Items) == 1 && l.Items[0].Spec.HolderIdentity != nil && *l.Items[0].Spec.HolderIdentity != ""
+	})
+	readiness(t, c.HealthListen, "[+] api-server")
+	lease := &coordinationv1.Lease{}
+	must(t, w.api.Get(t.Context(), client.ObjectKey{Namespace: system, Name: "podid-mic"}, lease))
+	lease.Spec.HolderIdentity = new("another")
+	lease.Spec.LeaseDurationSeconds = new(int32(3600))
+	must(t, w.api.Update(t.Context(), lease))
+	t.Cleanup(func() { _ = w.api.Delete(context.WithoutCancel(t.Context()), lease) })
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "another mic leads now") {
+		t.Errorf("Run() = %v, want words about the lease", err)
+	}
+}
