@@ -4,17 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	eventsv1client "k8s.io/client-go/kubernetes/typed/events/v1"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -91,7 +96,11 @@ func (c *Controller) lead(ctx context.Context, scheme *runtime.Scheme, all cache
 		return err
 	}
 	defer broadcaster.Shutdown()
-	m, err := ctrl.NewManager(c.config.REST, c.options(scheme, all))
+	lock, err := c.lock()
+	if err != nil {
+		return err
+	}
+	m, err := ctrl.NewManager(c.config.REST, c.options(scheme, all, lock))
 	if err != nil {
 		return fmt.Errorf("make the controllers' manager: %w", err)
 	}
@@ -119,22 +128,40 @@ func (c *Controller) lead(ctx context.Context, scheme *runtime.Scheme, all cache
 }
 
 // options is what the manager is made with.
-func (c *Controller) options(scheme *runtime.Scheme, all cache.Cache) manager.Options {
+func (c *Controller) options(scheme *runtime.Scheme, all cache.Cache, lock resourcelock.Interface) manager.Options {
 	e := c.config.Election
-	lease := own(c.config.REST, 10, 20)
-	lease.Timeout = e.RenewDeadline / 2
 	return manager.Options{
 		Scheme:         scheme,
 		Logger:         logr.FromSlogHandler(c.config.Log.Handler()).V(4), // what it calls info is debug to us
 		NewCache:       func(*rest.Config, cache.Options) (cache.Cache, error) { return running{all}, nil },
-		LeaderElection: true, LeaderElectionReleaseOnCancel: true, LeaderElectionConfig: lease,
-		LeaderElectionNamespace: e.Namespace, LeaderElectionID: e.Name,
+		LeaderElection: true, LeaderElectionReleaseOnCancel: true, LeaderElectionResourceLockInterface: lock,
 		LeaseDuration: &e.LeaseDuration, RenewDeadline: &e.RenewDeadline, RetryPeriod: &e.RetryPeriod,
 		Metrics: metricsserver.Options{BindAddress: "0"}, // served by Run, from the start
 		Controller: config.Controller{
 			SkipNameValidation: new(true), // a process may run several, one after the other
 		},
 	}
+}
+
+// lock is the Lease, on a client of its own, so that nothing holds up its
+// renewal. It sends no events of its own, unlike the manager's.
+func (c *Controller) lock() (resourcelock.Interface, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("find a name for the holder of the lease: %w", err)
+	}
+	e := c.config.Election
+	limits := own(c.config.REST, 10, 20)
+	limits.Timeout = e.RenewDeadline / 2
+	client, err := coordinationv1client.NewForConfig(limits)
+	if err != nil {
+		return nil, fmt.Errorf("make a client for the lease: %w", err)
+	}
+	return &resourcelock.LeaseLock{
+		LeaseMeta:  metav1.ObjectMeta{Namespace: e.Namespace, Name: e.Name},
+		Client:     client,
+		LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())},
+	}, nil
 }
 
 // broadcaster sends events on a client of its own, so that a burst of them holds

@@ -70,7 +70,7 @@ func TestOldSpellingsWorkAndAreNamed(t *testing.T) {
 	}, exceptions)
 	w.awaitCondition(exception, &v1.AzurePodIdentityExceptionList{}, v1.ConditionEffective, condition{
 		metav1.ConditionFalse, "NamespaceNotAllowed",
-		"exceptions of namespace " + w.ns + " do not count: only those of kube-system, podid-system do (--exception-namespaces of mic and nmi)", true,
+		"exceptions of namespace " + w.ns + " do not count: only those of kube-system, podid-system do (--exception-namespaces of mic)", true,
 	}, exceptions)
 
 	var before v1.AzureAssignedIdentity

@@ -151,7 +151,7 @@ func (r *reconciler) decide(o client.Object, spellings []v1.Spelling, conditions
 	}
 	if !slices.Contains(r.exceptionNamespaces, o.GetNamespace()) {
 		c.Status, c.Reason = metav1.ConditionFalse, reasonNotAllowed
-		c.Message = fmt.Sprintf("exceptions of namespace %s do not count: only those of %s do (--exception-namespaces of mic and nmi)",
+		c.Message = fmt.Sprintf("exceptions of namespace %s do not count: only those of %s do (--exception-namespaces of mic)",
 			o.GetNamespace(), strings.Join(r.exceptionNamespaces, ", "))
 	}
 	meta.SetStatusCondition(conditions, c)

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestBadFlagsAreOneClearError(t *testing.T) {
+	t.Setenv("POD_NAMESPACE", "")
+	for sentence, test := range map[string]struct {
+		args  []string
+		want  string
+		usage bool // exit status 2
+	}{
+		"an unknown flag":       {[]string{"--bogus"}, "unknown flag: --bogus", true},
+		"an argument":           {[]string{"now"}, `unknown command "now" for "mic"`, true},
+		"no namespace":          {nil, "--namespace is missing: write mic's own namespace, or set POD_NAMESPACE", true},
+		"a negative window":     {[]string{"--namespace=x", "--coalesce-window=-1s"}, "--coalesce-window -1s is negative", true},
+		"no duration":           {[]string{"--coalesce-window=soon"}, `invalid argument "soon" for "--coalesce-window" flag`, true},
+		"an unknown log level":  {[]string{"--namespace=x", "--log-level=loud"}, `log level "loud" is unknown`, true},
+		"no kubeconfig there":   {[]string{"--namespace=x", "--kubeconfig=/nowhere"}, `find the API server (--kubeconfig "/nowhere")`, false},
+		"no API calls possible": {[]string{"--namespace=x", "--kube-api-qps=0"}, "--kube-api-qps and --kube-api-burst must be greater than 0", true},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			err := run(t.Context(), test.args, t.Output())
+			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("error %v, want %q in one line", err, test.want)
+			}
+			if _, usage := errors.AsType[usageError](err); usage != test.usage {
+				t.Errorf("error of usage: %v, want %v", usage, test.usage)
+			}
+		})
+	}
+}
+
+func TestVersion(t *testing.T) {
+	var out strings.Builder
+	if err := run(t.Context(), []string{"--version"}, &out); err != nil || !strings.HasPrefix(out.String(), "mic version ") {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+}
