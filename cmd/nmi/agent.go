@@ -93,7 +93,7 @@ func (o *options) run(ctx context.Context) error {
 // build puts the rooms together: view, source, cache, server.
 func (a *agent) build(o *options, p parsed, sink io.Writer, origins *redirect.Origins) error {
 	view, watcher, err := nodeview.New(nodeview.Config{
-		Node: o.node, REST: p.rest, Log: a.log,
+		Node: o.node, REST: p.rest, Log: a.log, LinkOf: origins.LinkOf,
 		Rules:  identity.Rules{AcrossNamespaces: o.acrossNamespaces},
 		Report: a.report(checkView),
 	})

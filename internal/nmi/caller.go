@@ -30,20 +30,20 @@ func withCaller(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, callerKey{}, &caller{conn: c})
 }
 
-// source returns the address of the caller when the connection came by the
-// redirect, and by the interface that leads back to that address: one that a
-// neighbour can neither borrow nor forge on a point-to-point link.
-func (c *caller) source(o Origins, metadata netip.AddrPort) (netip.Addr, error) {
+// source returns the address of the caller and the interface that it is on,
+// when the connection came by the redirect and by that interface: an address
+// that a neighbour can neither borrow nor forge on a point-to-point link.
+func (c *caller) source(o Origins, metadata netip.AddrPort) (addr netip.Addr, link int, err error) {
 	c.once.Do(func() { c.origin, c.err = o.Of(c.conn) })
 	switch {
 	case c.err != nil:
-		return netip.Addr{}, &imds.Error{Kind: imds.Internal, Description: "the connection cannot be attributed to a pod", Err: c.err}
+		return netip.Addr{}, 0, &imds.Error{Kind: imds.Internal, Description: "the connection cannot be attributed to a pod", Err: c.err}
 	case metadata.IsValid() && c.origin.Destination != metadata:
-		return netip.Addr{}, imds.Errorf(imds.Denied, "the connection was not made to %s", metadata)
+		return netip.Addr{}, 0, imds.Errorf(imds.Denied, "the connection was not made to %s", metadata)
 	case c.origin.Interface == 0 || c.origin.Interface != c.origin.RouteBack:
-		return netip.Addr{}, imds.Errorf(imds.Denied, "the connection did not come by the interface of %s", c.origin.Source)
+		return netip.Addr{}, 0, imds.Errorf(imds.Denied, "the connection did not come by the interface of %s", c.origin.Source)
 	default:
-		return c.origin.Source, nil
+		return c.origin.Source, c.origin.Interface, nil
 	}
 }
 

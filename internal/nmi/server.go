@@ -25,7 +25,7 @@ import (
 
 // Pods finds the pod behind an address; *nodeview.View does.
 type Pods interface {
-	ByIP(netip.Addr) (nodeview.Found, <-chan struct{}, error)
+	ByIP(addr netip.Addr, link int) (nodeview.Found, <-chan struct{}, error)
 }
 
 // Tokens gets tokens; *token.Cache does.

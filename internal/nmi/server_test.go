@@ -64,10 +64,10 @@ func newWorld() *fakeWorld {
 	}
 }
 
-func (f *fakeWorld) ByIP(a netip.Addr) (nodeview.Found, <-chan struct{}, error) {
+func (f *fakeWorld) ByIP(a netip.Addr, link int) (nodeview.Found, <-chan struct{}, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if a != podAddr && f.viewErr == nil {
+	if (a != podAddr || link != 7) && f.viewErr == nil {
 		return nodeview.Found{}, f.changed, nodeview.ErrUnknown
 	}
 	return f.found, f.changed, f.viewErr

@@ -103,11 +103,11 @@ func (s *Server) look(ctx context.Context, r *http.Request, req imds.TokenReques
 	if !ok {
 		return answer{outcome: failed, err: imds.Errorf(imds.Internal, "the request came without a connection")}
 	}
-	source, err := c.source(s.config.Origins, s.config.Metadata)
+	source, link, err := c.source(s.config.Origins, s.config.Metadata)
 	if err != nil {
 		return answer{outcome: denied, reason: reasonOrigin, err: err}
 	}
-	found, changed, err := s.config.Pods.ByIP(source)
+	found, changed, err := s.config.Pods.ByIP(source, link)
 	if err != nil {
 		return answer{
 			outcome: notReady, reason: reasonUnknownPod, again: true, changed: changed,

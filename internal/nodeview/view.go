@@ -18,6 +18,9 @@ var (
 	ErrNotSynced = errors.New("the view of the node is not complete yet")
 	// ErrUnknown means that no running pod of this node has the address.
 	ErrUnknown = errors.New("no running pod of this node has the address")
+	// ErrOtherLink means that the pod that has the address, as far as the API
+	// server has told, is not at the other end of this link.
+	ErrOtherLink = errors.New("the address belongs to a pod on another link")
 	// ErrAmbiguous means that several pods claim the address; none is believed.
 	ErrAmbiguous = errors.New("several pods of this node claim the address")
 )
@@ -32,7 +35,8 @@ type Found struct {
 
 // View answers from memory. The zero value is not usable; see New.
 type View struct {
-	rules identity.Rules
+	rules  identity.Rules
+	linkOf func(netip.Addr) int
 
 	mu         sync.RWMutex
 	changed    chan struct{} // closed at the next change. This and all below are guarded by mu.
@@ -52,7 +56,7 @@ type name struct{ namespace, name string }
 // podEntry is a pod and, remembered for as long as nothing changes, its grants.
 type podEntry struct {
 	pod    identity.Pod
-	addrs  []netip.Addr
+	links  map[netip.Addr]int // by address, the link that it was first seen on
 	grants atomic.Pointer[remembered]
 }
 
@@ -70,9 +74,10 @@ type assignment struct {
 	usable               bool
 }
 
-func newView(rules identity.Rules) *View {
+func newView(rules identity.Rules, linkOf func(netip.Addr) int) *View {
 	return &View{
 		rules:      rules,
+		linkOf:     linkOf,
 		changed:    make(chan struct{}),
 		pods:       make(map[string]*podEntry),
 		byIP:       make(map[netip.Addr][]*podEntry),
@@ -84,10 +89,16 @@ func newView(rules identity.Rules) *View {
 	}
 }
 
-// ByIP finds the running pod of this node that has the address. The channel is
-// closed at the next change of anything after the answer was true. Errors are
-// ErrNotSynced, ErrUnknown and ErrAmbiguous.
-func (v *View) ByIP(addr netip.Addr) (Found, <-chan struct{}, error) {
+// ByIP finds the running pod of this node that has the address and is at the
+// other end of the link (an interface index). The channel is closed at the next
+// change of anything after the answer was true. Errors are ErrNotSynced,
+// ErrUnknown, ErrOtherLink and ErrAmbiguous.
+//
+// A pod has an address only together with the link that the address was on when
+// the API server told of it. So a new pod that comes by an old address, on a
+// link of its own, is nobody until the API server has told of it too: it never
+// gets what the old one got.
+func (v *View) ByIP(addr netip.Addr, link int) (Found, <-chan struct{}, error) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	claims := v.byIP[addr]
@@ -98,6 +109,8 @@ func (v *View) ByIP(addr netip.Addr) (Found, <-chan struct{}, error) {
 		return Found{}, v.changed, ErrUnknown
 	case len(claims) > 1:
 		return Found{}, v.changed, ErrAmbiguous
+	case link == 0 || claims[0].links[addr] != link:
+		return Found{}, v.changed, ErrOtherLink
 	}
 	e := claims[0]
 	r := e.grants.Load()
@@ -145,19 +158,36 @@ func (v *View) change(f func()) {
 	v.changed = make(chan struct{})
 }
 
-// setPod records a pod with its addresses; without any it is forgotten.
+// setPod records a pod with its addresses; without any it is forgotten. An
+// address that it had keeps its link, if it had one.
 func (v *View) setPod(pod identity.Pod, addrs []netip.Addr) {
+	links := make(map[netip.Addr]int, len(addrs))
+	for _, a := range addrs {
+		if links[a] = v.link(pod.UID, a); links[a] == 0 {
+			links[a] = v.linkOf(a)
+		}
+	}
 	v.change(func() {
 		v.dropPod(pod.UID)
 		if len(addrs) == 0 {
 			return
 		}
-		e := &podEntry{pod: pod, addrs: addrs}
+		e := &podEntry{pod: pod, links: links}
 		v.pods[pod.UID] = e
-		for _, a := range addrs {
+		for a := range links {
 			v.byIP[a] = append(v.byIP[a], e)
 		}
 	})
+}
+
+// link is the link that an address of a pod was first seen on, or 0.
+func (v *View) link(uid string, a netip.Addr) int {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	if e, ok := v.pods[uid]; ok {
+		return e.links[a]
+	}
+	return 0
 }
 
 func (v *View) deletePod(uid string) {
@@ -171,7 +201,7 @@ func (v *View) dropPod(uid string) {
 		return
 	}
 	delete(v.pods, uid)
-	for _, a := range e.addrs {
+	for a := range e.links {
 		v.byIP[a] = without(v.byIP[a], e)
 		if len(v.byIP[a]) == 0 {
 			delete(v.byIP, a)

@@ -16,6 +16,11 @@ import (
 
 var addr = netip.MustParseAddr("10.224.4.10")
 
+// onLink is a node all of whose addresses are on one link.
+func onLink(link int) func(netip.Addr) int {
+	return func(netip.Addr) int { return link }
+}
+
 // pod makes a running pod of the API, which edits then change.
 func pod(name, uid string, edits ...func(*corev1.Pod)) *corev1.Pod {
 	p := &corev1.Pod{
@@ -80,10 +85,10 @@ func TestByIP(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			v := newView(identity.Rules{})
+			v := newView(identity.Rules{}, onLink(7))
 			v.setSynced()
 			tc.events(v)
-			found, _, err := v.ByIP(addr)
+			found, _, err := v.ByIP(addr, 7)
 			if !errors.Is(err, tc.wantErr) || found.Pod.UID != tc.wantPod {
 				t.Errorf("ByIP() = %q, %v; want %q, %v", found.Pod.UID, err, tc.wantPod, tc.wantErr)
 			}
@@ -92,9 +97,9 @@ func TestByIP(t *testing.T) {
 }
 
 func TestNothingIsFinalBeforeTheFirstLists(t *testing.T) {
-	v := newView(identity.Rules{})
+	v := newView(identity.Rules{}, onLink(7))
 	v.applyPod(pod("web", "1"))
-	_, changed, err := v.ByIP(addr)
+	_, changed, err := v.ByIP(addr, 7)
 	if !errors.Is(err, ErrNotSynced) {
 		t.Errorf("ByIP() = %v, want ErrNotSynced", err)
 	}
@@ -123,23 +128,23 @@ func TestReady(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			v := newView(identity.Rules{})
+			v := newView(identity.Rules{}, onLink(7))
 			v.setSynced()
 			v.applyPod(pod("web", "1"))
 			v.setIdentity(identity.Identity{Namespace: "team", Name: "blue", ClientID: "blue-client", ResourceID: "/blue"})
 			v.setBinding(identity.Binding{Namespace: "team", Name: "b", Identity: "blue", Selector: "web"})
-			before, changed, err := v.ByIP(addr)
+			before, changed, err := v.ByIP(addr, 7)
 			if err != nil || len(before.Grants) != 1 || before.Grants[0].Ready {
 				t.Fatalf("without evidence: %+v, %v", before, err)
 			}
 			v.setAssigned(nameOf(tc.assigned), assignmentFromAPI(tc.assigned))
 			<-changed
-			after, _, _ := v.ByIP(addr)
+			after, _, _ := v.ByIP(addr, 7)
 			if got := after.Grants[0].Ready; got != tc.want {
 				t.Errorf("Ready = %t, want %t", got, tc.want)
 			}
 			v.deleteAssigned(nameOf(tc.assigned))
-			if again, _, _ := v.ByIP(addr); again.Grants[0].Ready {
+			if again, _, _ := v.ByIP(addr, 7); again.Grants[0].Ready {
 				t.Error("still ready when the evidence is gone")
 			}
 		})
@@ -147,11 +152,11 @@ func TestReady(t *testing.T) {
 }
 
 func TestGrantsFollowEveryEvent(t *testing.T) {
-	v := newView(identity.Rules{})
+	v := newView(identity.Rules{}, onLink(7))
 	v.setSynced()
 	v.applyPod(pod("web", "1"))
 	granted := func() (names []string) {
-		found, _, err := v.ByIP(addr)
+		found, _, err := v.ByIP(addr, 7)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,14 +211,61 @@ func TestStripPodKeepsWhatIsRead(t *testing.T) {
 	if len(p.Spec.Containers) != 0 || len(p.Labels) != 1 {
 		t.Errorf("the stripped pod still has %v and %v", p.Spec.Containers, p.Labels)
 	}
-	a, b := newView(identity.Rules{}), newView(identity.Rules{})
+	a, b := newView(identity.Rules{}, onLink(7)), newView(identity.Rules{}, onLink(7))
 	for v, o := range map[*View]*corev1.Pod{a: full, b: p} {
 		v.setSynced()
 		v.applyPod(o)
 	}
-	want, _, _ := a.ByIP(addr)
-	got, _, _ := b.ByIP(addr)
+	want, _, _ := a.ByIP(addr, 7)
+	got, _, _ := b.ByIP(addr, 7)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("a stripped pod is seen otherwise (-full +stripped):\n%s", diff)
+	}
+}
+
+// TestAnAddressComesWithItsLink replays what can happen when an address goes
+// from one pod to another faster than the API server tells.
+func TestAnAddressComesWithItsLink(t *testing.T) {
+	const oldLink, newLink = 7, 8
+	current := oldLink
+	v := newView(identity.Rules{}, func(netip.Addr) int { return current })
+	v.setSynced()
+	steps := []struct {
+		what    string
+		do      func()
+		link    int
+		wantPod string
+		wantErr error
+	}{
+		{"the first pod, on its link", func() { v.applyPod(pod("old", "1")) }, oldLink, "1", nil},
+		{"its address by another link", func() {}, newLink, "", ErrOtherLink},
+		{"a connection without a link", func() {}, 0, "", ErrOtherLink},
+		{"the next pod is there, the API server still tells of the first", func() { current = newLink }, newLink, "", ErrOtherLink},
+		{"a late word of the first pod", func() { v.applyPod(pod("old", "1", func(p *corev1.Pod) { p.Labels["x"] = "y" })) }, newLink, "", ErrOtherLink},
+		{"word of the next pod, while the first is still there", func() { v.applyPod(pod("new", "2")) }, newLink, "", ErrAmbiguous},
+		{"the first pod is gone", func() { v.deletePod("1") }, newLink, "2", nil},
+		{"the first pod's link is dead", func() {}, oldLink, "", ErrOtherLink},
+	}
+	for _, s := range steps {
+		s.do()
+		found, _, err := v.ByIP(addr, s.link)
+		if found.Pod.UID != s.wantPod || !errors.Is(err, s.wantErr) {
+			t.Errorf("%s: ByIP() = %q, %v; want %q, %v", s.what, found.Pod.UID, err, s.wantPod, s.wantErr)
+		}
+	}
+}
+
+func TestAnAddressWithoutALinkWaitsForTheNextWord(t *testing.T) {
+	link := 0
+	v := newView(identity.Rules{}, func(netip.Addr) int { return link })
+	v.setSynced()
+	v.applyPod(pod("web", "1"))
+	link = 7
+	if _, _, err := v.ByIP(addr, 7); !errors.Is(err, ErrOtherLink) {
+		t.Errorf("ByIP() = %v, want ErrOtherLink", err)
+	}
+	v.applyPod(pod("web", "1"))
+	if _, _, err := v.ByIP(addr, 7); err != nil {
+		t.Error(err)
 	}
 }

@@ -32,6 +32,9 @@ type Config struct {
 	Node string
 	// REST reaches the API server.
 	REST *rest.Config
+	// LinkOf tells the index of the interface that an address is on, or 0 when it
+	// is on none of this node's.
+	LinkOf func(netip.Addr) int
 	// Rules are the operator's choices; see identity.Rules.
 	Rules identity.Rules
 	// Report is told why the view is not complete, and nil when it is. May be nil.
@@ -56,7 +59,10 @@ func New(c Config) (*View, *Watcher, error) {
 	if c.Report == nil {
 		c.Report = func(error) {}
 	}
-	v := newView(c.Rules)
+	if c.LinkOf == nil {
+		return nil, nil, errors.New("nodeview.Config.LinkOf is missing")
+	}
+	v := newView(c.Rules, c.LinkOf)
 	return v, &Watcher{config: c, view: v}, nil
 }
 

@@ -18,7 +18,7 @@ type Origin struct {
 	Source netip.Addr
 	// Interface is the index of the interface that the handshake came in by.
 	Interface int
-	// RouteBack is the index of the interface that packets to Source leave by.
+	// RouteBack is the index of the interface that Source is on; see LinkOf.
 	RouteBack int
 	// Destination is what the client connected to, before any translation.
 	Destination netip.AddrPort
@@ -36,6 +36,16 @@ func NewOrigins() (*Origins, error) {
 		return nil, fmt.Errorf("open a netlink socket to the routes: %w", err)
 	}
 	return &Origins{routes: h}, nil
+}
+
+// LinkOf is the index of the interface that an address is on, without a gateway
+// between: 0 when there is none.
+func (o *Origins) LinkOf(a netip.Addr) int {
+	routes, err := o.routes.RouteGet(net.IP(a.AsSlice()))
+	if err != nil || len(routes) != 1 || routes[0].Gw != nil || routes[0].Via != nil {
+		return 0
+	}
+	return routes[0].LinkIndex
 }
 
 // Close closes the socket.
@@ -76,21 +86,8 @@ func (o *Origins) Of(c net.Conn) (Origin, error) {
 	if err := errors.Join(err, sockErr); err != nil {
 		return Origin{}, err
 	}
-	if origin.RouteBack, err = o.routeBack(origin.Source); err != nil {
-		return Origin{}, err
-	}
+	origin.RouteBack = o.LinkOf(origin.Source)
 	return origin, nil
-}
-
-func (o *Origins) routeBack(a netip.Addr) (int, error) {
-	routes, err := o.routes.RouteGet(net.IP(a.AsSlice()))
-	if err != nil {
-		return 0, fmt.Errorf("route to %s: %w", a, err)
-	}
-	if len(routes) != 1 {
-		return 0, fmt.Errorf("route to %s: %d routes, want one", a, len(routes))
-	}
-	return routes[0].LinkIndex, nil
 }
 
 // ipPktOptions is IP_PKTOPTIONS of linux/in.h, which x/sys does not name.

@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/cli/demo"
@@ -25,13 +26,18 @@ import (
 // tokenURL is what SDKs ask for.
 const tokenURL = "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net"
 
-// runPod creates a labelled pod on a node and returns it when it runs.
-func runPod(t *testing.T, w *demo.World, name, node, label string) *localcluster.Pod {
+// runPod creates a labelled pod on a node and returns it when it runs. Edits
+// change it first.
+func runPod(t *testing.T, w *demo.World, name, node, label string, edits ...func(*corev1.Pod)) *localcluster.Pod {
 	t.Helper()
-	if err := w.Client.Create(t.Context(), &corev1.Pod{
+	object := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: map[string]string{v1.LabelBinding: label}},
 		Spec:       corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "c", Image: "registry.example/c:1"}}},
-	}); err != nil {
+	}
+	for _, e := range edits {
+		e(object)
+	}
+	if err := w.Client.Create(t.Context(), object); err != nil {
 		t.Fatal(err)
 	}
 	p, err := w.Cluster.Pod(t.Context(), "default", name)
@@ -133,6 +139,29 @@ func TestPodsKeepToTheirOwnIdentities(t *testing.T) {
 		}
 		if got, err := ask(t.Context(), victim, netip.Addr{}); err != nil || got != vaultClient {
 			t.Errorf("the victim gets a token of %q (%v) meanwhile, want its own", got, err)
+		}
+	})
+	t.Run("an address that goes from pod to pod", func(t *testing.T) {
+		const address = "10.224.1.200"
+		for i := range 10 {
+			label, want := "vault-reader", vaultClient
+			if i%2 == 1 {
+				label, want = "blob-reader", blobClient
+			}
+			p := runPod(t, w, fmt.Sprintf("heir-%d", i), node.Name, label, func(o *corev1.Pod) {
+				o.Annotations = map[string]string{localcluster.AddressAnnotation: address}
+			})
+			if p.Addr.String() != address {
+				t.Fatalf("the pod has %s, want %s", p.Addr, address)
+			}
+			if got, err := ask(t.Context(), p, netip.Addr{}); err != nil || got != want {
+				t.Errorf("heir %d gets a token of %q (%v), want %s", i, got, err, want)
+			}
+			now := int64(0)
+			if err := w.Client.Delete(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: p.Name}},
+				&client.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 	t.Run("rules that somebody flushed are mended within five seconds", func(t *testing.T) {
