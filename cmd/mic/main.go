@@ -17,9 +17,7 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err := run(ctx, os.Args[1:], os.Stdout)
+	err := run(context.Background(), os.Args[1:], os.Stdout)
 	if err == nil {
 		return
 	}
@@ -34,6 +32,8 @@ func main() {
 type usageError struct{ error }
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	o := options{namespace: os.Getenv("POD_NAMESPACE"), getenv: os.Getenv}
 	root := &cobra.Command{
 		Use:           "mic",
@@ -42,10 +42,11 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		Version:       telemetry.Version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		RunE:          func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
+		RunE:          func(*cobra.Command, []string) error { return o.run(ctx) },
 	}
 	o.addFlags(root.Flags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asUsage(err) })
+	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	return root.ExecuteContext(ctx)

@@ -101,7 +101,7 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return usageError{err}
 	}
-	log.Info("mic starts", "version", telemetry.Version(), "namespace", o.namespace)
+	log.InfoContext(ctx, "mic starts", "version", telemetry.Version(), "namespace", o.namespace)
 	return c.Run(ctx)
 }
 

@@ -216,6 +216,13 @@ func TestPlan(t *testing.T) {
 			},
 			want: summary{Delete: states{name: v1.Assigned}},
 		},
+		"an object on its way out that others hold up is waited for": {
+			change: func(s *assign.Snapshot) {
+				o := legacy("ns")
+				o.DeletionTimestamp, o.Finalizers = new(metav1.Now()), []string{"others/finalizer"}
+				s.Record, s.Assigned = attached, []*v1.AzureAssignedIdentity{o}
+			},
+		},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			s := world()

@@ -89,7 +89,7 @@ func (s Snapshot) Plan() Plan {
 		if o.Spec.PodUID == "" && o.DeletionTimestamp == nil && waiting[pairOf(o)] {
 			continue // of AAD Pod Identity: stands in until ours is Assigned
 		}
-		p.Delete = append(p.Delete, o)
+		p.remove(o)
 	}
 	slices.SortFunc(p.Delete, func(x, y *v1.AzureAssignedIdentity) int {
 		return cmp.Or(cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
@@ -105,8 +105,7 @@ func (p *Plan) write(o, old *v1.AzureAssignedIdentity, exists bool) *v1.AzureAss
 	case !exists:
 		p.Create = append(p.Create, o)
 	case old.DeletionTimestamp != nil:
-		// It goes first; its going is an event, and then o is made.
-		p.Delete = append(p.Delete, old)
+		p.remove(old) // it goes first; its going is an event, and then o is made
 	case !same(o, old):
 		p.Update = append(p.Update, replacing(old, o))
 	case old.Status.Status != o.Status.Status:
@@ -115,6 +114,14 @@ func (p *Plan) write(o, old *v1.AzureAssignedIdentity, exists bool) *v1.AzureAss
 		return old
 	}
 	return o
+}
+
+// remove has an object deleted, unless it is on its way already and nothing of
+// ours holds it up.
+func (p *Plan) remove(o *v1.AzureAssignedIdentity) {
+	if o.DeletionTimestamp == nil || slices.Contains(o.Finalizers, LegacyFinalizer) {
+		p.Delete = append(p.Delete, o)
+	}
 }
 
 // machines decides about the identities of the scope.

@@ -1,5 +1,7 @@
 package assign
 
+import "maps"
+
 // Ownership is what is known about one identity on a scope.
 //
 //	(none) --about to PATCH--> Attaching --done--> Attached --about to PATCH--> Detaching --done--> (none)
@@ -82,9 +84,7 @@ func (r Record) Without(ids []string) Record {
 
 func (r Record) clone() Record {
 	next := make(Record, len(r))
-	for id, o := range r {
-		next[id] = o
-	}
+	maps.Copy(next, r)
 	return next
 }
 

@@ -3,6 +3,7 @@ package assign
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -61,21 +62,18 @@ func ParseID(id string) (Scope, error) {
 // parsePath reads an id in lower case and without slashes around it.
 func parsePath(path string) (Scope, bool) {
 	p := strings.Split(path, "/")
-	if len(p) < 8 || p[0] != "subscriptions" || p[2] != "resourcegroups" || p[4] != "providers" || p[5] != "microsoft.compute" {
+	if slices.Contains(p, "") || len(p) != 8 && len(p) != 10 {
+		return Scope{}, false
+	}
+	fixed := []string{p[0], p[2], p[4], p[5]}
+	if !slices.Equal(fixed, []string{"subscriptions", "resourcegroups", "providers", "microsoft.compute"}) {
 		return Scope{}, false
 	}
 	s := Scope{Kind: Kind(p[6]), Subscription: p[1], ResourceGroup: p[3], Name: p[7]}
-	if s.Subscription == "" || s.ResourceGroup == "" || s.Name == "" {
-		return Scope{}, false
+	if len(p) == 10 {
+		return s, s.Kind == VMSS && p[8] == string(VM)
 	}
-	switch {
-	case s.Kind == VM && len(p) == 8, s.Kind == VMSS && len(p) == 8:
-		return s, true
-	case s.Kind == VMSS && len(p) == 10 && p[8] == string(VM) && p[9] != "":
-		return s, true
-	default:
-		return Scope{}, false
-	}
+	return s, s.Kind == VM || s.Kind == VMSS
 }
 
 // ID is the ARM id of the scope, in lower case; "" for the zero value.

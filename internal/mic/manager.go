@@ -63,10 +63,10 @@ func (c *Controller) newCache(ctx context.Context, scheme *runtime.Scheme, why *
 		DefaultTransform:             cache.TransformStripManagedFields(),
 		DefaultUnsafeDisableDeepCopy: new(true),
 		ReaderFailOnMissingInformer:  true,
-		DefaultWatchErrorHandler: func(_ context.Context, _ *toolscache.Reflector, err error) {
+		DefaultWatchErrorHandler: func(ctx context.Context, _ *toolscache.Reflector, err error) {
 			text := err.Error()
 			why.Store(&text)
-			c.config.Log.Warn("a watch failed and is tried again", "err", err)
+			c.config.Log.WarnContext(ctx, "a watch failed and is tried again", "err", err)
 		},
 	})
 	if err != nil {
@@ -112,18 +112,15 @@ func (c *Controller) lead(ctx context.Context, scheme *runtime.Scheme, all cache
 		}),
 		spelling.Add(m, c.config.ExceptionNamespaces),
 		m.Add(manager.RunnableFunc(func(ctx context.Context) error { // runs while we lead
-			c.config.Log.Info("leading")
+			c.config.Log.InfoContext(ctx, "leading")
 			<-ctx.Done()
 			return nil
 		})),
 	); err != nil {
 		return err
 	}
-	c.config.Log.Info("waiting for the lease", "lease", c.config.Election.Namespace+"/"+c.config.Election.Name)
+	c.config.Log.InfoContext(ctx, "waiting for the lease", "lease", c.config.Election.Namespace+"/"+c.config.Election.Name)
 	err = m.Start(ctx)
-	if ctx.Err() != nil {
-		return nil //nolint:nilerr // what it says of its own end helps nobody
-	}
 	return fmt.Errorf("the controllers ended, since another mic leads now or the API server could not be reached in time to renew the lease: %w", err)
 }
 

@@ -131,12 +131,14 @@ func (c *Controller) Run(ctx context.Context) error {
 	metrics.Handle("GET /metrics", promhttp.HandlerFor(ctrlmetrics.Registry, promhttp.HandlerOpts{}))
 	g.Go(func() error { return telemetry.Serve(ctx, "metrics", c.config.MetricsListen, metrics, c.config.Log) })
 	g.Go(func() error { // ends with ctx, or for good with an error
-		if err := c.awaitAPI(ctx); ctx.Err() != nil {
-			return nil
-		} else if err != nil {
-			return err
+		err := c.awaitAPI(ctx)
+		if err == nil {
+			err = c.manage(ctx)
 		}
-		return c.manage(ctx)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // what is said of our own end helps nobody
+		}
+		return err
 	})
 	return g.Wait()
 }

@@ -27,7 +27,7 @@ func (f *flight) notice(plan assign.Plan) {
 	subset := func(of, ids []string) bool {
 		return !slices.ContainsFunc(ids, func(id string) bool { return !slices.Contains(of, id) })
 	}
-	if f.next.IsZero() && !(subset(f.attach, plan.Attach) && subset(f.detach, plan.Detach)) {
+	if f.next.IsZero() && (!subset(f.attach, plan.Attach) || !subset(f.detach, plan.Detach)) {
 		f.next = time.Now()
 	}
 }

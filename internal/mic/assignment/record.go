@@ -56,7 +56,7 @@ func (r records) load(ctx context.Context) (map[assign.Scope]kept, error) {
 		}
 		scope, record, err := parseRecord(m.Data)
 		if err != nil {
-			r.log.Warn("a record of what is attached makes no sense and is ignored", "configMap", m.Namespace+"/"+m.Name, "err", err)
+			r.log.WarnContext(ctx, "a record of what is attached makes no sense and is ignored", "configMap", m.Namespace+"/"+m.Name, "err", err)
 			continue
 		}
 		out[scope] = kept{record: record, version: m.ResourceVersion}

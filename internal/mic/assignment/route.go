@@ -47,7 +47,7 @@ func routed[T client.Object](route func(context.Context, T, scopeSet), same func
 func (r *Reconciler) node(ctx context.Context, name string, scopes scopeSet) {
 	scope, err := scopeOfNode(ctx, r.config.Cache, name)
 	if err != nil {
-		r.config.Log.Error("read a node from the cache", "node", name, "err", err)
+		r.config.Log.ErrorContext(ctx, "read a node from the cache", "node", name, "err", err)
 		return
 	}
 	scopes[scope] = struct{}{}
@@ -91,7 +91,7 @@ func (r *Reconciler) routeBinding(ctx context.Context, b *v1.AzureIdentityBindin
 	}
 	var pods corev1.PodList
 	if err := r.config.Cache.List(ctx, &pods, client.MatchingFields{podBySelector: selector}); err != nil {
-		r.config.Log.Error("list pods in the cache", "selector", selector, "err", err)
+		r.config.Log.ErrorContext(ctx, "list pods in the cache", "selector", selector, "err", err)
 		return
 	}
 	nodes := make(map[string]bool)
@@ -111,7 +111,7 @@ func (r *Reconciler) routeIdentity(ctx context.Context, id *v1.AzureIdentity, sc
 	var bindings v1.AzureIdentityBindingList
 	name := id.Namespace + "/" + id.Name
 	if err := r.config.Cache.List(ctx, &bindings, client.MatchingFields{bindingByIdentity: name}); err != nil {
-		r.config.Log.Error("list bindings in the cache", "identity", name, "err", err)
+		r.config.Log.ErrorContext(ctx, "list bindings in the cache", "identity", name, "err", err)
 		return
 	}
 	for i := range bindings.Items {

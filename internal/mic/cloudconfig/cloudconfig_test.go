@@ -3,6 +3,7 @@ package cloudconfig_test
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,10 +27,7 @@ const stack = `{"name": "AzureStackCloud", "resourceManagerEndpoint": "https://m
 func TestRead(t *testing.T) {
 	secret := map[string]string{"CLOUD": "AzureCloud", "TENANT_ID": "tenant", "CLIENT_ID": "client", "CLIENT_SECRET": "s3cret"}
 	with := func(pairs ...string) map[string]string {
-		env := make(map[string]string)
-		for k, v := range secret {
-			env[k] = v
-		}
+		env := maps.Clone(secret)
 		for i := 0; i < len(pairs); i += 2 {
 			env[pairs[i]] = pairs[i+1]
 		}
