@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,6 +35,14 @@ const (
 )
 
 var errStarting = errors.New("starting")
+
+// origins gives nmi what the kernel knows, in nmi's words.
+type origins struct{ *redirect.Origins }
+
+func (o origins) Of(c net.Conn) (nmi.Origin, error) {
+	origin, err := o.Origins.Of(c)
+	return nmi.Origin(origin), err
+}
 
 // agent is nmi put together.
 type agent struct {
@@ -63,11 +72,11 @@ func (o *options) run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = sink.Close() }() // flushed when the audit ended
-	origins, err := redirect.NewOrigins()
+	kernel, err := redirect.NewOrigins(p.metadata.Addr())
 	if err != nil {
 		return err
 	}
-	defer origins.Close()
+	defer kernel.Close()
 	a := &agent{
 		log: log, listen: p.listen,
 		health:   telemetry.NewHealth(checkView, checkListener),
@@ -83,7 +92,7 @@ func (o *options) run(ctx context.Context) error {
 		}
 		a.health.Set(checkRedirect, errStarting)
 	}
-	if err := a.build(o, p, sink, origins); err != nil {
+	if err := a.build(o, p, sink, origins{kernel}); err != nil {
 		return err
 	}
 	log.InfoContext(ctx, "nmi starts", "version", telemetry.Version(), "node", o.node, "listen", p.listen.String(), "redirect", o.redirect)
@@ -91,9 +100,9 @@ func (o *options) run(ctx context.Context) error {
 }
 
 // build puts the rooms together: view, source, cache, server.
-func (a *agent) build(o *options, p parsed, sink io.Writer, origins *redirect.Origins) error {
+func (a *agent) build(o *options, p parsed, sink io.Writer, kernel origins) error {
 	view, watcher, err := nodeview.New(nodeview.Config{
-		Node: o.node, REST: p.rest, Log: a.log, LinkOf: origins.LinkOf,
+		Node: o.node, REST: p.rest, Log: a.log, LinkOf: kernel.LinkOf,
 		Rules:  identity.Rules{AcrossNamespaces: o.acrossNamespaces},
 		Report: a.report(checkView),
 	})
@@ -110,11 +119,11 @@ func (a *agent) build(o *options, p parsed, sink io.Writer, origins *redirect.Or
 		return err
 	}
 	config := nmi.Config{
-		Pods: view, Tokens: token.NewCache(token.CacheConfig{Source: source}), Origins: origins,
+		Pods: view, Tokens: token.NewCache(token.CacheConfig{Source: source}), Origins: kernel,
 		Audit: a.audit, Metrics: metrics, Log: a.log, Hold: o.hold,
 		Controller: nmi.Controller{
 			Namespace: p.micNamespace, ServiceAccount: p.micAccount,
-			ClientID: o.micClient, Resources: trimSlashes(o.armResources),
+			ClientID: p.micClient, VM: p.micVM, Resources: trimSlashes(o.armResources),
 		},
 	}
 	if p.redirects {
@@ -126,9 +135,13 @@ func (a *agent) build(o *options, p parsed, sink io.Writer, origins *redirect.Or
 
 // run serves until ctx ends or a part fails for good.
 func (a *agent) run(ctx context.Context, o *options) error {
+	// The audit ends when everybody has been answered, not before.
+	var auditing sync.WaitGroup
+	auditCtx, endAudit := context.WithCancel(context.WithoutCancel(ctx))
+	auditing.Go(func() { a.audit.Run(auditCtx) })
+	defer func() { endAudit(); auditing.Wait() }()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.watcher.Run(ctx) })
-	g.Go(func() error { return a.audit.Run(ctx) })
 	g.Go(func() error {
 		l, err := a.awaitListener(ctx)
 		if err != nil {

@@ -44,8 +44,8 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.DurationVar(&o.redirectInterval, "redirect-interval", 5*time.Second, "how often the redirect is checked, apart from netlink events")
 	f.DurationVar(&o.hold, "hold", nmi.DefaultHold, "how long a request waits for an identity on its way, at most "+nmi.MaxHold.String())
 	f.BoolVar(&o.acrossNamespaces, "allow-cross-namespace", false, "let pods match bindings of other namespaces")
-	f.StringVar(&o.micServiceAccount, "mic-service-account", "podid-system/podid-mic", "NAMESPACE/NAME of mic's service account, whose pods get mic's identity for Azure Resource Manager; empty means none")
-	f.StringVar(&o.micClient, "mic-client-id", "", "client id of mic's managed identity; empty means that of the VM")
+	f.StringVar(&o.micServiceAccount, "mic-service-account", "", "NAMESPACE/NAME of mic's service account, whose pods get mic's identity for Azure Resource Manager; empty means none")
+	f.StringVar(&o.micClient, "mic-client-id", "", "client id of mic's managed identity, or "+systemAssigned+" for the identity of the VM; needed with --mic-service-account")
 	f.StringSliceVar(&o.armResources, "arm-resource", []string{"https://management.azure.com", "https://management.core.windows.net"}, "what mic may ask a token for")
 	f.StringVar(&o.audit, "audit", string(nmi.AuditBuffered), "audit log of tokens: buffered (counts what it drops), sync (loses none) or off")
 	f.StringVar(&o.auditFile, "audit-file", "-", "file that the audit log is appended to; - means standard output")
@@ -60,12 +60,17 @@ func (o *options) addRedirectFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.metadata, "metadata", redirect.DefaultMetadata.String(), "address that pods ask")
 }
 
+// systemAssigned is the value of --mic-client-id for the VM's own identity.
+const systemAssigned = "system-assigned"
+
 // parsed are the options as values.
 type parsed struct {
 	listen, metadata netip.AddrPort
 	imdsEndpoint     *url.URL
 	micNamespace     string
 	micAccount       string
+	micClient        string
+	micVM            bool
 	rest             *rest.Config
 	redirects        bool
 }
@@ -91,6 +96,14 @@ func (o *options) parse() (parsed, error) {
 		var ok bool
 		if p.micNamespace, p.micAccount, ok = strings.Cut(o.micServiceAccount, "/"); !ok || p.micNamespace == "" || p.micAccount == "" {
 			errs = append(errs, fmt.Errorf("--mic-service-account %q: write NAMESPACE/NAME", o.micServiceAccount))
+		}
+		switch o.micClient {
+		case "":
+			errs = append(errs, fmt.Errorf("--mic-client-id is missing: write the client id of mic's managed identity, or %s for the identity of the VM", systemAssigned))
+		case systemAssigned:
+			p.micVM = true
+		default:
+			p.micClient = o.micClient
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

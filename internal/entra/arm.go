@@ -20,6 +20,9 @@ func (ClientSecret) LogValue() slog.Value { return slog.StringValue("[redacted]"
 // String hides the secret from fmt.
 func (ClientSecret) String() string { return "[redacted]" }
 
+// MarshalText hides the secret from JSON.
+func (ClientSecret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+
 // GoString hides the secret from fmt.
 func (ClientSecret) GoString() string { return "[redacted]" }
 

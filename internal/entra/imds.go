@@ -5,6 +5,7 @@ package entra
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -88,11 +89,14 @@ func NewIMDS(c IMDSConfig) (*IMDS, error) {
 func (s *IMDS) Close() { s.idle() }
 
 // Token asks for a token of a managed identity: by client id where there is
-// one, else by resource id, else by object id, else for the VM's own. Its
-// errors are *token.Error.
+// one, else by resource id, else by object id, and for the VM's own only when
+// asked for that. Its errors are *token.Error, or ctx's.
 func (s *IMDS) Token(ctx context.Context, r token.Request) (token.Token, error) {
 	if r.Type != v1.UserAssignedMSI {
 		return token.Token{}, &token.Error{Kind: token.Rejected, Err: fmt.Errorf("identity type %d is not a managed identity", r.Type)}
+	}
+	if r.ResourceID == "" && r.ClientID == "" && r.ObjectID == "" && !r.VM {
+		return token.Token{}, &token.Error{Kind: token.Rejected, Err: errors.New("the identity has neither a client id nor a resource id")}
 	}
 	if err := s.limit.Wait(ctx); err != nil {
 		return token.Token{}, fmt.Errorf("wait for the request budget of IMDS: %w", err)
@@ -119,11 +123,13 @@ func (s *IMDS) Token(ctx context.Context, r token.Request) (token.Token, error) 
 	if resp.StatusCode != http.StatusOK {
 		return token.Token{}, failure(resp, body)
 	}
-	value, notBefore, expiresOn, err := imds.DecodeToken(body)
+	t, err := imds.DecodeToken(body)
 	if err != nil {
 		return token.Token{}, &token.Error{Kind: token.Unavailable, Err: err}
 	}
-	return token.Token{Value: token.Secret(value), NotBefore: notBefore, ExpiresOn: expiresOn}, nil
+	return token.Token{
+		Value: token.Secret(t.AccessToken), ClientID: t.ClientID, NotBefore: t.NotBefore, ExpiresOn: t.ExpiresOn,
+	}, nil
 }
 
 func (s *IMDS) request(ctx context.Context, r token.Request) (*policy.Request, error) {
@@ -131,6 +137,7 @@ func (s *IMDS) request(ctx context.Context, r token.Request) (*policy.Request, e
 	if err != nil {
 		return nil, fmt.Errorf("make the request to IMDS: %w", err)
 	}
+	runtime.SkipBodyDownload(req) // or it is read without a limit
 	q := url.Values{"api-version": {imds.APIVersion}, "resource": {r.Resource}}
 	switch {
 	case r.ClientID != "":

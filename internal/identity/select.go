@@ -33,15 +33,15 @@ type Reason string
 
 // Reasons for Denied and NotYet.
 const (
-	NoLabel      Reason = "no_label"       // the pod has no label aadpodidbinding
-	NoBinding    Reason = "no_binding"     // no binding (with an identity) matches its label
-	NotBound     Reason = "not_bound"      // it is bound, but not to the identity it asks for
-	Unassigned   Reason = "unassigned"     // entitled; the identity is not on the node yet
-	NotSupported Reason = "type_unhandled" // the identity is of a type that this agent does not serve
+	NoLabel      Reason = "no_label"      // the pod has no label aadpodidbinding
+	NoBinding    Reason = "no_binding"    // no binding (with an identity) matches its label
+	NotBound     Reason = "not_bound"     // it is bound, but not to the identity it asks for
+	Unassigned   Reason = "unassigned"    // entitled; the identity is not on the node yet
+	NotSupported Reason = "not_supported" // the identity is of a type that this agent does not serve, or has no id
 )
 
-// Grace is how long after its creation a pod whose label matches nothing is
-// told NotYet instead of Denied: pods and their bindings are often applied
+// Grace is how long after its creation a pod that is not bound to what it asks
+// for is told NotYet instead of Denied: pods and their bindings are often applied
 // together, in any order.
 const Grace = 2 * time.Minute
 
@@ -73,6 +73,9 @@ func Select(pod Pod, grants []Grant, want Selector, now time.Time) Decision {
 			return Decision{Outcome: Pending, Reason: Unassigned, Grant: g}
 		}
 		return Decision{Outcome: Selected, Grant: g}
+	}
+	if now.Sub(pod.Created) < Grace {
+		return Decision{Outcome: NotYet, Reason: NotBound}
 	}
 	return Decision{Outcome: Denied, Reason: NotBound}
 }

@@ -22,8 +22,8 @@ const (
 	// Probe is the token path without "Metadata: true": clients look whether
 	// anybody is there, and want 400 at once.
 	Probe
-	// Token is a request for a token.
-	Token
+	// TokenRoute is a request for a token.
+	TokenRoute
 	// HostToken is NMI's endpoint for the Key Vault CSI provider.
 	HostToken
 	// Blocked is a path under /metadata/identity that pods may not have.
@@ -47,7 +47,7 @@ func Classify(r *http.Request) Route {
 		if v := r.Header["Metadata"]; len(v) != 1 || v[0] != "true" {
 			return Probe
 		}
-		return Token
+		return TokenRoute
 	case "/host/token":
 		return HostToken
 	case "/metadata/identity", "/metadata/identity/info", "/metadata/identity/oauth2":

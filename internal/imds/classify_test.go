@@ -28,11 +28,11 @@ func TestClassify(t *testing.T) {
 		headers []string
 		want    imds.Route
 	}{
-		"the path as every SDK spells it":             {"/metadata/identity/oauth2/token?resource=x", []string{metadata}, imds.Token},
-		"a trailing slash, as JavaScript sends":       {"/metadata/identity/oauth2/token/?resource=x", []string{metadata}, imds.Token},
-		"two leading slashes, as Java sends":          {"//metadata/identity/oauth2/token?resource=x", []string{metadata}, imds.Token},
-		"any case of the path":                        {"/Metadata/Identity/OAuth2/Token", []string{metadata}, imds.Token},
-		"any case of the header's name":               {"/metadata/identity/oauth2/token", []string{"METADATA: true"}, imds.Token},
+		"the path as every SDK spells it":             {"/metadata/identity/oauth2/token?resource=x", []string{metadata}, imds.TokenRoute},
+		"a trailing slash, as JavaScript sends":       {"/metadata/identity/oauth2/token/?resource=x", []string{metadata}, imds.TokenRoute},
+		"two leading slashes, as Java sends":          {"//metadata/identity/oauth2/token?resource=x", []string{metadata}, imds.TokenRoute},
+		"any case of the path":                        {"/Metadata/Identity/OAuth2/Token", []string{metadata}, imds.TokenRoute},
+		"any case of the header's name":               {"/metadata/identity/oauth2/token", []string{"METADATA: true"}, imds.TokenRoute},
 		"a probe without the header":                  {"/metadata/identity/oauth2/token", nil, imds.Probe},
 		"a probe with a query":                        {"/metadata/identity/oauth2/token?resource=x&api-version=2018-02-01", nil, imds.Probe},
 		"the header's value in another case":          {"/metadata/identity/oauth2/token", []string{"Metadata: True"}, imds.Probe},
@@ -86,7 +86,7 @@ func FuzzClassify(f *testing.F) {
 			if reading, bad := identityPath(target); bad {
 				t.Errorf("%q is passed through, but can be read as %q", target, reading)
 			}
-		case imds.Token:
+		case imds.TokenRoute:
 			if reading, ok := identityPath(target); !ok {
 				t.Errorf("%q is a token request, but reads as %q", target, reading)
 			}

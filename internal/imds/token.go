@@ -15,6 +15,9 @@ import (
 // APIVersion is the version that podid's own requests carry; every SDK sends it.
 const APIVersion = "2018-02-01"
 
+// longestResource bounds what a client can make the agent remember.
+const longestResource = 1024
+
 // TokenPath is the path of the token endpoint.
 const TokenPath = "/metadata/identity/oauth2/token"
 
@@ -43,6 +46,9 @@ type TokenResponse struct {
 // NewTokenResponse fills in the times as IMDS writes them: seconds, expires_in
 // counted from now.
 func NewTokenResponse(accessToken, resource string, notBefore, expiresOn, now time.Time) TokenResponse {
+	if notBefore.IsZero() { // not every answer tells
+		notBefore = now
+	}
 	in := strconv.FormatInt(max(0, int64(expiresOn.Sub(now)/time.Second)), 10)
 	return TokenResponse{
 		AccessToken:  accessToken,
@@ -150,6 +156,8 @@ func ParseToken(r *http.Request) (TokenRequest, error) {
 		return TokenRequest{}, Errorf(BadRequest, "api-version %q is not supported: use %s or later", q.apiVersion, APIVersion)
 	case q.resource == "":
 		return TokenRequest{}, Errorf(BadRequest, "Required query variable 'resource' is missing")
+	case len(q.resource) > longestResource:
+		return TokenRequest{}, Errorf(BadRequest, "the resource is longer than %d characters", longestResource)
 	}
 	return TokenRequest{Resource: q.resource, Selector: q.selector}, nil
 }
@@ -223,30 +231,38 @@ func dateAtLeast(v, least string) bool {
 	return v[:len(form)] >= least
 }
 
+// Token is what an answer of IMDS says. ClientID and NotBefore can be zero.
+type Token struct {
+	AccessToken, ClientID string
+	NotBefore, ExpiresOn  time.Time
+}
+
 // DecodeToken reads a token answer of IMDS. It takes numbers and strings of
 // digits alike for the times. An answer without a token or without an expiry is
 // an error, and so is a token that is not visible ASCII without quotes and
 // backslashes, as every bearer token is (RFC 6750, section 2.1).
-func DecodeToken(body []byte) (accessToken string, notBefore, expiresOn time.Time, err error) {
+func DecodeToken(body []byte) (Token, error) {
 	var t struct {
 		AccessToken string      `json:"access_token"`
+		ClientID    string      `json:"client_id"`
 		ExpiresOn   json.Number `json:"expires_on"`
 		NotBefore   json.Number `json:"not_before"`
 	}
 	if err := json.Unmarshal(body, &t); err != nil {
-		return "", time.Time{}, time.Time{}, fmt.Errorf("token answer is not the JSON of IMDS: %w", err)
+		return Token{}, fmt.Errorf("token answer is not the JSON of IMDS: %w", err)
 	}
 	on, err := t.ExpiresOn.Int64()
 	if err != nil || t.AccessToken == "" {
-		return "", time.Time{}, time.Time{}, errors.New("token answer lacks access_token or a numeric expires_on")
+		return Token{}, errors.New("token answer lacks access_token or a numeric expires_on")
 	}
 	if !isPlain(t.AccessToken) {
-		return "", time.Time{}, time.Time{}, errors.New("token answer holds an access_token that is no bearer token")
+		return Token{}, errors.New("token answer holds an access_token that is no bearer token")
 	}
+	token := Token{AccessToken: t.AccessToken, ClientID: t.ClientID, ExpiresOn: time.Unix(on, 0)}
 	if nb, err := t.NotBefore.Int64(); err == nil {
-		notBefore = time.Unix(nb, 0)
+		token.NotBefore = time.Unix(nb, 0)
 	}
-	return t.AccessToken, notBefore, time.Unix(on, 0), nil
+	return token, nil
 }
 
 // DecodeError reads an error answer of IMDS: its description, or the beginning

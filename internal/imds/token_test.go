@@ -43,6 +43,7 @@ func TestParseToken(t *testing.T) {
 		"an old api-version":                {query: "api-version=2017-09-01&resource=r", wantErr: "not supported"},
 		"an api-version that is no date":    {query: "api-version=latest&resource=r", wantErr: "not supported"},
 		"a broken escape":                   {query: version + "&resource=%zz", wantErr: "cannot be decoded"},
+		"a resource without end":            {query: version + "&resource=" + strings.Repeat("r", 2000), wantErr: "longer than 1024"},
 		"an escaped name":                   {query: version + "&resource=r&client%5fid=C", wantErr: "cannot be decoded"},
 		"a forwarded request":               {query: version + "&resource=r", headers: []string{"X-Forwarded-For"}, wantErr: "X-Forwarded-For is not allowed"},
 		"a request that came by a proxy":    {query: version + "&resource=r", headers: []string{"Via"}, wantErr: "Via is not allowed"},
@@ -116,9 +117,9 @@ func TestDecodeToken(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, _, on, err := imds.DecodeToken([]byte(tc.body))
-			if (err != nil) != (tc.wantOn == 0) || (err == nil && on.Unix() != tc.wantOn) {
-				t.Errorf("DecodeToken() = %v, %v; want %d", on, err, tc.wantOn)
+			got, err := imds.DecodeToken([]byte(tc.body))
+			if (err != nil) != (tc.wantOn == 0) || (err == nil && got.ExpiresOn.Unix() != tc.wantOn) {
+				t.Errorf("DecodeToken() = %v, %v; want %d", got.ExpiresOn, err, tc.wantOn)
 			}
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -19,7 +20,8 @@ const (
 	// AuditBuffered writes lines behind the requests' backs and drops them, and
 	// counts them, when the sink is too slow.
 	AuditBuffered AuditMode = "buffered"
-	// AuditSync writes each line before its request is answered; none is lost.
+	// AuditSync writes each line before its request is answered; without its line
+	// no token is handed out.
 	AuditSync AuditMode = "sync"
 	// AuditOff writes none.
 	AuditOff AuditMode = "off"
@@ -85,10 +87,11 @@ func NewAudit(mode AuditMode, w io.Writer, m *Metrics) (*Audit, error) {
 	}, nil
 }
 
-// record writes the line of one request, or queues it.
-func (a *Audit) record(resource string, ans *answer, at time.Time) {
+// record writes the line of one request, or queues it. It fails only where the
+// line had to be written and was not.
+func (a *Audit) record(resource string, ans *answer, at time.Time) error {
 	if a.mode == AuditOff {
-		return
+		return nil
 	}
 	l := auditLine{
 		Time: at, Outcome: ans.outcome, Reason: ans.reason,
@@ -100,13 +103,18 @@ func (a *Audit) record(resource string, ans *answer, at time.Time) {
 		l.Error = ans.err.Error()
 	}
 	if a.mode == AuditSync {
-		a.write([]auditLine{l})
-		return
+		return a.write([]auditLine{l})
 	}
+	a.queue(&l)
+	return nil
+}
+
+// queue leaves a line for Run to write.
+func (a *Audit) queue(l *auditLine) {
 	a.mu.Lock()
 	n := len(a.waiting)
 	if n < auditQueue {
-		a.waiting = append(a.waiting, l)
+		a.waiting = append(a.waiting, *l)
 	}
 	a.mu.Unlock()
 	switch n {
@@ -122,8 +130,9 @@ func (a *Audit) record(resource string, ans *answer, at time.Time) {
 	}
 }
 
-// Run writes queued lines until ctx ends, and then what is left.
-func (a *Audit) Run(ctx context.Context) error {
+// Run writes queued lines until ctx ends, and then what is left: end it when the
+// last request has been answered.
+func (a *Audit) Run(ctx context.Context) {
 	var lines, spare []auditLine
 	for ended := false; !ended; {
 		select {
@@ -135,28 +144,24 @@ func (a *Audit) Run(ctx context.Context) error {
 		a.mu.Lock()
 		lines, a.waiting = a.waiting, spare[:0]
 		a.mu.Unlock()
-		a.write(lines)
-		clear(lines) // keep no strings
+		_ = a.write(lines) // counted
+		clear(lines)       // keep no strings
 		spare = lines
 	}
-	return nil
 }
 
-// write writes lines, and counts what is lost when the sink fails.
-func (a *Audit) write(lines []auditLine) {
+// write writes lines. What is lost when the sink fails is counted.
+func (a *Audit) write(lines []auditLine) error {
 	a.writing.Lock()
 	defer a.writing.Unlock()
+	var errs error
 	for i := range lines {
-		a.check(a.enc.Encode(&lines[i]))
+		errs = errors.Join(errs, a.enc.Encode(&lines[i]))
 	}
-	a.check(a.out.Flush())
-}
-
-// check forgets an error of the sink, which a bufio.Writer would return for
-// ever, together with the lines that it cost. a.writing is held.
-func (a *Audit) check(err error) {
-	if err != nil {
-		a.metrics.dropped.Inc()
-		a.out.Reset(a.sink)
+	errs = errors.Join(errs, a.out.Flush())
+	if errs != nil {
+		a.metrics.dropped.Add(float64(len(lines))) // some may have been written
+		a.out.Reset(a.sink)                        // a bufio.Writer returns an error for ever
 	}
+	return errs
 }

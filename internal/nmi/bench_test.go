@@ -32,7 +32,7 @@ func BenchmarkWarm(b *testing.B) {
 	}
 	ctx, cancel := context.WithCancel(b.Context())
 	var running sync.WaitGroup
-	running.Go(func() { _ = audit.Run(ctx) }) // has no errors
+	running.Go(func() { audit.Run(ctx) })
 	defer func() { cancel(); running.Wait() }()
 	s, err := nmi.New(nmi.Config{
 		Pods: w, Tokens: cache, Origins: w, Audit: audit, Metrics: metrics,

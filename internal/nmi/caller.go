@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/podid-io/podid/internal/imds"
-	"github.com/podid-io/podid/internal/redirect"
 )
 
 // caller is who is at the other end of a connection. It is found out once for
@@ -16,8 +15,8 @@ type caller struct {
 	conn net.Conn
 
 	once   sync.Once
-	origin redirect.Origin // set by once
-	err    error           // set by once
+	origin Origin // set by once
+	err    error  // set by once
 
 	mu  sync.Mutex
 	uid string // the pod that the connection belongs to; guarded by mu

@@ -32,6 +32,7 @@ const (
 	reasonUnknownPod identity.Reason = "unknown_pod" // no pod, or several, have the address
 	reasonController identity.Reason = "controller"  // mic asked for what it may not have
 	reasonRejected   identity.Reason = "rejected"    // Azure refused
+	reasonTooMany    identity.Reason = "too_many"    // too many requests of the pod, or in all, are held
 )
 
 // Metrics are what nmi counts. docs/metrics.md lists them.

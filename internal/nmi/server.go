@@ -19,7 +19,6 @@ import (
 
 	"github.com/podid-io/podid/internal/imds"
 	"github.com/podid-io/podid/internal/nodeview"
-	"github.com/podid-io/podid/internal/redirect"
 	"github.com/podid-io/podid/internal/token"
 )
 
@@ -33,9 +32,21 @@ type Tokens interface {
 	Get(context.Context, token.Request) (token.Token, token.How, error)
 }
 
-// Origins tells where a connection comes from; *redirect.Origins does.
+// Origin is what the kernel knows of an accepted connection.
+type Origin struct {
+	// Source is the address that the packets came from.
+	Source netip.Addr
+	// Interface is the index of the interface that the handshake came in by.
+	Interface int
+	// RouteBack is the index of the interface that Source is on; 0 for none.
+	RouteBack int
+	// Destination is what the client connected to, before any translation.
+	Destination netip.AddrPort
+}
+
+// Origins tells where a connection comes from.
 type Origins interface {
-	Of(net.Conn) (redirect.Origin, error)
+	Of(net.Conn) (Origin, error)
 }
 
 // Controller is mic as nmi knows it: its pods reach the identity of mic, for
@@ -43,8 +54,10 @@ type Origins interface {
 type Controller struct {
 	// Namespace and ServiceAccount of mic's pods. Empty means that there is none.
 	Namespace, ServiceAccount string
-	// ClientID of the managed identity of mic; empty is that of the VM.
+	// ClientID of the managed identity of mic.
 	ClientID string
+	// VM says that mic uses the identity of the VM itself, and not ClientID.
+	VM bool
 	// Resources are the App-ID URIs of Azure Resource Manager, without a
 	// trailing slash; compared without one and without case.
 	Resources []string
@@ -80,6 +93,7 @@ type Config struct {
 // Server answers what pods ask of the metadata service.
 type Server struct {
 	config Config
+	holds  holds
 }
 
 // New checks the configuration and makes a server.
@@ -93,13 +107,13 @@ func New(c Config) (*Server, error) {
 	if c.Pods == nil || c.Tokens == nil || c.Origins == nil || c.Audit == nil || c.Metrics == nil || c.Log == nil {
 		return nil, errors.New("nmi.Config is incomplete")
 	}
-	return &Server{config: c}, nil
+	return &Server{config: c, holds: holds{by: make(map[netip.Addr]int)}}, nil
 }
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch imds.Classify(r) {
-	case imds.Token:
+	case imds.TokenRoute:
 		s.token(w, r)
 	case imds.Probe:
 		imds.WriteError(w, errProbe)

@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/identity"
 	"github.com/podid-io/podid/internal/nmi"
 	"github.com/podid-io/podid/internal/nodeview"
@@ -45,7 +46,7 @@ type fakeWorld struct {
 	how     token.How       // guarded by mu
 	err     error           // guarded by mu
 	asked   []token.Request // guarded by mu
-	origin  redirect.Origin // guarded by mu
+	origin  nmi.Origin      // guarded by mu
 }
 
 func newWorld() *fakeWorld {
@@ -60,7 +61,7 @@ func newWorld() *fakeWorld {
 		changed: make(chan struct{}),
 		token:   token.Token{Value: "the-token", NotBefore: time.Now(), ExpiresOn: time.Now().Add(24 * time.Hour), Digest: "d1g357"},
 		how:     token.Hit,
-		origin:  redirect.Origin{Source: podAddr, Interface: 7, RouteBack: 7, Destination: metadata},
+		origin:  nmi.Origin{Source: podAddr, Interface: 7, RouteBack: 7, Destination: metadata},
 	}
 }
 
@@ -80,7 +81,7 @@ func (f *fakeWorld) Get(_ context.Context, r token.Request) (token.Token, token.
 	return f.token, f.how, f.err
 }
 
-func (f *fakeWorld) Of(net.Conn) (redirect.Origin, error) {
+func (f *fakeWorld) Of(net.Conn) (nmi.Origin, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.origin, nil
@@ -103,14 +104,25 @@ func (f *fakeWorld) requests() []token.Request {
 
 // lockedBuffer is an audit sink that can be read while it is written.
 type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer // guarded by mu
+	mu  sync.Mutex
+	b   bytes.Buffer // guarded by mu
+	err error        // guarded by mu
 }
 
 func (l *lockedBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.err != nil {
+		return 0, l.err
+	}
 	return l.b.Write(p)
+}
+
+// fail makes every Write fail.
+func (l *lockedBuffer) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = err
 }
 
 func (l *lockedBuffer) String() string {
@@ -193,11 +205,25 @@ func TestAnswers(t *testing.T) {
 	}{
 		"the pod's default identity": {path: ask, wantStatus: 200, wantAsked: &token.Request{ClientID: "client-blue", Resource: "https://vault.azure.net"}},
 		"the one that it asks for":   {path: ask + "&msi_res_id=/RED", wantStatus: 200, wantAsked: &token.Request{ResourceID: "/red", Resource: "https://vault.azure.net"}},
-		"one that is not its own":    {path: ask + "&client_id=client-green", wantStatus: 400, wantText: "Identity not found"},
-		"two at once":                {path: ask + "&client_id=a&object_id=b", wantStatus: 400, wantText: "both given"},
-		"no resource":                {path: "/metadata/identity/oauth2/token?api-version=2018-02-01", wantStatus: 400, wantText: "'resource' is missing"},
-		"an unknown path":            {path: "/metadata/identity/getplatformmetadata", wantStatus: 404, wantText: "not found"},
-		"instance metadata":          {path: "/metadata/instance?api-version=2021-02-01", wantStatus: 403},
+		"one that is not its own": {
+			path: ask + "&client_id=client-green", world: func(f *fakeWorld) { f.found.Pod.Created = time.Now().Add(-time.Hour) },
+			wantStatus: 400, wantText: "Identity not found: pod team/web is not bound",
+		},
+		"one that may become its own": {path: ask + "&client_id=client-green", wantStatus: 404, wantText: "is not bound to the identity that it asks for yet"},
+		"an identity without ids": {
+			path: ask, world: func(f *fakeWorld) { f.found.Grants = []identity.Grant{{Ready: true}} },
+			wantStatus: 400, wantText: "Identity not found",
+		},
+		"a service principal": {
+			path: ask, world: func(f *fakeWorld) {
+				f.found.Grants = []identity.Grant{{Identity: identity.Identity{Type: v1.ServicePrincipal, ClientID: "c"}, Ready: true}}
+			},
+			wantStatus: 400, wantText: "not served yet",
+		},
+		"two at once":       {path: ask + "&client_id=a&object_id=b", wantStatus: 400, wantText: "both given"},
+		"no resource":       {path: "/metadata/identity/oauth2/token?api-version=2018-02-01", wantStatus: 400, wantText: "'resource' is missing"},
+		"an unknown path":   {path: "/metadata/identity/getplatformmetadata", wantStatus: 404, wantText: "not found"},
+		"instance metadata": {path: "/metadata/instance?api-version=2021-02-01", wantStatus: 403},
 		"a pod without label": {
 			path: ask, world: func(f *fakeWorld) { f.found.Pod.Selector, f.found.Grants = "", nil },
 			wantStatus: 400, wantText: "Identity not found: pod team/web has no label",
@@ -315,6 +341,66 @@ func TestUpstreamTroubleIsRiddenOut(t *testing.T) {
 	})
 }
 
+func TestHeldRequestsAreBoundedByPod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.found.Grants[0].Ready = false
+		c := serve(t, w, nmi.Controller{})
+		var mu sync.Mutex
+		statuses := map[int]int{}
+		var g sync.WaitGroup
+		for range 40 {
+			g.Go(func() {
+				status, _ := c.get(t, ask)
+				mu.Lock()
+				defer mu.Unlock()
+				statuses[status]++
+			})
+		}
+		synctest.Wait() // 32 are held, and 8 have been told
+		mu.Lock()
+		if statuses[429] != 8 || len(statuses) != 1 {
+			t.Errorf("while 32 are held, the answers are %v, want eight times 429", statuses)
+		}
+		mu.Unlock()
+		g.Wait()
+		if statuses[404] != 32 {
+			t.Errorf("the answers are %v, want 32 times 404 at the end of the hold", statuses)
+		}
+	})
+}
+
+func TestUpstreamThatStaysAwayIsNotReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.err = errors.New("connection refused")
+		c := serve(t, w, nmi.Controller{})
+		start := time.Now()
+		status, body := c.get(t, ask)
+		if status != 404 || !strings.Contains(body["error_description"], "does not answer") || strings.Contains(body["error_description"], "refused") {
+			t.Errorf("answered %d %v, want 404 and words without details", status, body)
+		}
+		if took := time.Since(start); took != nmi.DefaultHold {
+			t.Errorf("held %s, want %s", took, nmi.DefaultHold)
+		}
+	})
+}
+
+func TestNoTokenWithoutItsLineInSyncMode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		c := serve(t, w, nmi.Controller{})
+		c.audit.fail(errors.New("disk full"))
+		if status, body := c.get(t, ask); status != 503 || body["access_token"] != "" {
+			t.Errorf("answered %d %v, want 503 and no token", status, body)
+		}
+		c.audit.fail(nil)
+		if status, _ := c.get(t, ask); status != 200 {
+			t.Errorf("answered %d when the sink works again, want 200", status)
+		}
+	})
+}
+
 func TestConnectionStaysWithItsPod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
@@ -373,6 +459,7 @@ func TestAuditSaysWhoGotWhatAndNeverTheToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
 		c := serve(t, w, nmi.Controller{})
+		w.found.Pod.Created = time.Now().Add(-time.Hour)
 		c.get(t, ask)
 		c.get(t, ask+"&client_id=client-green")
 		var lines []map[string]any

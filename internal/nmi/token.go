@@ -3,7 +3,9 @@ package nmi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +19,7 @@ import (
 // answer is what one look at the world gave for a request: a token, a final
 // error, or a reason to look again.
 type answer struct {
+	source   netip.Addr
 	pod      identity.Pod
 	identity identity.Identity
 	token    token.Token
@@ -39,17 +42,18 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		a = answer{outcome: badRequest, err: err}
 	} else {
-		a = s.hold(r.Context(), r, req)
+		a = s.hold(r.Context(), r, req, start)
 	}
-	if r.Context().Err() != nil {
-		a.outcome = canceled // nobody is left to answer
-	} else {
-		write(w, req, a)
+	if a.err != nil && r.Context().Err() != nil {
+		a.outcome = canceled // most likely nobody reads the answer
 	}
-	s.config.Metrics.observe(a.outcome, time.Since(start))
 	if a.outcome != badRequest && a.outcome != canceled {
-		s.config.Audit.record(req.Resource, &a, start)
+		if err := s.config.Audit.record(req.Resource, &a, start); err != nil { // no token without its line
+			a.outcome, a.err = failed, &imds.Error{Kind: imds.Unavailable, Description: "the audit log cannot be written", Err: err}
+		}
 	}
+	write(w, req, a)
+	s.config.Metrics.observe(a.outcome, time.Since(start))
 }
 
 // write sends the answer.
@@ -59,7 +63,9 @@ func write(w http.ResponseWriter, req imds.TokenRequest, a answer) {
 		return
 	}
 	t := imds.NewTokenResponse(string(a.token.Value), req.Resource, a.token.NotBefore, a.token.ExpiresOn, time.Now())
-	t.ClientID = a.identity.ClientID
+	if t.ClientID = a.identity.ClientID; t.ClientID == "" {
+		t.ClientID = a.token.ClientID
+	}
 	t.ObjectID = req.Selector.ObjectID
 	t.ResourceID = req.Selector.ResourceID
 	imds.WriteToken(w, t)
@@ -67,14 +73,20 @@ func write(w http.ResponseWriter, req imds.TokenRequest, a answer) {
 
 // hold looks until the answer is final, for at most the time that requests are
 // held. It wakes at once when the view of the node changes.
-func (s *Server) hold(ctx context.Context, r *http.Request, req imds.TokenRequest) answer {
+func (s *Server) hold(ctx context.Context, r *http.Request, req imds.TokenRequest, start time.Time) answer {
 	a := s.look(ctx, r, req)
 	if !a.again {
 		return a
 	}
+	if !s.holds.begin(a.source) {
+		a.outcome, a.reason = denied, reasonTooMany
+		a.err = &imds.Error{Kind: imds.Overloaded, Description: "too many requests wait already; try again", RetryAfter: 2 * time.Second}
+		return a
+	}
+	defer s.holds.end(a.source)
 	s.config.Metrics.held.Inc()
 	defer s.config.Metrics.held.Dec()
-	ctx, cancel := context.WithTimeout(ctx, s.config.Hold)
+	ctx, cancel := context.WithDeadline(ctx, start.Add(s.config.Hold))
 	defer cancel()
 	for pause := 250 * time.Millisecond; a.again; {
 		var timer <-chan time.Time
@@ -105,8 +117,19 @@ func (s *Server) look(ctx context.Context, r *http.Request, req imds.TokenReques
 	}
 	source, link, err := c.source(s.config.Origins, s.config.Metadata)
 	if err != nil {
-		return answer{outcome: denied, reason: reasonOrigin, err: err}
+		o := denied
+		if imds.Status(err) == http.StatusInternalServerError {
+			o = failed
+		}
+		return answer{outcome: o, reason: reasonOrigin, err: err}
 	}
+	a := s.decide(ctx, c, source, link, req)
+	a.source = source
+	return a
+}
+
+// decide goes from an address to the answer.
+func (s *Server) decide(ctx context.Context, c *caller, source netip.Addr, link int, req imds.TokenRequest) answer {
 	found, changed, err := s.config.Pods.ByIP(source, link)
 	if err != nil {
 		return answer{
@@ -127,6 +150,9 @@ func (s *Server) look(ctx context.Context, r *http.Request, req imds.TokenReques
 		return a
 	}
 	id := d.Grant.Identity
+	if id.Type != v1.UserAssignedMSI || (id.ClientID == "" && id.ResourceID == "") {
+		return refuse(found.Pod, identity.Decision{Outcome: identity.Denied, Reason: identity.NotSupported, Grant: d.Grant})
+	}
 	return s.get(ctx, found.Pod, id, token.Request{
 		Type: id.Type, ResourceID: id.ResourceID, ClientID: id.ClientID, ObjectID: id.ObjectID, Resource: req.Resource,
 	}, changed)
@@ -141,28 +167,26 @@ func refuse(pod identity.Pod, d identity.Decision) answer {
 		a.err = imds.Errorf(imds.NotReady, "the identity %s/%s is on its way to this node; try again", a.identity.Namespace, a.identity.Name)
 	case identity.NotYet:
 		a.outcome = notReady
-		a.err = imds.Errorf(imds.NotReady, "no AzureIdentityBinding in namespace %s has the selector %q of pod %s yet; try again", pod.Namespace, pod.Selector, pod.Name)
-	case identity.Denied, identity.Selected:
-		a.err = imds.Errorf(imds.Denied, "%s", denial(pod, d.Reason))
+		a.err = imds.Errorf(imds.NotReady, "%s yet; try again", denial(pod, d))
 	default:
-		a.err = imds.Errorf(imds.Denied, "%s", denial(pod, d.Reason))
+		a.err = imds.Errorf(imds.Denied, "%s", denial(pod, d))
 	}
 	return a
 }
 
-// denial is what a person needs to know of a final refusal.
-func denial(pod identity.Pod, r identity.Reason) string {
-	switch r {
+// denial is what a person needs to know of a refusal.
+func denial(pod identity.Pod, d identity.Decision) string {
+	switch d.Reason {
 	case identity.NoLabel:
 		return "pod " + pod.Namespace + "/" + pod.Name + " has no label " + v1.LabelBinding
 	case identity.NoBinding:
 		return "no AzureIdentityBinding in namespace " + pod.Namespace + " has the selector \"" + pod.Selector + "\" of pod " + pod.Name
 	case identity.NotBound:
 		return "pod " + pod.Namespace + "/" + pod.Name + " is not bound to the identity that it asks for"
-	case identity.Unassigned, identity.NotSupported:
-		return string(r)
+	case identity.NotSupported:
+		return fmt.Sprintf("AzureIdentity %s/%s is of a type (%d) that is not served yet, or names no identity", d.Grant.Identity.Namespace, d.Grant.Identity.Name, d.Grant.Identity.Type)
 	default:
-		return string(r)
+		return string(d.Reason)
 	}
 }
 
@@ -182,7 +206,7 @@ func (s *Server) controller(ctx context.Context, pod identity.Pod, req imds.Toke
 	}
 	clientID := strings.ToLower(m.ClientID)
 	id := identity.Identity{Namespace: m.Namespace, Name: m.ServiceAccount, ClientID: clientID}
-	return s.get(ctx, pod, id, token.Request{ClientID: clientID, Resource: req.Resource}, changed)
+	return s.get(ctx, pod, id, token.Request{ClientID: clientID, VM: m.VM, Resource: req.Resource}, changed)
 }
 
 // get asks for the token of an identity that the pod is entitled to.
@@ -202,7 +226,7 @@ func (s *Server) get(ctx context.Context, pod identity.Pod, id identity.Identity
 		a.outcome, a.again, a.reason = denied, false, reasonRejected
 		a.err = &imds.Error{Kind: imds.BadRequest, Description: err.Error()}
 	default:
-		a.err = &imds.Error{Kind: imds.Unavailable, Description: "the metadata service of the node does not answer; try again", Err: err}
+		a.err = &imds.Error{Kind: imds.NotReady, Description: "the metadata service of the node does not answer; try again", Err: err}
 	}
 	return a
 }

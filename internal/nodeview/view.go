@@ -135,7 +135,7 @@ func (v *View) grants(pod identity.Pod) []identity.Grant {
 }
 
 // ready reports whether a token of id can be had on this node: by evidence for
-// this very pod and for the identity as it is defined now. v.mu is held.
+// this very pod, and for the ids that the identity has now. v.mu is held.
 func (v *View) ready(pod identity.Pod, id identity.Identity) bool {
 	for _, a := range v.byPod[name{pod.Namespace, pod.Name}] {
 		if a.usable &&
@@ -159,11 +159,12 @@ func (v *View) change(f func()) {
 }
 
 // setPod records a pod with its addresses; without any it is forgotten. An
-// address that it had keeps its link, if it had one.
-func (v *View) setPod(pod identity.Pod, addrs []netip.Addr) {
+// address that it had keeps its link, if it had one. A pod on its way out gets
+// no new link: its address may be another's already.
+func (v *View) setPod(pod identity.Pod, addrs []netip.Addr, ending bool) {
 	links := make(map[netip.Addr]int, len(addrs))
 	for _, a := range addrs {
-		if links[a] = v.link(pod.UID, a); links[a] == 0 {
+		if links[a] = v.link(pod.UID, a); links[a] == 0 && !ending {
 			links[a] = v.linkOf(a)
 		}
 	}

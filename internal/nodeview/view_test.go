@@ -264,6 +264,10 @@ func TestAnAddressWithoutALinkWaitsForTheNextWord(t *testing.T) {
 	if _, _, err := v.ByIP(addr, 7); !errors.Is(err, ErrOtherLink) {
 		t.Errorf("ByIP() = %v, want ErrOtherLink", err)
 	}
+	v.applyPod(pod("web", "1", func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()) }))
+	if _, _, err := v.ByIP(addr, 7); !errors.Is(err, ErrOtherLink) {
+		t.Errorf("a pod on its way out: ByIP() = %v, want ErrOtherLink", err)
+	}
 	v.applyPod(pod("web", "1"))
 	if _, _, err := v.ByIP(addr, 7); err != nil {
 		t.Error(err)

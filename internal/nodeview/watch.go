@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -47,8 +48,9 @@ type Config struct {
 type Watcher struct {
 	config Config
 	view   *View
-	// why is the last failure of a watch, for Report.
-	why atomic.Pointer[string]
+	// why is the last failure of a watch, for Report, and trouble tells of it.
+	why     atomic.Pointer[string]
+	trouble chan struct{}
 }
 
 // New makes an empty view and the watcher that fills it once Run is called.
@@ -63,46 +65,56 @@ func New(c Config) (*View, *Watcher, error) {
 		return nil, nil, errors.New("nodeview.Config.LinkOf is missing")
 	}
 	v := newView(c.Rules, c.LinkOf)
-	return v, &Watcher{config: c, view: v}, nil
+	return v, &Watcher{config: c, view: v, trouble: make(chan struct{}, 1)}, nil
 }
 
 // Run watches until ctx ends. Whatever is missing at the start (the API server,
 // the CRDs, a right) is reported and waited for; it is never an error.
 func (w *Watcher) Run(ctx context.Context) error {
-	if err := w.awaitAPI(ctx); err != nil {
-		return nil //nolint:nilerr // only ctx ends the wait
+	bounded := rest.CopyConfig(w.config.REST)
+	bounded.Timeout = 10 * time.Second // discovery takes no context
+	dc, err := discovery.NewDiscoveryClientForConfig(bounded)
+	if err != nil {
+		return fmt.Errorf("make a client for the API server %s: %w", w.config.REST.Host, err)
+	}
+	if !w.awaitAPI(ctx, dc) {
+		return nil
 	}
 	c, err := w.newCache()
 	if err != nil {
 		return fmt.Errorf("make the cache of the node's objects: %w", err)
 	}
-	if err := w.handle(ctx, c); err != nil {
+	handled, err := w.handle(ctx, c)
+	if err != nil {
 		return err
 	}
-	go w.awaitSync(ctx, c) // ends with ctx, or when everything has been delivered
-	if err := c.Start(ctx); err != nil {
-		return fmt.Errorf("watch the node's objects: %w", err)
-	}
-	return nil
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { // ends with ctx
+		if w.awaitSync(ctx, handled) {
+			w.followTrouble(ctx, dc)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		if err := c.Start(ctx); err != nil {
+			return fmt.Errorf("watch the node's objects: %w", err)
+		}
+		return nil
+	})
+	return g.Wait()
 }
 
-// awaitAPI returns when the API server serves our kinds, or with ctx's error.
-func (w *Watcher) awaitAPI(ctx context.Context) error {
-	bounded := rest.CopyConfig(w.config.REST)
-	bounded.Timeout = 10 * time.Second // discovery takes no context
-	dc, err := discovery.NewDiscoveryClientForConfig(bounded)
-	if err != nil {
-		return fmt.Errorf("make a client for %s: %w", w.config.REST.Host, err)
-	}
+// awaitAPI waits until the API server serves our kinds; false when ctx ended.
+func (w *Watcher) awaitAPI(ctx context.Context, dc *discovery.DiscoveryClient) bool {
 	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
 		err := served(ctx, dc, w.config.REST.Host)
 		if err == nil {
-			return nil
+			return true
 		}
 		w.config.Report(err)
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return false
 		case <-time.After(wait):
 		}
 	}
@@ -143,6 +155,10 @@ func (w *Watcher) newCache() (cache.Cache, error) {
 		DefaultWatchErrorHandler: func(ctx context.Context, _ *toolscache.Reflector, err error) {
 			why := err.Error()
 			w.why.Store(&why)
+			select {
+			case w.trouble <- struct{}{}:
+			default: // told already
+			}
 			w.config.Log.WarnContext(ctx, "a watch failed and is tried again", "err", err)
 		},
 		ByObject: map[client.Object]cache.ByObject{
@@ -157,16 +173,17 @@ func (w *Watcher) newCache() (cache.Cache, error) {
 	})
 }
 
-// awaitSync reports until everything has been delivered, and then that.
-func (w *Watcher) awaitSync(ctx context.Context, c cache.Cache) {
+// awaitSync reports until everything there was at the start is in the view, and
+// then that; false when ctx ended.
+func (w *Watcher) awaitSync(ctx context.Context, handled []toolscache.InformerSynced) bool {
 	for ctx.Err() == nil {
 		bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
-		synced := c.WaitForCacheSync(bounded)
+		synced := toolscache.WaitForCacheSync(bounded.Done(), handled...)
 		cancel()
 		if synced && ctx.Err() == nil {
 			w.view.setSynced()
 			w.config.Report(nil)
-			return
+			return true
 		}
 		err := errors.New("waiting for the first list of pods, identities, bindings and assigned identities")
 		if why := w.why.Load(); why != nil {
@@ -174,32 +191,53 @@ func (w *Watcher) awaitSync(ctx context.Context, c cache.Cache) {
 		}
 		w.config.Report(err)
 	}
+	return false
 }
 
-// handle has every event of the cache applied to the view.
-func (w *Watcher) handle(ctx context.Context, c cache.Cache) error {
+// followTrouble reports when a watch fails, and when the API server answers
+// again; the watches then go on by themselves. Until then the view is as old as
+// the trouble.
+func (w *Watcher) followTrouble(ctx context.Context, dc *discovery.DiscoveryClient) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.trouble:
+		}
+		w.config.Report(fmt.Errorf("the view of the node is no longer fed: %s", *w.why.Load()))
+		if !w.awaitAPI(ctx, dc) {
+			return
+		}
+		w.config.Report(nil)
+	}
+}
+
+// handle has every event of the cache applied to the view. The functions that
+// it returns tell whether the first list of each kind has been applied: the
+// cache has it earlier.
+func (w *Watcher) handle(ctx context.Context, c cache.Cache) ([]toolscache.InformerSynced, error) {
 	v := w.view
-	return errors.Join(
-		on(ctx, c, &corev1.Pod{}, v.applyPod, func(p *corev1.Pod) { v.deletePod(string(p.UID)) }),
-		on(ctx, c, &v1.AzureIdentity{},
-			func(o *v1.AzureIdentity) { v.setIdentity(identity.FromAPI(o)) },
-			func(o *v1.AzureIdentity) { v.deleteIdentity(nameOf(o)) }),
-		on(ctx, c, &v1.AzureIdentityBinding{},
-			func(o *v1.AzureIdentityBinding) { v.setBinding(identity.BindingFromAPI(o)) },
-			func(o *v1.AzureIdentityBinding) { v.deleteBinding(nameOf(o)) }),
-		on(ctx, c, &v1.AzureAssignedIdentity{},
-			func(o *v1.AzureAssignedIdentity) { v.setAssigned(nameOf(o), assignmentFromAPI(o)) },
-			func(o *v1.AzureAssignedIdentity) { v.deleteAssigned(nameOf(o)) }),
-	)
+	pods, err1 := on(ctx, c, &corev1.Pod{}, v.applyPod, func(p *corev1.Pod) { v.deletePod(string(p.UID)) })
+	identities, err2 := on(ctx, c, &v1.AzureIdentity{},
+		func(o *v1.AzureIdentity) { v.setIdentity(identity.FromAPI(o)) },
+		func(o *v1.AzureIdentity) { v.deleteIdentity(nameOf(o)) })
+	bindings, err3 := on(ctx, c, &v1.AzureIdentityBinding{},
+		func(o *v1.AzureIdentityBinding) { v.setBinding(identity.BindingFromAPI(o)) },
+		func(o *v1.AzureIdentityBinding) { v.deleteBinding(nameOf(o)) })
+	assigned, err4 := on(ctx, c, &v1.AzureAssignedIdentity{},
+		func(o *v1.AzureAssignedIdentity) { v.setAssigned(nameOf(o), assignmentFromAPI(o)) },
+		func(o *v1.AzureAssignedIdentity) { v.deleteAssigned(nameOf(o)) })
+	return []toolscache.InformerSynced{pods, identities, bindings, assigned}, errors.Join(err1, err2, err3, err4)
 }
 
-// on calls set and gone for the events of one kind.
-func on[T client.Object](ctx context.Context, c cache.Cache, kind T, set, gone func(T)) error {
+// on calls set and gone for the events of one kind, and returns whether the
+// first list has been applied.
+func on[T client.Object](ctx context.Context, c cache.Cache, kind T, set, gone func(T)) (toolscache.InformerSynced, error) {
 	informer, err := c.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
 	if err != nil {
-		return fmt.Errorf("watch %T: %w", kind, err)
+		return nil, fmt.Errorf("watch %T: %w", kind, err)
 	}
-	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc: func(o any) {
 			if t, ok := o.(T); ok {
 				set(t)
@@ -224,7 +262,10 @@ func on[T client.Object](ctx context.Context, c cache.Cache, kind T, set, gone f
 			}
 		},
 	})
-	return err
+	if err != nil {
+		return nil, fmt.Errorf("watch %T: %w", kind, err)
+	}
+	return registration.HasSynced, nil
 }
 
 func nameOf(o metav1.Object) name { return name{o.GetNamespace(), o.GetName()} }
@@ -246,7 +287,7 @@ func (v *View) applyPod(p *corev1.Pod) {
 		Node:           p.Spec.NodeName,
 		Selector:       p.Labels[v1.LabelBinding],
 		Created:        p.CreationTimestamp.Time,
-	}, addrs)
+	}, addrs, p.DeletionTimestamp != nil)
 }
 
 func assignmentFromAPI(o *v1.AzureAssignedIdentity) assignment {
@@ -276,6 +317,7 @@ func stripPod(o any) (any, error) {
 			Namespace: p.Namespace, Name: p.Name, UID: p.UID,
 			ResourceVersion:   p.ResourceVersion,
 			CreationTimestamp: p.CreationTimestamp,
+			DeletionTimestamp: p.DeletionTimestamp,
 		},
 		Spec: corev1.PodSpec{
 			NodeName:           p.Spec.NodeName,

@@ -26,26 +26,48 @@ type Origin struct {
 
 // Origins looks connections up in the kernel of one network namespace.
 type Origins struct {
-	routes *netlink.Handle
+	routes   *netlink.Handle
+	metadata netip.Addr
 }
 
 // NewOrigins opens the socket that routes are asked over; Close closes it.
-func NewOrigins() (*Origins, error) {
+// metadata is the address of the metadata service, which the node reaches by
+// its uplink.
+func NewOrigins(metadata netip.Addr) (*Origins, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket to the routes: %w", err)
 	}
-	return &Origins{routes: h}, nil
+	return &Origins{routes: h, metadata: metadata}, nil
 }
 
-// LinkOf is the index of the interface that an address is on, without a gateway
-// between: 0 when there is none.
+// LinkOf is the index of the interface that the address of a pod is on. It is 0
+// when there is none, when a gateway lies between, when it is the node's uplink,
+// by which other machines come, and when it is a bridge, behind which one pod
+// can take the address of another.
 func (o *Origins) LinkOf(a netip.Addr) int {
-	routes, err := o.routes.RouteGet(net.IP(a.AsSlice()))
-	if err != nil || len(routes) != 1 || routes[0].Gw != nil || routes[0].Via != nil {
+	route := o.route(a)
+	if route.Gw != nil || route.Via != nil || route.LinkIndex == 0 {
 		return 0
 	}
-	return routes[0].LinkIndex
+	uplink := o.route(o.metadata)
+	if uplink.LinkIndex == route.LinkIndex && uplink.Type != unix.RTN_LOCAL {
+		return 0
+	}
+	l, err := o.routes.LinkByIndex(route.LinkIndex)
+	if err != nil || l.Type() == "bridge" {
+		return 0
+	}
+	return route.LinkIndex
+}
+
+// route is how packets to an address leave; the zero value when they do not.
+func (o *Origins) route(a netip.Addr) netlink.Route {
+	routes, err := o.routes.RouteGet(net.IP(a.AsSlice()))
+	if err != nil || len(routes) != 1 {
+		return netlink.Route{}
+	}
+	return routes[0]
 }
 
 // Close closes the socket.

@@ -96,13 +96,18 @@ func (r *Redirect) Ensure() error {
 		}
 		r.config.Log.Warn("the redirect of the metadata address was changed by somebody else: mended", "table", tableName)
 	}
+	r.written = nil
 	if err := r.write(); err != nil {
 		return err
 	}
-	var err error
-	if r.written, err = read(); err != nil {
+	written, err := read()
+	if err != nil {
 		return err
 	}
+	if want := objects(r.config.Metadata, r.config.Listen); len(written) != want {
+		return fmt.Errorf("nftables table %q has %d chains and rules right after it was written, want %d: somebody else changes it", tableName, len(written), want)
+	}
+	r.written = written
 	return r.flushConnections()
 }
 
@@ -216,14 +221,19 @@ func follow(ctx context.Context, changes chan<- struct{}) error {
 		return err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = monitor.Close() }) // makes events end
-	defer stop()
+	defer func() {
+		stop()
+		_ = monitor.Close() // it may be closed already
+	}()
+	// An event that cannot be parsed, such as one of our own rules, is a change
+	// too. Only one that says that the socket has failed is the last.
 	for e := range events {
-		if e.Error != nil {
-			return e.Error
-		}
 		select {
 		case changes <- struct{}{}:
 		default: // a check is due already
+		}
+		if e.Type == nftables.MonitorEventTypeOOB {
+			return e.Error
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package redirect_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -204,6 +206,9 @@ func TestNeighbourCannotBorrowAnAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	serve(t, redirect.DefaultListen, "nmi", n.node.Do)
+	if err := n.node.Do(countArrivals); err != nil {
+		t.Fatal(err)
+	}
 	if err := n.b.Do(func() error {
 		eth0, err := netlink.LinkByName("eth0")
 		if err != nil {
@@ -225,8 +230,93 @@ func TestNeighbourCannotBorrowAnAddress(t *testing.T) {
 		_ = conn.Close()
 		t.Error("pod b reached nmi with the address of pod a")
 	}
+	// Without the guard its packets would arrive, and the answers go to pod a.
+	if got := arrivals(t, n.node); got != 0 {
+		t.Errorf("%d packets of pod b arrived with the address of pod a, want none", got)
+	}
 	if got := reach(t, n.a, "169.254.169.254:80"); got != "nmi" {
 		t.Errorf("pod a reaches %q, want nmi", got)
+	}
+	if got := arrivals(t, n.node); got == 0 {
+		t.Error("the packets of pod a are not counted: the check above proves nothing")
+	}
+}
+
+// countArrivals counts the packets that reach nmi's port, in a table of the
+// test's own.
+func countArrivals() error {
+	conn, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	table := conn.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "test"})
+	chain := conn.AddChain(&nftables.Chain{
+		Name: "arrivals", Table: table, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFirst,
+	})
+	conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, redirect.DefaultListen.Port())},
+		&expr.Counter{},
+	}})
+	return conn.Flush()
+}
+
+// arrivals reads the counter of countArrivals.
+func arrivals(t *testing.T, node *localcluster.Node) (packets uint64) {
+	t.Helper()
+	if err := node.Do(func() error {
+		conn, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: "test"}
+		rules, err := conn.GetRules(table, &nftables.Chain{Name: "arrivals", Table: table})
+		if err != nil {
+			return err
+		}
+		for _, r := range rules {
+			for _, e := range r.Exprs {
+				if c, ok := e.(*expr.Counter); ok {
+					packets += c.Packets
+				}
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return packets
+}
+
+// TestBridgedPodsHaveNoLink puts an address behind a bridge, where one pod can
+// take that of another.
+func TestBridgedPodsHaveNoLink(t *testing.T) {
+	n := newNetwork(t)
+	var origins *redirect.Origins
+	if err := n.node.Do(func() (err error) {
+		if origins, err = redirect.NewOrigins(redirect.DefaultMetadata.Addr()); err != nil {
+			return err
+		}
+		bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "cbr0"}}
+		return errors.Join(
+			netlink.LinkAdd(bridge),
+			netlink.AddrAdd(bridge, &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(10, 9, 0, 1).To4(), Mask: net.CIDRMask(24, 32)}}),
+			netlink.LinkSetUp(bridge),
+		)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer origins.Close()
+	for what, addr := range map[string]string{
+		"a pod on a bridge": "10.9.0.2", "the metadata service, by the uplink": "169.254.169.254", "a machine behind the uplink": "10.224.0.1", "nobody": "10.224.1.99",
+	} {
+		if link := origins.LinkOf(netip.MustParseAddr(addr)); link != 0 {
+			t.Errorf("%s has the link %d, want none", what, link)
+		}
+	}
+	if link := origins.LinkOf(n.a.Addr); link == 0 {
+		t.Error("a pod on a link of its own has none")
 	}
 }
 
@@ -243,7 +333,7 @@ func TestOrigins(t *testing.T) {
 		if err := r.Ensure(); err != nil {
 			return err
 		}
-		if origins, err = redirect.NewOrigins(); err != nil {
+		if origins, err = redirect.NewOrigins(redirect.DefaultMetadata.Addr()); err != nil {
 			return err
 		}
 		var lc net.ListenConfig

@@ -61,6 +61,15 @@ func chains(metadata, listen netip.AddrPort) []chain {
 	}
 }
 
+// objects is how many chains and rules the table has.
+func objects(metadata, listen netip.AddrPort) int {
+	n := 0
+	for _, c := range chains(metadata, listen) {
+		n += 1 + len(c.rules)
+	}
+	return n
+}
+
 func join(parts ...[]expr.Any) []expr.Any {
 	var out []expr.Any
 	for _, p := range parts {

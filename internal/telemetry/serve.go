@@ -13,16 +13,17 @@ import (
 )
 
 // Serve serves h on listen (host:port) until ctx ends, then drains for at most
-// five seconds. An empty listen serves nothing and waits for ctx.
+// five seconds. An empty listen serves nothing and waits for ctx. An address
+// that cannot be had, such as a port in use, is logged and tried again: what is
+// served here must not take down what it tells of.
 func Serve(ctx context.Context, what, listen string, h http.Handler, log *slog.Logger) error {
 	if listen == "" {
 		<-ctx.Done()
 		return nil
 	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", listen)
-	if err != nil {
-		return fmt.Errorf("serve %s on %s: %w", what, listen, err)
+	l := awaitListener(ctx, what, listen, log)
+	if l == nil {
+		return nil
 	}
 	s := &http.Server{
 		Handler:           h,
@@ -47,4 +48,23 @@ func Serve(ctx context.Context, what, listen string, h http.Handler, log *slog.L
 		return s.Shutdown(stop)
 	})
 	return g.Wait()
+}
+
+// awaitListener listens, as soon as that goes; nil when ctx ends before.
+func awaitListener(ctx context.Context, what, listen string, log *slog.Logger) net.Listener {
+	var lc net.ListenConfig
+	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
+		l, err := lc.Listen(ctx, "tcp", listen)
+		if err == nil {
+			return l
+		}
+		if ctx.Err() == nil {
+			log.WarnContext(ctx, "cannot be served yet and is tried again", "what", what, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
 }

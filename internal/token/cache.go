@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -39,7 +40,7 @@ const (
 	Hit       How = "hit"       // from memory
 	Stale     How = "stale"     // from memory, while the source does not answer
 	Miss      How = "miss"      // from the source
-	Coalesced How = "coalesced" // from the source, by a call that another request made
+	Coalesced How = "coalesced" // from the source, by a call that another request had begun
 )
 
 // CacheConfig says how a Cache behaves.
@@ -65,14 +66,15 @@ type Cache struct {
 	flight  singleflight.Group
 
 	mu      sync.RWMutex
-	entries map[Request]*entry // guarded by mu; an entry is never changed
+	entries map[Request]*entry // guarded by mu; of an entry only renewing changes
 }
 
 // entry is what is known for one Request: a token, a recent failure, or both.
 type entry struct {
 	since     time.Time // when it was made
 	token     Token
-	refreshAt time.Time // when to ask for a newer one
+	refreshAt time.Time   // when to ask for a newer one
+	renewing  atomic.Bool // somebody asks for a newer one already
 	err       error
 	errUntil  time.Time // how long err answers instead of the source
 }
@@ -105,16 +107,16 @@ func (c *Cache) Get(ctx context.Context, r Request) (Token, How, error) {
 		return c.fetch(ctx, r)
 	}
 	left := e.token.ExpiresOn.Sub(now)
-	failed := now.Before(e.errUntil)
+	early := now.Before(e.refreshAt) // it is not time to ask, or to ask again
 	switch {
 	case left >= minLeft:
-		if !failed && !now.Before(e.refreshAt) {
+		if !early && e.renewing.CompareAndSwap(false, true) {
 			c.start(ctx, r) // the result finds its way into the cache; nobody waits
 		}
 		return e.token, Hit, nil
-	case failed && left > 0:
+	case early && left > 0:
 		return e.token, Stale, nil
-	case failed:
+	case now.Before(e.errUntil):
 		return Token{}, Hit, e.err
 	}
 	t, how, err := c.fetch(ctx, r)
@@ -126,23 +128,27 @@ func (c *Cache) Get(ctx context.Context, r Request) (Token, How, error) {
 
 // fetch waits for the one call under way for r, or makes it.
 func (c *Cache) fetch(ctx context.Context, r Request) (Token, How, error) {
+	done, led := c.start(ctx, r)
 	select {
-	case res := <-c.start(ctx, r):
-		how := Miss
-		if res.Shared {
-			how = Coalesced
+	case res := <-done:
+		how := Coalesced
+		if led.Load() {
+			how = Miss
 		}
-		t, _ := res.Val.(Token)
+		t, _ := res.Val.(Token) // nothing else is ever returned
 		return t, how, res.Err
 	case <-ctx.Done():
 		return Token{}, Miss, ctx.Err()
 	}
 }
 
-// start makes the call to the source for r, or joins the one under way.
-func (c *Cache) start(ctx context.Context, r Request) <-chan singleflight.Result {
+// start makes the call to the source for r, or joins the one under way; led
+// tells which when the result is there.
+func (c *Cache) start(ctx context.Context, r Request) (done <-chan singleflight.Result, led *atomic.Bool) {
 	began := time.Now()
+	led = new(atomic.Bool)
 	return c.flight.DoChan(r.key(), func() (any, error) {
+		led.Store(true)
 		if e := c.entry(r); e != nil && e.since.After(began) {
 			return e.token, e.err // a call ended between our look and our start
 		}
@@ -152,7 +158,7 @@ func (c *Cache) start(ctx context.Context, r Request) <-chan singleflight.Result
 		defer cancel()
 		t, err := c.source.Token(ctx, r)
 		return c.store(r, t, err, time.Now())
-	})
+	}), led
 }
 
 func (c *Cache) entry(r Request) *entry {

@@ -163,6 +163,44 @@ func TestCacheBacksOffWhenTheSourceHasNothingNewer(t *testing.T) {
 	})
 }
 
+func TestCacheBacksOffUnderTenMinutesToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeSource{life: 9 * time.Minute, same: true}
+		c := token.NewCache(token.CacheConfig{Source: s})
+		get(t, c, "a#1", token.Miss)
+		time.Sleep(5 * time.Minute)
+		get(t, c, "a#1", token.Miss) // nothing newer came of it
+		for range 50 {
+			get(t, c, "a#1", token.Stale)
+		}
+		if n := s.count(); n != 2 {
+			t.Errorf("the source was called %d times, want 2", n)
+		}
+	})
+}
+
+func TestCacheTellsTheCallerThatLed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeSource{life: time.Hour, delay: time.Second}
+		c := token.NewCache(token.CacheConfig{Source: s})
+		var mu sync.Mutex
+		hows := map[token.How]int{}
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() {
+				_, how, _ := c.Get(t.Context(), request)
+				mu.Lock()
+				defer mu.Unlock()
+				hows[how]++
+			})
+		}
+		wg.Wait()
+		if hows[token.Miss] != 1 || hows[token.Coalesced] != 9 {
+			t.Errorf("ten callers at once came by %v, want one miss and nine coalesced", hows)
+		}
+	})
+}
+
 func TestCacheSharesAFailureForASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &fakeSource{life: time.Hour}

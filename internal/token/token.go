@@ -17,9 +17,11 @@ import (
 type Request struct {
 	// Type says which source answers.
 	Type v1.IdentityType
-	// ResourceID, ClientID and ObjectID name the identity, in lower case. All
-	// empty is the identity of the VM itself, which only mic may ask for.
+	// ResourceID, ClientID and ObjectID name the identity, in lower case. A
+	// request without any of them is refused, unless VM is set.
 	ResourceID, ClientID, ObjectID string
+	// VM asks for the identity of the VM itself. Only mic may have that.
+	VM bool
 	// Authority is the Entra host and TenantID the tenant (types 1 and 2).
 	Authority, TenantID string
 	// Credential is a digest of the secret or certificate (types 1 and 2).
@@ -30,7 +32,7 @@ type Request struct {
 
 // key is the request as one string, for singleflight.
 func (r Request) key() string {
-	return fmt.Sprintf("%d %q", r.Type, []string{r.ResourceID, r.ClientID, r.ObjectID, r.Authority, r.TenantID, r.Credential, r.Resource})
+	return fmt.Sprintf("%d %t %q", r.Type, r.VM, []string{r.ResourceID, r.ClientID, r.ObjectID, r.Authority, r.TenantID, r.Credential, r.Resource})
 }
 
 // Secret is an access token. It never shows itself in a log.
@@ -42,6 +44,9 @@ func (Secret) LogValue() slog.Value { return slog.StringValue("[redacted]") }
 // String hides the token from fmt.
 func (Secret) String() string { return "[redacted]" }
 
+// MarshalText hides the token from JSON.
+func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+
 // GoString hides the token from fmt.
 func (Secret) GoString() string { return "[redacted]" }
 
@@ -49,6 +54,8 @@ func (Secret) GoString() string { return "[redacted]" }
 type Token struct {
 	Value                Secret
 	NotBefore, ExpiresOn time.Time
+	// ClientID is whose token it is, where the source tells.
+	ClientID string
 	// Digest tells tokens apart in the audit log; see Cache.
 	Digest string
 }

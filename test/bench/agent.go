@@ -37,7 +37,7 @@ func (r *rig) startAgent(ctx context.Context, node string) (*agent, error) {
 	a.cmd, err = r.run("nmi", nil,
 		"--node", node, "--kubeconfig", r.control.Kubeconfig(),
 		"--redirect", "none", "--listen", addrs[0], "--metrics-listen", addrs[1], "--health-listen", addrs[2],
-		"--imds-endpoint", r.ready.Machines[machine], "--mic-service-account", "",
+		"--imds-endpoint", r.ready.Machines[machine],
 		"--audit-file", filepath.Join(r.dir, "audit-"+node+".jsonl"),
 	)
 	if err != nil {

@@ -35,6 +35,7 @@ func TestBadFlagsGiveOneClearError(t *testing.T) {
 		"nmi, no node":                {[]string{"nmi"}, "--node is missing: write the name of the node"},
 		"nmi, a redirect of no kind":  {[]string{"nmi", "--node=n", "--redirect=iptables"}, `--redirect "iptables" is unknown: write nftables or none`},
 		"nmi, an address that is not": {[]string{"nmi", "--node=n", "--listen=here"}, `--listen "here"`},
+		"nmi, mic without identity":   {[]string{"nmi", "--node=n", "--mic-service-account=a/b"}, "--mic-client-id is missing"},
 		"nmi, too long a hold":        {[]string{"nmi", "--node=n", "--kubeconfig=KUBECONFIG", "--hold=2m"}, "write a duration up to 55s"},
 		"nmi, no such kubeconfig":     {[]string{"nmi", "--node=n", "--kubeconfig=/nonexistent"}, `--kubeconfig "/nonexistent"`},
 		"nmi, an audit of no kind":    {[]string{"nmi", "--node=n", "--kubeconfig=KUBECONFIG", "--audit=maybe"}, `audit mode "maybe" is unknown: use buffered, sync or off`},
@@ -242,7 +243,7 @@ func TestUnreachableIMDSIsAnsweredInWords(t *testing.T) {
 	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
 		t.Fatal(err)
 	}
-	if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body["error_description"], "metadata service of the node does not answer") {
-		t.Errorf("answered %d %v, want 503 and words", resp.StatusCode, body)
+	if resp.StatusCode != http.StatusNotFound || !strings.Contains(body["error_description"], "metadata service of the node does not answer") {
+		t.Errorf("answered %d %v, want 404 and words", resp.StatusCode, body)
 	}
 }

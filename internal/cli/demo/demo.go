@@ -99,8 +99,8 @@ func (o *options) demo(c *cobra.Command) error {
 	if err := w.quickstart(ctx); err != nil {
 		return fmt.Errorf("%w (logs are in %s)", err, dir)
 	}
-	if w.story.failed > 0 {
-		w.story.say("%d of the claims did not hold; logs are in %s", w.story.failed, dir)
+	if n := w.story.failures(); n > 0 {
+		w.story.say("%d of the claims did not hold; logs are in %s", n, dir)
 		return ExitError(1)
 	}
 	w.story.say("all of it held")

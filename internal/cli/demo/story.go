@@ -42,6 +42,13 @@ func (s *story) claim(held bool, format string, args ...any) {
 	s.line(mark + "  " + fmt.Sprintf(format, args...))
 }
 
+// failures is how many claims did not hold.
+func (s *story) failures() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
+}
+
 // Write takes the progress of others, a line at a time.
 func (s *story) Write(p []byte) (int, error) {
 	for l := range strings.Lines(string(p)) {

@@ -210,11 +210,22 @@ func (o *options) end(pid int) error {
 	return fmt.Errorf("process %d does not end", pid)
 }
 
-// clear removes what a cluster leaves in the folder; bin/ and what is not ours
-// stay where they are.
+// clear removes what a cluster leaves in the folder, by name, and the folder if
+// nothing else is in it.
 func (o *options) clear() error {
-	if _, err := os.Stat(filepath.Join(o.dir, logFile)); errors.Is(err, os.ErrNotExist) {
-		return nil // nothing of ours
+	var errs []error
+	for _, pattern := range []string{
+		pidFile, readyFile, logFile, envFile, "*.addr", "*.sock", "*.kubeconfig", "kubeconfig",
+		"azure*.json", "azure-ca.pem", "azemu.log", "mic.log", "nmi-*.log", "audit-*.jsonl", "manifests", "cluster",
+	} {
+		names, err := filepath.Glob(filepath.Join(o.dir, pattern))
+		errs = append(errs, err)
+		for _, name := range names {
+			errs = append(errs, os.RemoveAll(name))
+		}
 	}
-	return os.RemoveAll(o.dir)
+	if err := os.Remove(o.dir); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }

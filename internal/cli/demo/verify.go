@@ -42,7 +42,7 @@ func (w *World) verify(who string, a answer, keys jose.JSONWebKeySet, resource, 
 		w.story.claim(false, "%s gets a token of %s: %v", who, name, err)
 		return
 	}
-	w.story.claim(true, "%s gets a token of %s at the first try, held %d ms: appid %s, aud %s, signature verified",
+	w.story.claim(true, "%s gets a token of %s after %d ms: appid %s, aud %s, signature verified",
 		who, name, a.took.Milliseconds(), c.AppID, resource)
 }
 
