@@ -6,6 +6,8 @@ LDFLAGS   := -s -w -X github.com/podid-io/podid/internal/telemetry.version=$(VER
 TOOL      := $(GO) tool -modfile=go.tools.mod
 TESTFLAGS ?= -race
 BENCHFLAGS ?=
+# need: install Debian packages unless a program is there
+need = command -v $(1) >/dev/null || { echo "installing $(2)"; apt-get update -qq && apt-get install -y -qq --no-install-recommends $(2); }
 export PODID_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/podid
 
 .PHONY: help build generate check test bench demo up down clean deps
@@ -29,6 +31,7 @@ check: deps ## lint, and see that generated files and go.mod are up to date
 	@cd test/controlplane && $(GO) vet ./...
 
 test: deps build ## run every test, on a real API server and in network namespaces
+	@$(call need,gcc,gcc libc6-dev)
 	@$(GO) run ./test/localcluster/build
 	@echo "testing"
 	@$(GO) test $(TESTFLAGS) -timeout 20m ./...
@@ -47,7 +50,7 @@ down: ## end what `make up` started
 	@if [ -x $(BIN)/podid ]; then $(BIN)/podid demo down; else echo "nothing to end: bin/podid is not built"; fi
 
 deps:
-	@command -v curl >/dev/null || { echo "installing curl"; apt-get update -qq && apt-get install -y -qq --no-install-recommends curl; }
+	@$(call need,curl,curl ca-certificates)
 
 clean: down ## remove what was built
 	@rm -rf $(BIN) .local
