@@ -1,0 +1,106 @@
+package telemetry_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/podid-io/podid/internal/telemetry"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestReadyzNamesWhatIsMissing(t *testing.T) {
+	h := telemetry.NewHealth("redirect", "view")
+	mux := http.NewServeMux()
+	h.Register(mux)
+	get := func(path string) (int, string) {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		return w.Code, w.Body.String()
+	}
+	steps := []struct {
+		check       string
+		err         error
+		wantChanged bool
+		wantStatus  int
+		wantBody    string
+	}{
+		{"view", nil, true, 503, "[-] redirect: starting\n[+] view\n"},
+		{"redirect", errors.New("no CAP_NET_ADMIN"), true, 503, "[-] redirect: no CAP_NET_ADMIN\n[+] view\n"},
+		{"redirect", errors.New("no CAP_NET_ADMIN"), false, 503, "[-] redirect: no CAP_NET_ADMIN\n[+] view\n"},
+		{"redirect", nil, true, 200, "[+] redirect\n[+] view\n"},
+	}
+	for _, s := range steps {
+		if changed := h.Set(s.check, s.err); changed != s.wantChanged {
+			t.Errorf("Set(%s, %v) = %t, want %t", s.check, s.err, changed, s.wantChanged)
+		}
+		if status, body := get("/readyz"); status != s.wantStatus || body != s.wantBody {
+			t.Errorf("/readyz is %d %q, want %d %q", status, body, s.wantStatus, s.wantBody)
+		}
+		if status, _ := get("/healthz"); status != 200 {
+			t.Errorf("/healthz is %d: a process that waits is alive", status)
+		}
+	}
+}
+
+func TestNewLoggerRefusesWhatItDoesNotKnow(t *testing.T) {
+	var out bytes.Buffer
+	for _, bad := range [][2]string{{"loud", "text"}, {"info", "xml"}} {
+		if _, err := telemetry.NewLogger(&out, bad[0], bad[1]); err == nil || !strings.Contains(err.Error(), "use ") {
+			t.Errorf("NewLogger(%v) = %v, want what to write instead", bad, err)
+		}
+	}
+	l, err := telemetry.NewLogger(&out, "warn", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Info("quiet")
+	l.Warn("said", "k", "v")
+	if got := out.String(); strings.Contains(got, "quiet") || !strings.Contains(got, `"k":"v"`) {
+		t.Errorf("logged %s", got)
+	}
+}
+
+// TestServeWaitsForItsPort starts on a port that somebody else still has.
+func TestServeWaitsForItsPort(t *testing.T) {
+	var lc net.ListenConfig
+	other, err := lc.Listen(t.Context(), "tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ours")) })
+		ended <- telemetry.Serve(ctx, "test", other.Addr().String(), h, slog.New(slog.DiscardHandler))
+	}()
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	deadline := time.Now().Add(10 * time.Second)
+	for tick := time.Tick(20 * time.Millisecond); ; <-tick {
+		resp, err := client.Get("http://" + other.Addr().String())
+		if err == nil {
+			_ = resp.Body.Close()
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not served: %v", err)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Serve() = %v", err)
+	}
+}
