@@ -80,10 +80,14 @@ func TestServeWaitsForItsPort(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
+	said := make(lines, 8)
 	go func() {
 		h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ours")) })
-		ended <- telemetry.Serve(ctx, "test", other.Addr().String(), h, slog.New(slog.DiscardHandler))
+		ended <- telemetry.Serve(ctx, "test", other.Addr().String(), h, slog.New(slog.NewTextHandler(said, nil)))
 	}()
+	if l := <-said; !strings.Contains(l, "address already in use") {
+		t.Errorf("logged %s, want what stands in the way", l)
+	}
 	if err := other.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -103,4 +107,12 @@ func TestServeWaitsForItsPort(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("Serve() = %v", err)
 	}
+}
+
+// lines is a log that a test reads line by line.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
 }
