@@ -16,10 +16,8 @@ import (
 
 var addr = netip.MustParseAddr("10.224.4.10")
 
-// onLink is a node all of whose addresses are on one link.
-func onLink(link int) func(netip.Addr) int {
-	return func(netip.Addr) int { return link }
-}
+// onLink is a node all of whose addresses are on link 7.
+func onLink(netip.Addr) int { return 7 }
 
 // pod makes a running pod of the API, which edits then change.
 func pod(name, uid string, edits ...func(*corev1.Pod)) *corev1.Pod {
@@ -85,7 +83,7 @@ func TestByIP(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			v := newView(identity.Rules{}, onLink(7))
+			v := newView(identity.Rules{}, onLink)
 			v.setSynced()
 			tc.events(v)
 			found, _, err := v.ByIP(addr, 7)
@@ -97,7 +95,7 @@ func TestByIP(t *testing.T) {
 }
 
 func TestNothingIsFinalBeforeTheFirstLists(t *testing.T) {
-	v := newView(identity.Rules{}, onLink(7))
+	v := newView(identity.Rules{}, onLink)
 	v.applyPod(pod("web", "1"))
 	_, changed, err := v.ByIP(addr, 7)
 	if !errors.Is(err, ErrNotSynced) {
@@ -128,7 +126,7 @@ func TestReady(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			v := newView(identity.Rules{}, onLink(7))
+			v := newView(identity.Rules{}, onLink)
 			v.setSynced()
 			v.applyPod(pod("web", "1"))
 			v.setIdentity(identity.Identity{Namespace: "team", Name: "blue", ClientID: "blue-client", ResourceID: "/blue"})
@@ -152,7 +150,7 @@ func TestReady(t *testing.T) {
 }
 
 func TestGrantsFollowEveryEvent(t *testing.T) {
-	v := newView(identity.Rules{}, onLink(7))
+	v := newView(identity.Rules{}, onLink)
 	v.setSynced()
 	v.applyPod(pod("web", "1"))
 	granted := func() (names []string) {
@@ -211,7 +209,7 @@ func TestStripPodKeepsWhatIsRead(t *testing.T) {
 	if len(p.Spec.Containers) != 0 || len(p.Labels) != 1 {
 		t.Errorf("the stripped pod still has %v and %v", p.Spec.Containers, p.Labels)
 	}
-	a, b := newView(identity.Rules{}, onLink(7)), newView(identity.Rules{}, onLink(7))
+	a, b := newView(identity.Rules{}, onLink), newView(identity.Rules{}, onLink)
 	for v, o := range map[*View]*corev1.Pod{a: full, b: p} {
 		v.setSynced()
 		v.applyPod(o)
