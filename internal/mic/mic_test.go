@@ -10,6 +10,8 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -145,11 +147,10 @@ func TestTheLossOfTheLeaseIsAnErrorInWords(t *testing.T) {
 		return len(l.Items) == 1 && l.Items[0].Spec.HolderIdentity != nil && *l.Items[0].Spec.HolderIdentity != ""
 	})
 	readiness(t, c.HealthListen, "[+] api-server")
-	lease := &coordinationv1.Lease{}
-	must(t, w.api.Get(t.Context(), client.ObjectKey{Namespace: system, Name: "podid-mic"}, lease))
-	lease.Spec.HolderIdentity = new("another")
-	lease.Spec.LeaseDurationSeconds = new(int32(3600))
-	must(t, w.api.Update(t.Context(), lease))
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: "podid-mic"}}
+	// A patch, since mic renews it at the same time.
+	stolen := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"holderIdentity":"another","leaseDurationSeconds":3600}}`))
+	must(t, w.api.Patch(t.Context(), lease, stolen))
 	t.Cleanup(func() { _ = w.api.Delete(context.WithoutCancel(t.Context()), lease) })
 	if err := <-ended; err == nil || !strings.Contains(err.Error(), "another mic leads now") {
 		t.Errorf("Run() = %v, want words about the lease", err)
