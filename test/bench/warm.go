@@ -12,8 +12,8 @@ const (
 	vault       = "https://vault.azure.net"
 	warmPods    = 110
 	connections = 16
-	oneAtATime  = 1000            // requests of a round on one connection,
-	chunk       = 50              // by turns with the other side, so that both share the noise
+	oneAtATime  = 2000            // requests of a round on one connection,
+	chunk       = 250             // by turns with the other side, so that both share the noise
 	floodTime   = 2 * time.Second // of a round on 16
 )
 
