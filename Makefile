@@ -15,7 +15,7 @@ help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## compile the programs into bin/
-	@echo "compiling podid into $(BIN)/ (the first time takes a few minutes)"
+	@echo "compiling podid into $(BIN)/ (the first time takes a few minutes)" >&2
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/... ./examples/clients/...
 
 generate: ## write the deepcopy code and the CRDs
