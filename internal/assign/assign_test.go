@@ -56,7 +56,7 @@ func made(s assign.Snapshot) []*v1.AzureAssignedIdentity {
 type summary struct {
 	Create, Update, Mark, Delete map[string]v1.AssignedState
 	Attach, Detach, Forget       []string
-	Waiting                      []string
+	Waiting, Invalid             []string
 }
 
 func summarize(p assign.Plan) summary {
@@ -83,6 +83,9 @@ func summarize(p assign.Plan) summary {
 	}
 	for _, o := range p.Waiting {
 		s.Waiting = append(s.Waiting, o.Name)
+	}
+	for _, i := range p.Invalid {
+		s.Invalid = append(s.Invalid, i.Object.Name+": "+i.Why)
 	}
 	return s
 }
@@ -178,6 +181,35 @@ func TestPlan(t *testing.T) {
 			change: func(s *assign.Snapshot) { s.Identities[0].Spec.Type = new(v1.ServicePrincipal) },
 			want:   summary{Create: states{name: v1.Assigned}},
 		},
+		"an identity of an unknown type is never Assigned": {
+			change: func(s *assign.Snapshot) { s.Identities[0].Spec.Type = new(v1.IdentityType(7)) },
+			want: summary{
+				Create:  states{name: v1.Created},
+				Invalid: []string{"web-ns-reader: spec.type 7 of the AzureIdentity is unknown: write 0, 1 or 2"},
+			},
+		},
+		"a resourceID that is none is not attached, and stops no other": {
+			change: func(s *assign.Snapshot) {
+				s.Identities = append(s.Identities, azureIdentity("ns", "bad", func(o *v1.AzureIdentity) {
+					o.Spec.ResourceID = "/subscriptions/s/resourcegroups/g/providers/Microsoft.Compute/virtualMachines/reader"
+				}))
+				s.Bindings = append(s.Bindings, binding("ns", "c", "bad", "app"))
+			},
+			want: summary{
+				Create:  states{name: v1.Created, "ns/web-ns-bad": v1.Created},
+				Attach:  []string{"reader"},
+				Waiting: []string{"web-ns-reader"},
+				Invalid: []string{"web-ns-bad: spec.resourceID of the AzureIdentity is not the id of a user-assigned managed identity: write /subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/Microsoft.ManagedIdentity/userAssignedIdentities/NAME (az identity show --query id)"},
+			},
+		},
+		"an object that does not say its scope is corrected": {
+			change: func(s *assign.Snapshot) {
+				s.Record = attached
+				s.Assigned = made(*s)
+				s.Scope = assign.Scope{Kind: assign.VM, Subscription: "s", ResourceGroup: "g", Name: "n"}
+			},
+			want: summary{Update: states{name: v1.Assigned}},
+		},
 		"a managed identity without resourceID must be on the machine already": {
 			change: func(s *assign.Snapshot) { s.Identities[0].Spec.ResourceID = "" },
 			want:   summary{Create: states{name: v1.Assigned}},
@@ -263,6 +295,7 @@ func TestNames(t *testing.T) {
 		"plain":                           {"ns", "web", "1", "reader", "web-ns-reader"},
 		"the namespace in the pod's name": {"a", "x-a", "1", "y", "x-a-a-y-34ec821b64"},
 		"the same, split elsewhere":       {"a", "x", "2", "a-y", "x-a-a-y-219104f589"},
+		"what looks like a hash":          {"ns", "web", "1", "reader-0123456789", "web-ns-reader-0123456789-d31fdd4bd6"},
 		"too long":                        {"ns", long, "1", "reader", long[:242] + "-" + "f1ac031cde"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
@@ -275,6 +308,17 @@ func TestNames(t *testing.T) {
 				t.Errorf("name %s, want %s", got, test.want)
 			}
 		})
+	}
+}
+
+func TestAnObjectSaysItsScope(t *testing.T) {
+	s := world()
+	if _, ok := assign.ScopeOf(made(s)[0]); ok {
+		t.Error("an object outside Azure says a scope")
+	}
+	s.Scope = assign.Scope{Kind: assign.VMSS, Subscription: "s", ResourceGroup: "g", Name: "pool"}
+	if got, ok := assign.ScopeOf(made(s)[0]); !ok || got != s.Scope {
+		t.Errorf("ScopeOf() = %v, %v, want %v", got, ok, s.Scope)
 	}
 }
 

@@ -3,6 +3,7 @@ package assign
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -31,12 +32,22 @@ func pairOf(o *v1.AzureAssignedIdentity) pair {
 	return p
 }
 
+// scopeAnnotation is on every object for a pod on a machine of Azure: the ARM id
+// of the Scope. It is what is known of a pod whose Node object is gone.
+const scopeAnnotation = "podid.io/scope"
+
+// ScopeOf is the scope that an object was made for, false when it says none.
+func ScopeOf(o *v1.AzureAssignedIdentity) (Scope, bool) {
+	s, err := ParseID(o.Annotations[scopeAnnotation])
+	return s, err == nil
+}
+
 // object is the AzureAssignedIdentity of the pair, in the given state.
-func (w want) object(state v1.AssignedState) *v1.AzureAssignedIdentity {
+func (w want) object(scope Scope, state v1.AssignedState) *v1.AzureAssignedIdentity {
 	gv := v1.GroupVersion.String()
 	idSpec, bindingSpec := w.identity.Spec.Canonical(), w.binding.Spec.Canonical()
 	idSpec.Metadata, bindingSpec.Metadata = nil, nil
-	return &v1.AzureAssignedIdentity{
+	o := &v1.AzureAssignedIdentity{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: w.pod.Namespace,
 			Name:      w.name(),
@@ -53,6 +64,10 @@ func (w want) object(state v1.AssignedState) *v1.AzureAssignedIdentity {
 		},
 		Status: v1.AzureAssignedIdentityStatus{Status: state, AvailableReplicas: 1},
 	}
+	if id := scope.ID(); id != "" {
+		o.Annotations = map[string]string{scopeAnnotation: id}
+	}
+	return o
 }
 
 // reference keeps of an object's metadata what says which object it was. The
@@ -68,14 +83,17 @@ func reference(o metav1.Object) metav1.ObjectMeta {
 // longest is how long the name of an object may be.
 const longest = 253
 
+// hashed is how a name ends that has a hash.
+var hashed = regexp.MustCompile("-[0-9a-f]{10}$")
+
 // name is POD-NAMESPACE-IDENTITY, as with AAD Pod Identity. Where that is too
 // long, or another pair of the same namespace could have it too, it ends in a
-// hash over the pair.
+// hash over the pair; so it does where it looks as if it had one.
 func (w want) name() string {
 	id := w.grant.Identity
 	joint := "-" + w.pod.Namespace + "-"
 	plain := w.pod.Name + joint + id.Name
-	if len(plain) <= longest && id.Namespace == w.pod.Namespace && occurs(plain, joint) == 1 {
+	if len(plain) <= longest && id.Namespace == w.pod.Namespace && occurs(plain, joint) == 1 && !hashed.MatchString(plain) {
 		return plain
 	}
 	sum := sha256.Sum256([]byte(w.pod.UID + "\x00" + id.Namespace + "\x00" + id.Name))
@@ -101,6 +119,7 @@ func same(o, old *v1.AzureAssignedIdentity) bool {
 		o.Spec.Pod == old.Spec.Pod && o.Spec.PodNamespace == old.Spec.PodNamespace &&
 		o.Spec.NodeName == old.Spec.NodeName &&
 		old.Labels[v1.LabelNodeName] == o.Labels[v1.LabelNodeName] &&
+		old.Annotations[scopeAnnotation] == o.Annotations[scopeAnnotation] &&
 		!slices.Contains(old.Finalizers, LegacyFinalizer) &&
 		sameIdentity(o.Spec.AzureIdentityRef, old.Spec.AzureIdentityRef) &&
 		sameBinding(o.Spec.AzureBindingRef, old.Spec.AzureBindingRef)
@@ -122,11 +141,16 @@ func sameReference(x, y metav1.ObjectMeta) bool {
 // replacing is o with what the API server wants to see to replace old by it.
 // Labels, annotations and finalizers of others stay.
 func replacing(old, o *v1.AzureAssignedIdentity) *v1.AzureAssignedIdentity {
+	scope, ok := o.Annotations[scopeAnnotation]
 	o.ObjectMeta = *old.ObjectMeta.DeepCopy()
 	o.Finalizers = slices.DeleteFunc(o.Finalizers, func(f string) bool { return f == LegacyFinalizer })
 	if o.Labels == nil {
 		o.Labels = make(map[string]string, 1)
 	}
 	o.Labels[v1.LabelNodeName] = v1.NodeLabel(o.Spec.NodeName)
+	delete(o.Annotations, scopeAnnotation)
+	if ok {
+		metav1.SetMetaDataAnnotation(&o.ObjectMeta, scopeAnnotation, scope)
+	}
 	return o
 }

@@ -5,6 +5,8 @@ package assign
 
 import (
 	"cmp"
+	"fmt"
+	"regexp"
 	"slices"
 
 	v1 "github.com/podid-io/podid/api/v1"
@@ -14,6 +16,8 @@ import (
 // Snapshot is everything that a Plan for one scope is made from. Plan changes
 // none of it.
 type Snapshot struct {
+	// Scope is what the plan is for.
+	Scope Scope
 	// Pods are the pods on the nodes of the scope that have not ended.
 	Pods []identity.Pod
 	// Bindings are those that any of the pods could match; more do no harm.
@@ -50,6 +54,16 @@ type Plan struct {
 	Forget []string
 	// Waiting are the objects, from any list or none, that wait for Attach.
 	Waiting []*v1.AzureAssignedIdentity
+	// Invalid are the objects, from any list or none, whose identity cannot be
+	// attached to anything. They stay Created.
+	Invalid []Invalid
+}
+
+// Invalid is an object that nothing can be done for until its AzureIdentity is
+// corrected, and why: a sentence that says what to write.
+type Invalid struct {
+	Object *v1.AzureAssignedIdentity
+	Why    string
 }
 
 // Empty reports whether there is nothing to do.
@@ -68,19 +82,22 @@ func (s Snapshot) Plan() Plan {
 	waiting := make(map[pair]bool)
 	for _, w := range s.wanted() {
 		id := w.grant.Identity
-		attach := id.Type == v1.UserAssignedMSI && id.ResourceID != ""
+		attach, why := attachable(id)
 		state := v1.Assigned
 		if attach {
 			needed[id.ResourceID] = true
-			if !s.Record[id.ResourceID].there() {
-				state = v1.Created
-			}
 		}
-		o := w.object(state)
+		if why != "" || attach && !s.Record[id.ResourceID].there() {
+			state = v1.Created
+		}
+		o := w.object(s.Scope, state)
 		old, ok := existing[nameOf(o)]
 		delete(existing, nameOf(o))
 		o = p.write(o, old, ok)
-		if state == v1.Created {
+		switch {
+		case why != "":
+			p.Invalid = append(p.Invalid, Invalid{o, why})
+		case state == v1.Created:
 			p.Waiting = append(p.Waiting, o)
 			waiting[pairOf(o)] = true
 		}
@@ -96,6 +113,26 @@ func (s Snapshot) Plan() Plan {
 	})
 	p.machines(s.Record, needed)
 	return p
+}
+
+// resourceID is the rule of the CRD. Objects from before it was there, or from
+// an API server without it, are checked here again.
+var resourceID = regexp.MustCompile(`^(?i)/subscriptions/[^/]+/resourcegroups/[^/]+/providers/microsoft[.]managedidentity/userassignedidentities/[^/]+$`)
+
+// attachable reports whether the identity is one to attach to machines, and why
+// it can be of no use at all; "" when it can.
+func attachable(id identity.Identity) (attach bool, why string) {
+	switch id.Type {
+	case v1.UserAssignedMSI:
+		if id.ResourceID != "" && !resourceID.MatchString(id.ResourceID) {
+			return false, "spec.resourceID of the AzureIdentity is not the id of a user-assigned managed identity: write /subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/Microsoft.ManagedIdentity/userAssignedIdentities/NAME (az identity show --query id)"
+		}
+		return id.ResourceID != "", ""
+	case v1.ServicePrincipal, v1.ServicePrincipalCertificate:
+		return false, ""
+	default:
+		return false, fmt.Sprintf("spec.type %d of the AzureIdentity is unknown: write 0, 1 or 2", id.Type)
+	}
 }
 
 // write puts the object o into the list where it belongs, given the one that

@@ -114,8 +114,8 @@ func apply(s assign.Snapshot, p assign.Plan) assign.Snapshot {
 	for id, o := range s.Record {
 		present[id] = o == assign.Attached || o == assign.Found || o == assign.Detaching
 	}
-	record, add, remove := s.Record.Intend(present, p.Attach, p.Detach)
-	s.Record = record.Done(add, remove).Without(p.Forget)
+	record, add, remove := s.Record.Intend(present, true, p.Attach, p.Detach)
+	s.Record = record.Done(slices.Concat(add, remove)).Without(p.Forget)
 	return s
 }
 

@@ -37,13 +37,17 @@ type Record map[string]Ownership
 // Intend returns what the record is to say before a PATCH, given the ids of
 // the identities that Azure shows now, and what is left for the PATCH to do.
 // Identities to attach that are there without podid's doing become Found.
-func (r Record) Intend(present map[string]bool, attach, detach []string) (next Record, add, remove []string) {
+// certain says that what Azure shows is on the machines; where it is not, what
+// is to be attached is sent again, and whose it is stays as it was.
+func (r Record) Intend(present map[string]bool, certain bool, attach, detach []string) (next Record, add, remove []string) {
 	next = r.clone()
 	for _, id := range attach {
 		switch {
-		case !present[id]:
+		case !present[id], !certain && r[id].ours():
 			next[id] = Attaching
 			add = append(add, id)
+		case !certain:
+			add = append(add, id) // nothing is written down: see Done
 		case r[id].ours():
 			next[id] = Attached
 		default:
@@ -61,14 +65,19 @@ func (r Record) Intend(present map[string]bool, attach, detach []string) (next R
 	return next, add, remove
 }
 
-// Done returns what the record is to say after a PATCH that did add and remove.
-func (r Record) Done(add, remove []string) Record {
+// Done returns what the record is to say after a PATCH that changed ids. One of
+// which it says nothing was there before, and has been sent again.
+func (r Record) Done(ids []string) Record {
 	next := r.clone()
-	for _, id := range add {
-		next[id] = Attached
-	}
-	for _, id := range remove {
-		delete(next, id)
+	for _, id := range ids {
+		switch r[id] {
+		case Attaching, Attached:
+			next[id] = Attached
+		case Detaching:
+			delete(next, id)
+		default:
+			next[id] = Found
+		}
 	}
 	return next
 }
@@ -88,16 +97,14 @@ func (r Record) clone() Record {
 	return next
 }
 
-// Undo returns the record with add and remove as they were before.
-func (r Record) Undo(before Record, add, remove []string) Record {
+// Undo returns the record with ids as they were before.
+func (r Record) Undo(before Record, ids []string) Record {
 	next := r.clone()
-	for _, ids := range [][]string{add, remove} {
-		for _, id := range ids {
-			if o, ok := before[id]; ok {
-				next[id] = o
-			} else {
-				delete(next, id)
-			}
+	for _, id := range ids {
+		if o, ok := before[id]; ok {
+			next[id] = o
+		} else {
+			delete(next, id)
 		}
 	}
 	return next

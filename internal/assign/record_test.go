@@ -1,6 +1,7 @@
 package assign_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,6 +13,7 @@ func TestIntend(t *testing.T) {
 	present := map[string]bool{"there": true}
 	for sentence, test := range map[string]struct {
 		record         assign.Record
+		uncertain      bool
 		attach, detach []string
 		want           assign.Record
 		add, remove    []string
@@ -39,18 +41,41 @@ func TestIntend(t *testing.T) {
 		"nothing to detach": {
 			record: assign.Record{"gone": assign.Attached}, detach: []string{"gone"}, want: assign.Record{},
 		},
+		"send again what an operation that failed was to attach": {
+			record: assign.Record{"there": assign.Attaching}, uncertain: true, attach: []string{"there"},
+			want: assign.Record{"there": assign.Attaching}, add: []string{"there"},
+		},
+		"send again what an operation that failed was to detach, and is needed": {
+			record: assign.Record{"there": assign.Detaching}, uncertain: true, attach: []string{"there"},
+			want: assign.Record{"there": assign.Attaching}, add: []string{"there"},
+		},
+		"send what somebody else's operation that failed was to attach, and let it be theirs": {
+			uncertain: true, attach: []string{"there"}, want: assign.Record{}, add: []string{"there"},
+		},
+		"detach what an operation that failed was to attach": {
+			record: assign.Record{"there": assign.Attaching}, uncertain: true, detach: []string{"there"},
+			want: assign.Record{"there": assign.Detaching}, remove: []string{"there"},
+		},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			next, add, remove := test.record.Intend(present, test.attach, test.detach)
+			next, add, remove := test.record.Intend(present, !test.uncertain, test.attach, test.detach)
 			for _, diff := range []string{cmp.Diff(test.want, next), cmp.Diff(test.add, add), cmp.Diff(test.remove, remove)} {
 				if diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
 				}
 			}
-			if diff := cmp.Diff(test.record, next.Undo(test.record, test.attach, test.detach), equateNil); diff != "" {
+			if diff := cmp.Diff(test.record, next.Undo(test.record, slices.Concat(test.attach, test.detach)), equateNil); diff != "" {
 				t.Errorf("Undo (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestDone(t *testing.T) {
+	record := assign.Record{"new": assign.Attaching, "old": assign.Detaching, "kept": assign.Attached, "other": assign.Attaching}
+	want := assign.Record{"new": assign.Attached, "kept": assign.Attached, "other": assign.Attaching, "theirs": assign.Found}
+	if diff := cmp.Diff(want, record.Done([]string{"new", "old", "theirs"})); diff != "" {
+		t.Errorf("Done() (-want +got):\n%s", diff)
 	}
 }
 

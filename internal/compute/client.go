@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -86,46 +87,76 @@ type State struct {
 	System bool
 	// ETag is the version that was read.
 	ETag string
+	// Provisioning is the state of the last operation, as Azure writes it.
+	Provisioning string
 }
 
-// Get reads the scope. Errors are *Error.
+// Certain reports whether the machines have what State shows. After an operation
+// that failed or was canceled Azure shows what was wanted, not what is.
+func (s State) Certain() bool {
+	return s.Provisioning == "" || strings.EqualFold(s.Provisioning, "Succeeded")
+}
+
+// underway reports whether an operation has not ended yet.
+func (s State) underway() bool {
+	return !s.Certain() && !strings.EqualFold(s.Provisioning, "Failed") && !strings.EqualFold(s.Provisioning, "Canceled")
+}
+
+// Get reads the scope. Errors are *Error. While an operation is under way that
+// is a Conflict: what Azure shows then is wanted, and on no machine for certain.
 func (c *Client) Get(ctx context.Context, scope assign.Scope) (State, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.GetTimeout)
 	defer cancel()
 	r, err := c.resource(scope)
 	if err != nil {
-		return State{}, classify(scope, "read", err)
+		return State{}, classify(scope, reading, err)
 	}
 	s, err := r.get(ctx)
 	if err != nil {
-		return State{}, classify(scope, "read", err)
+		return State{}, classify(scope, reading, err)
+	}
+	if s.underway() {
+		return State{}, &Error{
+			Kind: Conflict, Scope: scope, Doing: reading, Refused: true,
+			Reason: "another operation is under way (provisioningState " + s.Provisioning + ")",
+		}
 	}
 	return s, nil
+}
+
+// Changes says what became of the identities that Update was to attach or
+// detach, by ARM id in lower case. What is in neither list may have been changed.
+type Changes struct {
+	// Done has been carried out, Not has not been, for certain.
+	Done, Not []string
 }
 
 // Update attaches and detaches identities, by ARM id, in one PATCH, or in
 // several where there are more than MaxChanges, and returns when Azure has
 // carried it out. What State shows to be so already is left out; when nothing is
-// left, nothing is sent. Errors are *Error; of several PATCHes, those before the
-// failure have been carried out.
-func (c *Client) Update(ctx context.Context, scope assign.Scope, s State, attach, detach []string) error {
+// left, nothing is sent. Errors are *Error, and end it; Changes tells, with an
+// error too, what has been carried out.
+func (c *Client) Update(ctx context.Context, scope assign.Scope, s State, attach, detach []string) (Changes, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.UpdateTimeout)
 	defer cancel()
+	todo, done := s.changes(attach, detach)
 	r, err := c.resource(scope)
 	if err != nil {
-		return classify(scope, "change", err)
+		return Changes{Done: done, Not: idsOf(todo)}, classify(scope, changing, err)
 	}
-	for first, rest := true, s.changes(attach, detach); len(rest) > 0; first = false {
-		n := min(len(rest), MaxChanges)
-		s, err = r.patch(ctx, s, rest[:n])
+	for batch := range slices.Chunk(todo, MaxChanges) {
+		s, err = r.patch(ctx, s, batch)
 		if err != nil {
-			e := classify(scope, "change", err)
-			e.Refused = e.Refused && first
-			return e
+			e := classify(scope, changing, err)
+			if !e.Refused {
+				todo = todo[len(batch):] // nobody knows about these
+			}
+			return Changes{Done: done, Not: idsOf(todo)}, e
 		}
-		rest = rest[n:]
+		done = append(done, idsOf(batch)...)
+		todo = todo[len(batch):]
 	}
-	return nil
+	return Changes{Done: done}, nil
 }
 
 // change is one identity to be attached or detached.
@@ -134,18 +165,27 @@ type change struct {
 	attach bool
 }
 
-// changes is what is left to do, attachments first.
-func (s State) changes(attach, detach []string) []change {
-	var out []change
-	for _, id := range attach {
-		if id = strings.ToLower(id); !s.User[id] {
-			out = append(out, change{id, true})
+func idsOf(changes []change) []string {
+	ids := make([]string, 0, len(changes))
+	for _, c := range changes {
+		ids = append(ids, c.id)
+	}
+	return ids
+}
+
+// changes is what is left to do, attachments first, and the ids for which there
+// is nothing to do.
+func (s State) changes(attach, detach []string) (todo []change, done []string) {
+	add := func(ids []string, attach bool) {
+		for _, id := range ids {
+			if id = strings.ToLower(id); s.User[id] == attach {
+				done = append(done, id)
+				continue
+			}
+			todo = append(todo, change{id, attach})
 		}
 	}
-	for _, id := range detach {
-		if id = strings.ToLower(id); s.User[id] {
-			out = append(out, change{id, false})
-		}
-	}
-	return out
+	add(attach, true)
+	add(detach, false)
+	return todo, done
 }

@@ -132,7 +132,7 @@ func TestUpdateChangesWhatItWasToldAndNothingElse(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := c.Update(t.Context(), scope(t, target), s, test.attach, test.detach); err != nil {
+				if _, err := c.Update(t.Context(), scope(t, target), s, test.attach, test.detach); err != nil {
 					t.Fatal(err)
 				}
 				has, visible := see(e, target)
@@ -181,7 +181,7 @@ func TestUpdateReturnsWhenTheMachinesKnow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Update(t.Context(), scope(t, setID), s, []string{id("a")}, nil); err != nil {
+	if _, err := c.Update(t.Context(), scope(t, setID), s, []string{id("a")}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, visible := see(e, setID); len(visible) != 1 {
@@ -201,11 +201,73 @@ func TestManyChangesAreSeveralPatches(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Update(t.Context(), scope(t, setID), s, ids, nil); err != nil {
+	if _, err := c.Update(t.Context(), scope(t, setID), s, ids, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, visible := see(e, setID); len(visible) != len(ids) || patches(e) != 2 {
 		t.Errorf("%d identities after %d PATCHes, want %d after 2", len(visible), patches(e), len(ids))
+	}
+}
+
+func TestUpdateSaysWhatHasBeenDone(t *testing.T) {
+	var names, ids []string
+	for i := range 2*compute.MaxChanges + 1 {
+		names = append(names, fmt.Sprintf("id-%d", i))
+		ids = append(ids, id(names[i]))
+	}
+	first, second := ids[:compute.MaxChanges], ids[compute.MaxChanges:]
+	for sentence, test := range map[string]struct {
+		known []string // the identities that exist
+		fault azemu.Fault
+		want  compute.Changes
+	}{
+		"all":                         {known: names, want: compute.Changes{Done: ids}},
+		"the first of three PATCHes":  {known: names[:compute.MaxChanges], want: compute.Changes{Done: first, Not: second}},
+		"perhaps the first, not more": {known: names, fault: azemu.Fault{Code: "InternalError", Times: 1}, want: compute.Changes{Not: second}},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			t.Parallel()
+			e, c := start(t, azemu.Config{}, azemu.Assigned{}, test.known...)
+			if test.fault.Code != "" {
+				if err := e.SetFault(azemu.EndpointOperationEnd, test.fault); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s, err := c.Get(t.Context(), scope(t, setID))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := c.Update(t.Context(), scope(t, setID), s, ids, nil)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("Update() (-want +got):\n%s", diff)
+			}
+			if (err == nil) != (len(got.Not) == 0) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
+func TestWhatIsOnItsWayIsNotThere(t *testing.T) {
+	t.Parallel()
+	e, c := start(t, azemu.Config{}, azemu.Assigned{}, "a", "b")
+	if err := e.SetFault(azemu.EndpointOperationEnd, azemu.Fault{Delay: azemu.Duration(time.Hour), Times: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.SetFault(azemu.EndpointOperationGet, azemu.Fault{Status: 403}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Get(t.Context(), scope(t, setID))
+	if err != nil || !s.Certain() {
+		t.Fatalf("before: %+v, %v", s, err)
+	}
+	changes, err := c.Update(t.Context(), scope(t, setID), s, []string{id("a")}, nil)
+	if err == nil || len(changes.Done)+len(changes.Not) > 0 {
+		t.Errorf("Update() = %+v, %v, want an error and that nothing is known", changes, err)
+	}
+	_, err = c.Get(t.Context(), scope(t, setID))
+	if got, ok := errors.AsType[*compute.Error](err); !ok || got.Kind != compute.Conflict || !strings.Contains(got.Error(), "Updating") {
+		t.Errorf("while the operation is under way Get says %v, want a conflict", err)
 	}
 }
 
@@ -221,7 +283,23 @@ func TestErrorsSayWhatCanBeDone(t *testing.T) {
 	}{
 		"no such scale set": {
 			on:   setID + "-gone",
-			want: compute.Error{Kind: compute.NotFound}, says: "read scale set group/pool-gone: 404 ResourceNotFound: ",
+			want: compute.Error{Kind: compute.NotFound, Gone: true}, says: "read scale set group/pool-gone: 404 ResourceNotFound: ",
+		},
+		"no such resource group, which says nothing about the scale set": {
+			endpoint: azemu.EndpointVMSSGet, fault: azemu.Fault{Status: 404, Code: "ResourceGroupNotFound"},
+			want: compute.Error{Kind: compute.NotFound}, says: "404 ResourceGroupNotFound",
+		},
+		"no such operation, which says nothing about the scale set": {
+			endpoint: azemu.EndpointOperationGet, fault: azemu.Fault{Status: 404, Code: "ResourceNotFound"},
+			want: compute.Error{Kind: compute.NotFound}, says: "404 ResourceNotFound",
+		},
+		"a request that took too long, which may have done it": {
+			endpoint: azemu.EndpointVMSSPatch, fault: azemu.Fault{Status: 408},
+			want: compute.Error{Kind: compute.Other}, says: "408",
+		},
+		"asked to stay away for a day": {
+			endpoint: azemu.EndpointVMSSPatch, fault: azemu.Fault{Status: 429, RetryAfter: azemu.Duration(24 * time.Hour)},
+			want: compute.Error{Kind: compute.Throttled, Refused: true, RetryAfter: 30 * time.Minute}, says: "429",
 		},
 		"somebody else has written": {
 			stale: true,
@@ -237,11 +315,11 @@ func TestErrorsSayWhatCanBeDone(t *testing.T) {
 		},
 		"no such identity": {
 			attach: "unknown",
-			want:   compute.Error{Kind: compute.BadIdentity, Refused: true}, says: "(check that the identity exists and that mic's identity has the role Managed Identity Operator on it)",
+			want:   compute.Error{Kind: compute.BadIdentity, Refused: true}, says: "change scale set group/pool: check that the identity exists and that mic's identity has the role Managed Identity Operator on it (",
 		},
 		"no right to write": {
 			endpoint: azemu.EndpointVMSSPatch, fault: azemu.Fault{Status: 403, Code: "AuthorizationFailed", Message: "no right"},
-			want: compute.Error{Kind: compute.Forbidden, Refused: true}, says: "403 AuthorizationFailed: no right (give mic's identity the role Virtual Machine Contributor on resource group group",
+			want: compute.Error{Kind: compute.Forbidden, Refused: true}, says: "give mic's identity the role Virtual Machine Contributor on resource group group of subscription 11111111-1111-1111-1111-111111111111 (403 AuthorizationFailed: no right)",
 		},
 		"a fault inside Azure, which may have done it": {
 			endpoint: azemu.EndpointVMSSPatch, fault: azemu.Fault{Status: 500},
@@ -271,13 +349,13 @@ func TestErrorsSayWhatCanBeDone(t *testing.T) {
 				if test.stale {
 					s.ETag = `"999"`
 				}
-				err = c.Update(t.Context(), scope(t, test.on), s, []string{id(test.attach)}, nil)
+				_, err = c.Update(t.Context(), scope(t, test.on), s, []string{id(test.attach)}, nil)
 			}
 			got, ok := errors.AsType[*compute.Error](err)
 			if !ok {
 				t.Fatalf("error = %v, want a *compute.Error", err)
 			}
-			summary := compute.Error{Kind: got.Kind, Refused: got.Refused, RetryAfter: got.RetryAfter}
+			summary := compute.Error{Kind: got.Kind, Refused: got.Refused, RetryAfter: got.RetryAfter, Gone: got.Gone}
 			if diff := cmp.Diff(test.want, summary); diff != "" {
 				t.Errorf("error (-want +got):\n%s", diff)
 			}
@@ -300,7 +378,7 @@ func TestAPatchIsSentOnceAndAReadAgain(t *testing.T) {
 	if err != nil {
 		t.Fatalf("a read that fails once: %v", err)
 	}
-	if err := c.Update(t.Context(), scope(t, setID), s, []string{id("a")}, nil); err == nil || patches(e) != 1 {
+	if _, err := c.Update(t.Context(), scope(t, setID), s, []string{id("a")}, nil); err == nil || patches(e) != 1 {
 		t.Errorf("after %d PATCHes error %v, want 1 and an error", patches(e), err)
 	}
 }
@@ -317,7 +395,7 @@ func TestUpdateEndsWithItsContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if err := c.Update(ctx, scope(t, setID), s, []string{id("a")}, nil); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := c.Update(ctx, scope(t, setID), s, []string{id("a")}, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error = %v", err)
 	}
 }

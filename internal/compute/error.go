@@ -28,7 +28,7 @@ const (
 	Throttled
 	// BadIdentity means that an identity does not exist or may not be assigned.
 	BadIdentity
-	// NotFound means that there is no such VM or scale set.
+	// NotFound means that something on the way is not there: see Gone.
 	NotFound
 	// Forbidden means that the credential may not do this.
 	Forbidden
@@ -42,9 +42,12 @@ type Error struct {
 	Doing string
 	// RetryAfter is how long Azure wants to be left alone; zero when it did not say.
 	RetryAfter time.Duration
-	// Refused says that Azure has changed nothing. Otherwise a change may have
-	// been carried out nevertheless.
+	// Refused says that the request that failed has changed nothing. Otherwise it
+	// may have been carried out nevertheless.
 	Refused bool
+	// Gone says that the VM or scale set itself does not exist. It is not said of
+	// a resource group, a subscription or an operation that is not found.
+	Gone bool
 	// Reason is what Azure, or whoever is in the way, said: one line.
 	Reason string
 	Err    error
@@ -52,18 +55,31 @@ type Error struct {
 
 // Error says what failed, on which scope, and what to do where that is known.
 func (e *Error) Error() string {
-	text := fmt.Sprintf("%s %s: %s", e.Doing, e.Scope, e.Reason)
+	if advice := e.Advice(); advice != "" { // first: what Azure says can be long
+		return fmt.Sprintf("%s %s: %s (%s)", e.Doing, e.Scope, advice, e.Reason)
+	}
+	return fmt.Sprintf("%s %s: %s", e.Doing, e.Scope, e.Reason)
+}
+
+// Advice is what a person can do about it; empty where that is not known.
+func (e *Error) Advice() string {
 	switch e.Kind {
 	case Forbidden:
-		text += fmt.Sprintf(" (give mic's identity the role Virtual Machine Contributor on resource group %s of subscription %s)", e.Scope.ResourceGroup, e.Scope.Subscription)
+		return fmt.Sprintf("give mic's identity the role Virtual Machine Contributor on resource group %s of subscription %s", e.Scope.ResourceGroup, e.Scope.Subscription)
 	case BadIdentity:
-		text += " (check that the identity exists and that mic's identity has the role Managed Identity Operator on it)"
+		return "check that the identity exists and that mic's identity has the role Managed Identity Operator on it"
 	default:
+		return ""
 	}
-	return text
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// What an Error was doing.
+const (
+	reading  = "read"
+	changing = "change"
+)
 
 // sent marks the error of the PATCH itself, as opposed to that of the operation
 // that it began.
@@ -82,7 +98,8 @@ func classify(scope assign.Scope, doing string, err error) *Error {
 		e.RetryAfter = retryAfter(answer.RawResponse.Header, time.Now())
 	}
 	_, direct := errors.AsType[sent](err)
-	e.Refused = direct && answer.StatusCode >= 400 && answer.StatusCode < 500
+	e.Refused = direct && answer.StatusCode >= 400 && answer.StatusCode < 500 && answer.StatusCode != http.StatusRequestTimeout
+	e.Gone = doing == reading && answer.StatusCode == http.StatusNotFound && answer.ErrorCode == "ResourceNotFound"
 	return e
 }
 
@@ -113,14 +130,18 @@ func kind(answer *azcore.ResponseError) Kind {
 	}
 }
 
+// longestRetryAfter bounds what is believed of a header Retry-After. Azure has
+// been seen to ask for 20 minutes.
+const longestRetryAfter = 30 * time.Minute
+
 // retryAfter reads the header Retry-After: seconds, or a date.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	text := h.Get("Retry-After")
 	if s, err := strconv.Atoi(text); err == nil {
-		return time.Duration(max(s, 0)) * time.Second
+		return time.Duration(min(max(s, 0), int(longestRetryAfter/time.Second))) * time.Second
 	}
 	if t, err := http.ParseTime(text); err == nil {
-		return max(t.Sub(now), 0)
+		return min(max(t.Sub(now), 0), longestRetryAfter)
 	}
 	return 0
 }

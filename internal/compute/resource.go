@@ -80,10 +80,15 @@ func (r vm) patch(ctx context.Context, s State, changes []change) (State, error)
 }
 
 func stateOfVM(m armcompute.VirtualMachine) State {
-	if m.Identity == nil {
-		return newState(m.Etag, nil, nil)
+	var s State
+	if m.Identity != nil {
+		s = newState(m.Identity.Type, m.Identity.UserAssignedIdentities)
 	}
-	return newState(m.Etag, m.Identity.Type, m.Identity.UserAssignedIdentities)
+	s.ETag = value(m.Etag)
+	if m.Properties != nil {
+		s.Provisioning = value(m.Properties.ProvisioningState)
+	}
+	return s
 }
 
 type scaleSet struct {
@@ -115,17 +120,19 @@ func (r scaleSet) patch(ctx context.Context, s State, changes []change) (State, 
 }
 
 func stateOfSet(m armcompute.VirtualMachineScaleSet) State {
-	if m.Identity == nil {
-		return newState(m.Etag, nil, nil)
+	var s State
+	if m.Identity != nil {
+		s = newState(m.Identity.Type, m.Identity.UserAssignedIdentities)
 	}
-	return newState(m.Etag, m.Identity.Type, m.Identity.UserAssignedIdentities)
+	s.ETag = value(m.Etag)
+	if m.Properties != nil {
+		s.Provisioning = value(m.Properties.ProvisioningState)
+	}
+	return s
 }
 
-func newState(etag *string, kind *armcompute.ResourceIdentityType, ids map[string]*armcompute.UserAssignedIdentitiesValue) State {
+func newState(kind *armcompute.ResourceIdentityType, ids map[string]*armcompute.UserAssignedIdentitiesValue) State {
 	s := State{User: make(map[string]bool, len(ids))}
-	if etag != nil {
-		s.ETag = *etag
-	}
 	if kind != nil {
 		s.System = strings.Contains(strings.ToLower(string(*kind)), "systemassigned")
 	}
@@ -133,6 +140,13 @@ func newState(etag *string, kind *armcompute.ResourceIdentityType, ids map[strin
 		s.User[strings.ToLower(id)] = true
 	}
 	return s
+}
+
+func value(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }
 
 // ifMatch is nil where Azure gave no ETag.

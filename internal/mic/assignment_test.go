@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -67,11 +66,12 @@ func (w *world) delete(objects ...client.Object) {
 }
 
 func TestAnIdentityComesAndGoesWithItsPods(t *testing.T) {
-	w := newWorld(t, azemu.Config{ARMDelay: 1500 * time.Millisecond, Seed: seed([]string{"pool"}, []string{"reader", "foreign"})})
+	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader", "foreign"})})
 	must(t, w.azure.MergeState(azemu.State{ScaleSets: []azemu.ScaleSet{{
 		ID: setID("pool"), Identity: &azemu.Assigned{Type: "SystemAssigned, UserAssigned", UserAssigned: []string{identityID("foreign")}},
 	}}}))
 	w.apply("", node("node-0", setID("pool")+"/virtualMachines/0"))
+	release := w.hold()
 	w.run()
 
 	first := pod("web", "node-0", "reader")
@@ -81,6 +81,7 @@ func TestAnIdentityComesAndGoesWithItsPods(t *testing.T) {
 	if got := w.attached("pool"); !slices.Equal(got, []string{"foreign"}) {
 		t.Errorf("before the operation is done the scale set has %v", got)
 	}
+	release()
 	w.awaitStates(map[string]v1.AssignedState{name: v1.Assigned})
 	if got := w.attached("pool"); !slices.Equal(got, []string{"foreign", "reader"}) {
 		t.Errorf("when Assigned the scale set has %v", got)
@@ -114,9 +115,15 @@ func TestAnIdentityComesAndGoesWithItsPods(t *testing.T) {
 // awaitEvents waits for an event that kubectl describe would show.
 func (w *world) awaitEvents(kind, name, reason string) {
 	w.t.Helper()
+	w.awaitNote(kind, name, reason, "")
+}
+
+// awaitNote waits for an event that says note among other things.
+func (w *world) awaitNote(kind, name, reason, note string) {
+	w.t.Helper()
 	await(w, w.ns, &eventsv1.EventList{}, reason+" about "+kind+" "+name, func(l *eventsv1.EventList) bool {
 		return slices.ContainsFunc(l.Items, func(e eventsv1.Event) bool {
-			return e.Regarding.Kind == kind && e.Regarding.Name == name && e.Regarding.UID != "" && e.Reason == reason
+			return e.Regarding.Kind == kind && e.Regarding.Name == name && e.Regarding.UID != "" && e.Reason == reason && strings.Contains(e.Note, note)
 		})
 	})
 }

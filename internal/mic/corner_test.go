@@ -1,6 +1,7 @@
 package mic_test
 
 import (
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,23 +21,66 @@ func TestANodeThatGoesTakesItsObjectsWithIt(t *testing.T) {
 	w.apply(w.ns, append(identity("reader"), p)...)
 	w.awaitStates(map[string]v1.AssignedState{"web-" + w.ns + "-reader": v1.Assigned})
 	must(t, w.api.Delete(t.Context(), n))
-	w.awaitRecords(0) // nobody on the scale set needs it any more
 	w.delete(p)
 	w.awaitStates(map[string]v1.AssignedState{})
+	w.awaitRecords(0) // nobody on the scale set needs it any more
 	if got := w.attached("pool"); got != nil {
 		t.Errorf("the scale set still has %v", got)
 	}
 }
 
-func TestAScaleSetThatIsGoneIsForgotten(t *testing.T) {
-	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader"})})
-	w.apply("", node("node-0", setID("pool")+"/virtualMachines/0"))
-	w.run()
+func TestPodsOfALostNodeKeepTheirIdentity(t *testing.T) {
+	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader", "writer", "third"})})
+	lost := node("node-0", setID("pool")+"/virtualMachines/0")
+	w.apply("", lost, node("node-1", setID("pool")+"/virtualMachines/1"))
+	stop := w.run()
 	p := pod("web", "node-0", "reader")
 	w.apply(w.ns, append(identity("reader"), p)...)
-	w.awaitStates(map[string]v1.AssignedState{"web-" + w.ns + "-reader": v1.Assigned})
+	want := map[string]v1.AssignedState{"web-" + w.ns + "-reader": v1.Assigned}
+	w.awaitStates(want)
+
+	must(t, w.api.Delete(t.Context(), lost))
+	w.apply(w.ns, append(identity("writer"), pod("second", "node-1", "writer"))...) // its coming through shows that mic has looked
+	want["second-"+w.ns+"-writer"] = v1.Assigned
+	w.awaitStates(want)
+	if got := w.attached("pool"); !slices.Equal(got, []string{"reader", "writer"}) {
+		t.Errorf("with the Node gone the scale set has %v", got)
+	}
+	stop()
+	w.run() // knows it from what the process before has written
+	w.apply(w.ns, append(identity("third"), pod("third", "node-1", "third"))...)
+	want["third-"+w.ns+"-third"] = v1.Assigned
+	w.awaitStates(want)
+	if got := w.attached("pool"); !slices.Equal(got, []string{"reader", "third", "writer"}) {
+		t.Errorf("after a restart the scale set has %v", got)
+	}
+}
+
+func TestANodeThatNeverWasIsNamed(t *testing.T) {
+	w := newWorld(t, azemu.Config{Seed: seed(nil, []string{"reader"})})
+	w.run()
+	w.apply(w.ns, append(identity("reader"), pod("web", "nowhere", "reader"))...)
+	w.awaitNote("Pod", "web", "IdentityAssignFailed", "there is no Node object of that name")
+}
+
+func TestAScaleSetThatIsGoneIsForgotten(t *testing.T) {
+	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader", "writer"})})
+	n := node("node-0", setID("pool")+"/virtualMachines/0")
+	w.apply("", n)
+	w.run()
+	p := pod("web", "node-0", "reader")
+	w.apply(w.ns, append(append(identity("reader"), identity("writer")...), p)...)
+	name, more := "web-"+w.ns+"-reader", "more-"+w.ns+"-writer"
+	w.awaitStates(map[string]v1.AssignedState{name: v1.Assigned})
 	must(t, w.azure.SetState(azemu.State{Apps: []azemu.App{{ClientID: "mic", Secrets: []string{"mic's secret"}}}}))
-	w.delete(p)
+
+	second := pod("more", "node-0", "writer")
+	w.apply(w.ns, second)
+	w.awaitNote("Pod", "more", "IdentityAssignFailed", "404 ResourceNotFound")
+	w.awaitStates(map[string]v1.AssignedState{name: v1.Assigned, more: v1.Created}) // a Node says that it is there
+	w.awaitRecords(1)
+	must(t, w.api.Delete(t.Context(), n))
+	w.delete(p, second)
 	w.awaitRecords(0)
 }
 

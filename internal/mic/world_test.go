@@ -29,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/assign"
 	"github.com/podid-io/podid/internal/azemu"
 	"github.com/podid-io/podid/internal/compute"
 	"github.com/podid-io/podid/internal/entra"
@@ -51,6 +52,8 @@ type world struct {
 	azure *azemu.Emulator
 	url   string
 	ns    string // a namespace of its own for pods
+	// between stands between mic and Azure; nil for nothing.
+	between func(assignment.Machines) assignment.Machines
 }
 
 func newWorld(t *testing.T, c azemu.Config) *world {
@@ -135,8 +138,12 @@ func (w *world) config() mic.Config {
 	rest, err := clientcmd.BuildConfigFromFlags("", filepath.Join(dir, "kubeconfig"))
 	must(w.t, err)
 	rest.QPS, rest.Burst = 100, 200
+	var machines assignment.Machines = w.machines(dir)
+	if w.between != nil {
+		machines = w.between(machines)
+	}
 	return mic.Config{
-		REST: rest, Machines: w.machines(dir), Namespace: system, Log: w.log(),
+		REST: rest, Machines: machines, Namespace: system, Log: w.log(),
 		Election: mic.Election{LeaseDuration: 5 * time.Second},
 	}
 }
@@ -302,6 +309,26 @@ func seed(sets, identities []string) azemu.State {
 		s.Identities = append(s.Identities, azemu.Identity{ID: identityID(name)})
 	}
 	return s
+}
+
+// hold holds every change of Azure until release is called.
+func (w *world) hold() (release func()) {
+	held := make(chan struct{})
+	w.between = func(m assignment.Machines) assignment.Machines { return holding{m, held} }
+	return sync.OnceFunc(func() { close(held) })
+}
+
+type holding struct {
+	assignment.Machines
+	held chan struct{}
+}
+
+func (h holding) Update(ctx context.Context, scope assign.Scope, s compute.State, attach, detach []string) (compute.Changes, error) {
+	select {
+	case <-h.held:
+	case <-ctx.Done():
+	}
+	return h.Machines.Update(ctx, scope, s, attach, detach)
 }
 
 // nowhere is an Azure that is never asked.

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/assign"
 )
 
 // Options says what the cache holds of each kind: of pods only those with the
@@ -61,6 +62,7 @@ const (
 	podBySelector     = "selector"
 	assignedByNode    = "node"
 	assignedByPod     = "pod"
+	assignedByScope   = "scope"
 	bindingBySelector = "selector"
 	bindingByIdentity = "identity"
 )
@@ -89,6 +91,10 @@ func Index(ctx context.Context, c client.FieldIndexer) error {
 		{&v1.AzureAssignedIdentity{}, assignedByNode, on(func(o *v1.AzureAssignedIdentity) string { return o.Spec.NodeName })},
 		{&v1.AzureAssignedIdentity{}, assignedByPod, on(func(o *v1.AzureAssignedIdentity) string {
 			return o.Spec.PodNamespace + "/" + o.Spec.Pod
+		})},
+		{&v1.AzureAssignedIdentity{}, assignedByScope, on(func(o *v1.AzureAssignedIdentity) string {
+			scope, _ := assign.ScopeOf(o) // zero, of which the id is empty, where it says none
+			return scope.ID()
 		})},
 		{&v1.AzureIdentityBinding{}, bindingBySelector, on(func(b *v1.AzureIdentityBinding) string { return b.Spec.Canonical().Selector })},
 		{&v1.AzureIdentityBinding{}, bindingByIdentity, on(func(b *v1.AzureIdentityBinding) string {

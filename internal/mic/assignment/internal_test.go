@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -72,6 +71,7 @@ func TestAWriteIsUnseenUntilTheCacheShowsIt(t *testing.T) {
 		"made, and not there":            {seen{version: "10"}, nil, false},
 		"deleted, and still there":       {seen{gone: "u"}, object("9", "u"), false},
 		"deleted, and gone":              {seen{gone: "u"}, nil, true},
+		"deleted, and others hold it up": {seen{gone: "u"}, &v1.AzureAssignedIdentity{ObjectMeta: metav1.ObjectMeta{UID: "u", DeletionTimestamp: new(metav1.Now())}}, true},
 		"deleted, and another in place":  {seen{gone: "u"}, object("11", "v"), true},
 		"a version that is not a number": {seen{version: "x"}, object("9", "u"), true},
 	} {
@@ -82,26 +82,6 @@ func TestAWriteIsUnseenUntilTheCacheShowsIt(t *testing.T) {
 			}
 			if got := test.seen.shownBy(test.object, exists); got != test.want {
 				t.Errorf("shownBy() = %v, want %v", got, test.want)
-			}
-		})
-	}
-}
-
-func TestRefusalsTakeIntentsBack(t *testing.T) {
-	before := assign.Record{"old": assign.Attached}
-	intent := assign.Record{"new": assign.Attaching, "old": assign.Detaching}
-	for sentence, test := range map[string]struct {
-		err  *compute.Error
-		want assign.Record
-	}{
-		"refused: as before":       {&compute.Error{Kind: compute.Conflict, Refused: true}, before},
-		"unknown: as intended":     {&compute.Error{Kind: compute.Other}, intent},
-		"no such machine: nothing": {&compute.Error{Kind: compute.NotFound, Refused: true}, assign.Record{}},
-	} {
-		t.Run(sentence, func(t *testing.T) {
-			o := outcome{record: intent, add: []string{"new"}, remove: []string{"old"}}
-			if diff := cmp.Diff(test.want, o.refused(test.err, before).record); diff != "" {
-				t.Errorf("record (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -8,6 +8,9 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/podid-io/podid/internal/assign"
 	"github.com/podid-io/podid/internal/compute"
 )
@@ -16,8 +19,9 @@ import (
 type flight struct {
 	started        time.Time
 	attach, detach []string
-	done           chan struct{} // closed when outcome is set
+	done           chan struct{} // closed when outcome and stopped are set
 	outcome        outcome
+	stopped        bool // mic itself is being stopped
 	// next is since when something else is needed; zero when nothing is.
 	next time.Time
 }
@@ -32,13 +36,13 @@ func (f *flight) notice(plan assign.Plan) {
 	}
 }
 
-// outcome is what became of a PATCH: the record as it is now, what of it has
-// been saved, what was sent, and why it failed.
+// outcome is what became of a PATCH: the record as it is now, what the API
+// server has of it, what was sent, and why it failed.
 type outcome struct {
-	record, saved assign.Record
-	version       string
-	add, remove   []string
-	err           error
+	record      assign.Record
+	kept        kept
+	add, remove []string
+	err         error
 }
 
 // Back-off after failures.
@@ -51,9 +55,10 @@ const (
 // attached.
 func (r *Reconciler) launch(ctx context.Context, scope assign.Scope, s *state, plan assign.Plan) error {
 	f := &flight{started: time.Now(), attach: plan.Attach, detach: plan.Detach, done: make(chan struct{})}
-	before := outcome{record: maps.Clone(s.record), saved: s.saved, version: s.version}
+	before := outcome{record: maps.Clone(s.record), kept: s.kept}
 	job := func(ctx context.Context) {
 		f.outcome = r.patch(ctx, scope, before, f.attach, f.detach)
+		f.stopped = ctx.Err() != nil
 		close(f.done)
 		r.queue.Add(scope)
 	}
@@ -69,110 +74,110 @@ func (r *Reconciler) launch(ctx context.Context, scope assign.Scope, s *state, p
 	return nil
 }
 
+// lastWords bounds the write of what became of a PATCH when mic is being stopped.
+const lastWords = 10 * time.Second
+
 // patch asks Azure what there is, writes down what it is about to do, does it,
-// and writes that down.
+// and writes that down. Where Azure has changed nothing for certain, the intents
+// are taken back: an identity that appears from then on was attached by somebody
+// else.
 func (r *Reconciler) patch(ctx context.Context, scope assign.Scope, o outcome, attach, detach []string) outcome {
 	before := o.record
 	present, err := r.config.Machines.Get(ctx, scope)
 	if err != nil {
-		return o.failed(err)
+		o.err = err
+		return o
 	}
-	intent, add, remove := before.Intend(present.User, attach, detach)
+	intent, add, remove := before.Intend(present.User, present.Certain(), attach, detach)
 	if o = r.saved(ctx, scope, o, intent); o.err != nil {
-		o.record = before // nothing was done
+		if !errors.Is(o.err, errRewritten) {
+			o.record = before // nothing was done
+		}
 		return o
 	}
 	if len(add)+len(remove) == 0 {
 		return o
 	}
 	o.add, o.remove = add, remove
-	if err := r.config.Machines.Update(ctx, scope, present, add, remove); err != nil {
-		return o.refused(err, before)
+	// What Azure does not show is not there, whatever we meant to do before.
+	undone := before.Without(slices.DeleteFunc(slices.Clone(add), func(id string) bool { return present.User[id] }))
+	for _, id := range add {
+		delete(present.User, id) // so that it is sent, also where it is shown but not certain
 	}
-	return r.saved(ctx, scope, o, intent.Done(add, remove))
+	changes, err := r.config.Machines.Update(ctx, scope, present, add, remove)
+	// Not ended by ctx: an intent that stays without reason would make an identity
+	// ours that somebody else attaches.
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	defer cancel()
+	o = r.saved(bounded, scope, o, intent.Done(changes.Done).Undo(undone, changes.Not))
+	o.err = errors.Join(err, o.err)
+	return o
 }
 
-// saved is o after the record has been written down.
+// saved is o after the record has been written down, or replaced by the one that
+// somebody else wrote.
 func (r *Reconciler) saved(ctx context.Context, scope assign.Scope, o outcome, record assign.Record) outcome {
 	o.record = record
-	if maps.Equal(record, o.saved) {
+	if maps.Equal(record, o.kept.record) {
 		return o
 	}
-	version, err := r.records.save(ctx, scope, record, o.version)
-	if err != nil {
-		o.err = err
-		return o
-	}
-	o.saved, o.version = maps.Clone(record), version
-	return o
-}
-
-// failed is o after an error before anything was changed. A scope that is gone
-// has no identities.
-func (o outcome) failed(err error) outcome {
-	o.err = err
-	if e, ok := errors.AsType[*compute.Error](err); ok && e.Kind == compute.NotFound {
-		o.record = assign.Record{}
-	}
-	return o
-}
-
-// refused is o after a PATCH that failed. Where Azure has changed nothing for
-// certain, the intents are taken back: an identity that appears from now on was
-// attached by somebody else.
-func (o outcome) refused(err error, before assign.Record) outcome {
-	o = o.failed(err)
-	if e, ok := errors.AsType[*compute.Error](err); ok && e.Refused && e.Kind != compute.NotFound {
-		o.record = o.record.Undo(before, o.add, o.remove)
+	o.kept, o.err = r.records.save(ctx, scope, record, o.kept)
+	if errors.Is(o.err, errRewritten) {
+		o.record = maps.Clone(o.kept.record)
 	}
 	return o
 }
 
 // land takes up the outcome of a PATCH that has ended.
-func (r *Reconciler) land(scope assign.Scope, s *state) {
+func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) error {
 	f := s.flight
 	if f == nil {
-		return
+		return nil
 	}
 	select {
 	case <-f.done:
 	default:
-		return
+		return nil
+	}
+	err := f.outcome.err
+	gone, lookErr := r.gone(ctx, scope, err)
+	if lookErr != nil {
+		return lookErr
 	}
 	s.flight = nil
-	s.record, s.saved, s.version = maps.Clone(f.outcome.record), f.outcome.saved, f.outcome.version
+	s.record, s.kept = maps.Clone(f.outcome.record), f.outcome.kept
+	if gone {
+		s.record = assign.Record{}
+	}
 	log := r.config.Log.With("scope", scope.ID(), "attach", f.outcome.add, "detach", f.outcome.remove, "dur", time.Since(f.started))
-	err := f.outcome.err
 	switch {
+	case f.stopped: // there is no next time
 	case err == nil:
-		s.failures, s.retryAt, s.problem, s.needed = 0, time.Time{}, "", f.next
-		r.config.ReportAzure(nil)
+		s.failures, s.retryAt, s.problem, s.needed = 0, time.Time{}, nil, f.next
+		r.troubles.set(scope, nil)
 		if len(f.outcome.add)+len(f.outcome.remove) > 0 {
 			log.Info("identities changed")
 		}
-	case errors.Is(err, context.Canceled):
-		// We are being stopped.
 	default:
 		wait := backOff(s.failures, err)
-		s.failures, s.retryAt, s.problem = s.failures+1, time.Now().Add(wait), err.Error()
-		r.reportFailure(err)
+		s.failures, s.retryAt, s.problem = s.failures+1, time.Now().Add(wait), err
+		r.troubles.set(scope, err)
 		log.Warn("identities not changed", "retry", wait, "err", err)
 	}
+	return nil
 }
 
-// reportFailure says that Azure cannot be worked with, unless it is about this
-// one scope or identity.
-func (r *Reconciler) reportFailure(err error) {
-	e, ok := errors.AsType[*compute.Error](err)
-	if !ok {
-		return
+// gone reports whether the scope exists no more: Azure says so, and no Node says
+// otherwise. Who has no right to see it, or asks the wrong cloud, is told the same.
+func (r *Reconciler) gone(ctx context.Context, scope assign.Scope, err error) (bool, error) {
+	if e, ok := errors.AsType[*compute.Error](err); !ok || !e.Gone {
+		return false, nil
 	}
-	switch e.Kind {
-	case compute.Other, compute.Forbidden:
-		r.config.ReportAzure(err)
-	default:
-		r.config.ReportAzure(nil)
+	var nodes corev1.NodeList
+	if err := r.config.Cache.List(ctx, &nodes, client.MatchingFields{nodeByScope: scope.ID()}); err != nil {
+		return false, err
 	}
+	return len(nodes.Items) == 0, nil
 }
 
 // backOff is how long to wait after the n-th failure in a row (from 0): twice as

@@ -13,6 +13,7 @@ package assignment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -36,7 +37,7 @@ import (
 // *compute.Error.
 type Machines interface {
 	Get(ctx context.Context, scope assign.Scope) (compute.State, error)
-	Update(ctx context.Context, scope assign.Scope, s compute.State, attach, detach []string) error
+	Update(ctx context.Context, scope assign.Scope, s compute.State, attach, detach []string) (compute.Changes, error)
 }
 
 // Config says what the controller works with.
@@ -76,9 +77,10 @@ const (
 
 // Reconciler brings one scope at a time to where it should be.
 type Reconciler struct {
-	config  Config
-	records records
-	jobs    chan func(context.Context) // PATCHes to be run by Start
+	config   Config
+	records  records
+	troubles troubles
+	jobs     chan func(context.Context) // PATCHes to be run by Start
 
 	// queue takes scopes that have something new. It is set by the controller's
 	// first source, before anything is reconciled.
@@ -93,10 +95,10 @@ type Reconciler struct {
 
 // state is what is remembered of a scope between two looks at it.
 type state struct {
-	// record is what is known of the scope's identities, saved what the API
-	// server has of it, version its resourceVersion there ("" for none).
-	record, saved assign.Record
-	version       string
+	// record is what is known of the scope's identities, kept what the API server
+	// has of it.
+	record assign.Record
+	kept   kept
 	// unseen are our own writes that the cache has not shown yet.
 	unseen unseen
 	// needed is since when a PATCH has been needed; zero when none is.
@@ -107,7 +109,7 @@ type state struct {
 	failures int
 	retryAt  time.Time
 	// problem is why the last PATCH failed, reported the objects that were told.
-	problem  string
+	problem  error
 	reported map[types.NamespacedName]string
 }
 
@@ -119,10 +121,11 @@ func newReconciler(c Config) *Reconciler {
 		c.ReportAzure = func(error) {}
 	}
 	return &Reconciler{
-		config:  c,
-		records: records{live: c.Live, writer: c.Writer, namespace: c.Namespace, log: c.Log},
-		jobs:    make(chan func(context.Context)),
-		scopes:  make(map[assign.Scope]*state),
+		config:   c,
+		records:  records{live: c.Live, writer: c.Writer, namespace: c.Namespace, log: c.Log},
+		troubles: troubles{report: c.ReportAzure, by: make(map[assign.Scope]error)},
+		jobs:     make(chan func(context.Context)),
+		scopes:   make(map[assign.Scope]*state),
 	}
 }
 
@@ -150,19 +153,28 @@ func (r *Reconciler) Reconcile(ctx context.Context, scope assign.Scope) (reconci
 	if wait, err := s.unseen.settle(ctx, r.config.Cache); err != nil || wait > 0 {
 		return reconcile.Result{RequeueAfter: wait}, err
 	}
-	r.land(scope, s)
+	if err := r.land(ctx, scope, s); err != nil {
+		return reconcile.Result{}, err
+	}
 	snapshot, err := r.snapshot(ctx, scope, s.record)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	plan := snapshot.Plan()
-	if err := r.write(ctx, s, plan); err != nil {
-		return reconcile.Result{}, fmt.Errorf("%s: %w", scope, err)
+	written := r.write(ctx, s, plan)
+	if written != nil {
+		written = fmt.Errorf("%s: %w", scope, written) // and go on: one object never stops a scope
 	}
-	r.reportWaiting(s, plan)
 	result, err := r.change(ctx, scope, s, plan)
+	r.reportWaiting(ctx, scope, s, plan)
 	r.forget(scope, s, snapshot)
-	return result, err
+	if err := errors.Join(written, err); err != nil {
+		if result.RequeueAfter > 0 { // lost otherwise: an error has a time of its own
+			r.queue.AddAfter(scope, result.RequeueAfter)
+		}
+		return reconcile.Result{}, err
+	}
+	return result, nil
 }
 
 // change starts a PATCH when one is needed and it is time, else it says when to
@@ -173,9 +185,13 @@ func (r *Reconciler) change(ctx context.Context, scope assign.Scope, s *state, p
 		return reconcile.Result{}, nil // its end is an event
 	}
 	s.record = s.record.Without(plan.Forget)
+	if err := r.save(ctx, scope, s); err != nil {
+		return reconcile.Result{}, err
+	}
 	if len(plan.Attach)+len(plan.Detach) == 0 {
-		s.needed, s.problem, s.failures, s.retryAt = time.Time{}, "", 0, time.Time{}
-		return reconcile.Result{}, r.save(ctx, scope, s)
+		s.needed, s.problem, s.failures, s.retryAt = time.Time{}, nil, 0, time.Time{}
+		r.troubles.set(scope, nil)
+		return reconcile.Result{}, nil
 	}
 	if s.needed.IsZero() {
 		s.needed = time.Now()
@@ -184,8 +200,7 @@ func (r *Reconciler) change(ctx context.Context, scope assign.Scope, s *state, p
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
 	if scope == (assign.Scope{}) {
-		s.problem = "the node has no providerID of Azure, so that no identity can be attached to it"
-		r.reportWaiting(s, plan)
+		s.problem = errOutside
 		return reconcile.Result{}, nil
 	}
 	return reconcile.Result{}, r.launch(ctx, scope, s, plan)
@@ -193,15 +208,9 @@ func (r *Reconciler) change(ctx context.Context, scope assign.Scope, s *state, p
 
 // save writes the record down where it has changed.
 func (r *Reconciler) save(ctx context.Context, scope assign.Scope, s *state) error {
-	if maps.Equal(s.record, s.saved) {
-		return nil
-	}
-	version, err := r.records.save(ctx, scope, s.record, s.version)
-	if err != nil {
-		return err
-	}
-	s.saved, s.version = maps.Clone(s.record), version
-	return nil
+	o := r.saved(ctx, scope, outcome{kept: s.kept}, s.record)
+	s.record, s.kept = o.record, o.kept
+	return o.err
 }
 
 // state returns what is remembered of the scope. The first call reads the
@@ -246,9 +255,10 @@ func (r *Reconciler) load(ctx context.Context) error {
 
 // forget lets go of a scope of which there is nothing to remember.
 func (r *Reconciler) forget(scope assign.Scope, s *state, snapshot assign.Snapshot) {
-	if len(snapshot.Pods)+len(snapshot.Assigned)+len(s.record)+len(s.unseen) > 0 || s.flight != nil || s.version != "" {
+	if len(snapshot.Pods)+len(snapshot.Assigned)+len(s.record)+len(s.unseen) > 0 || s.flight != nil || s.kept.version != "" {
 		return
 	}
+	r.troubles.set(scope, nil)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.scopes, scope)
@@ -256,7 +266,7 @@ func (r *Reconciler) forget(scope assign.Scope, s *state, snapshot assign.Snapsh
 
 func newState(k kept) *state {
 	return &state{
-		record: maps.Clone(k.record), saved: k.record, version: k.version,
+		record: maps.Clone(k.record), kept: k,
 		unseen:   make(unseen),
 		reported: make(map[types.NamespacedName]string),
 	}

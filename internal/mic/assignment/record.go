@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -76,64 +77,76 @@ func parseRecord(data map[string]string) (assign.Scope, assign.Record, error) {
 	return scope, record, nil
 }
 
-// save writes the record of a scope, replacing the one with that version, and
-// returns the new version. An empty record is deleted. Somebody else's write in
-// between is overruled: what this process knows is newer.
-func (r records) save(ctx context.Context, scope assign.Scope, record assign.Record, version string) (string, error) {
+// errRewritten is the error of save when somebody else has written the record.
+var errRewritten = errors.New("somebody else has written it meanwhile")
+
+// save writes the record of a scope in place of old, and returns what the API
+// server has from then on. An empty record is deleted. What somebody else has
+// written in between is never overwritten: it is returned with errRewritten. With
+// any other error what the API server has is not known to have changed.
+func (r records) save(ctx context.Context, scope assign.Scope, record assign.Record, old kept) (kept, error) {
 	text, err := json.MarshalIndent(record, "", "  ")
 	if err != nil {
-		return "", err
+		return old, err
 	}
 	m := &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: r.namespace, Name: recordName(scope), ResourceVersion: version,
+			Namespace: r.namespace, Name: recordName(scope), ResourceVersion: old.version,
 			Labels: map[string]string{managedByLabel: managedBy},
 		},
 		Data: map[string]string{recordScope: scope.ID(), recordIdentities: string(text)},
 	}
+	now := kept{record: maps.Clone(record)}
 	switch {
+	case len(record) == 0 && old.version == "":
 	case len(record) == 0:
-		err = client.IgnoreNotFound(r.writer.Delete(ctx, m))
-		m.ResourceVersion = ""
-	case version == "":
-		err = r.create(ctx, m)
+		err = client.IgnoreNotFound(r.writer.Delete(ctx, m, client.Preconditions{ResourceVersion: &old.version}))
 	default:
-		err = r.update(ctx, m)
+		err = r.write(ctx, m)
+		now.version = m.ResourceVersion
+	}
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+		now, err = r.reload(ctx, scope, record, old)
+	} else if err != nil {
+		now = old
 	}
 	if err != nil {
-		return version, fmt.Errorf("write down what is attached to %s: %w", scope, err)
+		return now, fmt.Errorf("write down what is attached to %s: %w", scope, err)
 	}
-	return m.ResourceVersion, nil
+	return now, nil
 }
 
-func (r records) create(ctx context.Context, m *corev1.ConfigMap) error {
-	err := r.writer.Create(ctx, m)
-	if !apierrors.IsAlreadyExists(err) {
-		return err
-	}
-	return r.overrule(ctx, m)
-}
-
-func (r records) update(ctx context.Context, m *corev1.ConfigMap) error {
-	err := r.writer.Update(ctx, m)
-	switch {
-	case apierrors.IsNotFound(err):
+// write makes the object, or replaces the version that it says. One that was
+// deleted is made again.
+func (r records) write(ctx context.Context, m *corev1.ConfigMap) error {
+	if m.ResourceVersion != "" {
+		if err := r.writer.Update(ctx, m); !apierrors.IsNotFound(err) {
+			return err
+		}
 		m.ResourceVersion = ""
-		return r.writer.Create(ctx, m)
-	case apierrors.IsConflict(err):
-		return r.overrule(ctx, m)
-	default:
-		return err
 	}
+	return r.writer.Create(ctx, m)
 }
 
-func (r records) overrule(ctx context.Context, m *corev1.ConfigMap) error {
-	var now corev1.ConfigMap
-	if err := r.live.Get(ctx, client.ObjectKeyFromObject(m), &now); err != nil {
-		return errors.Join(errors.New("it was written by somebody else"), err)
+// reload reads what was written in between. That it is what was to be written is
+// no error: it was us, and the answer was lost.
+func (r records) reload(ctx context.Context, scope assign.Scope, record assign.Record, old kept) (kept, error) {
+	var m corev1.ConfigMap
+	if err := r.live.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: recordName(scope)}, &m); apierrors.IsNotFound(err) {
+		return kept{}, errRewritten
+	} else if err != nil {
+		return old, errors.Join(errRewritten, err)
 	}
-	m.ResourceVersion = now.ResourceVersion
-	return r.writer.Update(ctx, m)
+	of, theirs, err := parseRecord(m.Data)
+	if err != nil || of != scope { // as good as none: see load
+		r.log.WarnContext(ctx, "a record of what is attached makes no sense and is ignored", "configMap", m.Namespace+"/"+m.Name, "err", err)
+		theirs = assign.Record{}
+	}
+	now := kept{record: theirs, version: m.ResourceVersion}
+	if maps.Equal(theirs, record) {
+		return now, nil
+	}
+	return now, errRewritten
 }
 
 func recordName(scope assign.Scope) string {

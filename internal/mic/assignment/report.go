@@ -1,12 +1,21 @@
 package assignment
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/assign"
+	"github.com/podid-io/podid/internal/compute"
 )
 
 // Reasons of the events.
@@ -16,31 +25,91 @@ const (
 	actionAssign   = "Assign"
 )
 
-// reportAssigned tells the pod and the binding that the identity is there.
+// reportAssigned tells the pod and the binding that the identity can be used.
 func (r *Reconciler) reportAssigned(s *state, o *v1.AzureAssignedIdentity) {
 	delete(s.reported, client.ObjectKeyFromObject(o))
-	r.tell(o, corev1.EventTypeNormal, reasonAssigned, "the identity is on the node", "")
+	what := "the identity is on the node"
+	spec := o.Spec.AzureIdentityRef.Spec.Canonical()
+	switch {
+	case *spec.Type != v1.UserAssignedMSI:
+		what = "nothing to attach: it is no managed identity"
+	case spec.ResourceID == "":
+		what = "nothing to attach: no resourceID"
+	}
+	r.tell(o, corev1.EventTypeNormal, reasonAssigned, what)
 }
 
-// reportWaiting tells, once per problem, those who wait for a PATCH that failed.
-func (r *Reconciler) reportWaiting(s *state, plan assign.Plan) {
-	waiting := make(map[types.NamespacedName]string, len(plan.Waiting))
-	for _, o := range plan.Waiting {
+// reportWaiting tells, once per problem, those who wait for a PATCH that failed,
+// and those who wait in vain.
+func (r *Reconciler) reportWaiting(ctx context.Context, scope assign.Scope, s *state, plan assign.Plan) {
+	reported := make(map[types.NamespacedName]string, len(plan.Waiting)+len(plan.Invalid))
+	report := func(o *v1.AzureAssignedIdentity, why string) {
 		key := client.ObjectKeyFromObject(o)
-		waiting[key] = s.reported[key]
-		if s.problem != "" && s.reported[key] != s.problem {
-			waiting[key] = s.problem
-			r.tell(o, corev1.EventTypeWarning, reasonFailed, "the identity cannot be brought to the node", s.problem)
+		reported[key] = s.reported[key]
+		if why != "" && reported[key] != why {
+			reported[key] = why
+			r.tell(o, corev1.EventTypeWarning, reasonFailed, "the identity cannot be brought to the node: "+why)
 		}
 	}
-	s.reported = waiting
+	for _, o := range plan.Waiting {
+		switch {
+		case s.problem == nil:
+			report(o, "")
+		case scope == (assign.Scope{}):
+			report(o, r.whyOutside(ctx, o.Spec.NodeName))
+		default:
+			report(o, about(s.problem, o.Spec.AzureIdentityRef.Spec.Canonical().ResourceID))
+		}
+	}
+	for _, i := range plan.Invalid {
+		report(i.Object, i.Why)
+	}
+	s.reported = reported
+}
+
+// errOutside is the problem of all nodes of which the scope is not known.
+var errOutside = errors.New("it is not known which machine of Azure the node is")
+
+// whyOutside says why the scope of a node is not known.
+func (r *Reconciler) whyOutside(ctx context.Context, node string) string {
+	var n corev1.Node
+	if err := r.config.Cache.Get(ctx, types.NamespacedName{Name: node}, &n); apierrors.IsNotFound(err) {
+		return "there is no Node object of that name, so that it is not known which machine of Azure it is"
+	} else if err != nil {
+		return errOutside.Error()
+	}
+	if _, err := assign.ParseProviderID(n.Spec.ProviderID); err != nil {
+		return err.Error() + ", so that no identity can be attached to it"
+	}
+	return errOutside.Error()
+}
+
+// identityIDs finds ARM ids of user-assigned identities in what Azure says.
+var identityIDs = regexp.MustCompile(`/subscriptions/[^/\s]+/resourcegroups/[^/\s]+/providers/microsoft\.managedidentity/userassignedidentities/[a-z0-9_-]+`)
+
+// about is what a failure says to who waits for the identity own, an ARM id. A
+// PATCH is for many; which identities the others use is not told.
+func about(err error, own string) string {
+	e, ok := errors.AsType[*compute.Error](err)
+	if !ok {
+		return strings.Join(strings.Fields(err.Error()), " ")
+	}
+	named := identityIDs.FindAllString(strings.ToLower(e.Reason), -1)
+	isOwn := func(id string) bool { return strings.EqualFold(id, own) }
+	mine := slices.ContainsFunc(named, isOwn)
+	others := slices.ContainsFunc(named, func(id string) bool { return !isOwn(id) })
+	switch {
+	case mine && others && e.Advice() != "":
+		return fmt.Sprintf("%s %s: %s", e.Doing, e.Scope, e.Advice())
+	case others, e.Kind == compute.BadIdentity && !mine:
+		return fmt.Sprintf("%s %s: Azure refused the whole change, of which this identity is a part; it is tried again", e.Doing, e.Scope)
+	default:
+		return e.Error()
+	}
 }
 
 // tell sends an event about the pod, and one about the binding that names the pod.
-func (r *Reconciler) tell(o *v1.AzureAssignedIdentity, kind, reason, what, why string) {
-	if why != "" {
-		what += ": " + why
-	}
+func (r *Reconciler) tell(o *v1.AzureAssignedIdentity, kind, reason, what string) {
 	id, binding := o.Spec.AzureIdentityRef, o.Spec.AzureBindingRef
 	pod := &corev1.ObjectReference{
 		APIVersion: "v1", Kind: "Pod",
@@ -50,6 +119,20 @@ func (r *Reconciler) tell(o *v1.AzureAssignedIdentity, kind, reason, what, why s
 		APIVersion: binding.APIVersion, Kind: binding.Kind,
 		Namespace: binding.Namespace, Name: binding.Name, UID: binding.UID,
 	}
-	r.config.Recorder.Eventf(pod, bound, kind, reason, actionAssign, "AzureIdentity %s/%s on node %s: %s", id.Namespace, id.Name, o.Spec.NodeName, what)
-	r.config.Recorder.Eventf(bound, pod, kind, reason, actionAssign, "pod %s/%s on node %s: %s", o.Spec.PodNamespace, o.Spec.Pod, o.Spec.NodeName, what)
+	send := func(regarding, related *corev1.ObjectReference, note string) {
+		r.config.Recorder.Eventf(regarding, related, kind, reason, actionAssign, "%s", cut(note))
+	}
+	send(pod, bound, fmt.Sprintf("AzureIdentity %s/%s on node %s: %s", id.Namespace, id.Name, o.Spec.NodeName, what))
+	send(bound, pod, fmt.Sprintf("pod %s/%s on node %s: %s", o.Spec.PodNamespace, o.Spec.Pod, o.Spec.NodeName, what))
+}
+
+// longestNote is how many bytes of a note the API server takes.
+const longestNote = 1024
+
+func cut(note string) string {
+	const more = "…"
+	if len(note) <= longestNote {
+		return note
+	}
+	return strings.ToValidUTF8(note[:longestNote-len(more)], "") + more
 }

@@ -74,6 +74,9 @@ func samePod(old, now *corev1.Pod) bool {
 // routeAssigned adds the scope that the object is of, and that of its pod.
 func (r *Reconciler) routeAssigned(ctx context.Context, o *v1.AzureAssignedIdentity, scopes scopeSet) {
 	r.node(ctx, o.Spec.NodeName, scopes)
+	if scope, ok := assign.ScopeOf(o); ok {
+		scopes[scope] = struct{}{}
+	}
 	var p corev1.Pod
 	if err := r.config.Cache.Get(ctx, types.NamespacedName{Namespace: o.Spec.PodNamespace, Name: o.Spec.Pod}, &p); err == nil {
 		r.routePod(ctx, &p, scopes)

@@ -30,7 +30,8 @@ func (r *Reconciler) snapshot(ctx context.Context, scope assign.Scope, record as
 		return assign.Snapshot{}, fmt.Errorf("gather what concerns %s: %w", scope, err)
 	}
 	s := assign.Snapshot{
-		Pods: g.pods, Bindings: g.bindings, Identities: g.identities,
+		Scope: scope,
+		Pods:  g.pods, Bindings: g.bindings, Identities: g.identities,
 		Record: record, Rules: r.config.Rules,
 	}
 	for _, o := range g.assigned {
@@ -50,14 +51,37 @@ type gatherer struct {
 	identities []*v1.AzureIdentity
 }
 
-// inside gathers pods and assigned identities by the nodes of a scope.
+// inside gathers pods and assigned identities by the nodes of a scope, also those
+// of which the Node object is gone while they still have pods.
 func (g *gatherer) inside(scope assign.Scope) error {
 	var nodes corev1.NodeList
 	if err := g.cache.List(g.ctx, &nodes, client.MatchingFields{nodeByScope: scope.ID()}); err != nil {
 		return err
 	}
+	names := make(map[string]bool) // whether the node is in the scope
 	for i := range nodes.Items {
-		if err := g.node(nodes.Items[i].Name); err != nil {
+		names[nodes.Items[i].Name] = true
+	}
+	var list v1.AzureAssignedIdentityList
+	if err := g.cache.List(g.ctx, &list, client.MatchingFields{assignedByScope: scope.ID()}); err != nil {
+		return err
+	}
+	for i := range list.Items {
+		name := list.Items[i].Spec.NodeName
+		if _, ok := names[name]; ok {
+			continue
+		}
+		now, err := scopeOfNode(g.ctx, g.cache, name)
+		if err != nil {
+			return err
+		}
+		names[name] = now == scope
+	}
+	for name, in := range names {
+		if !in {
+			continue
+		}
+		if err := g.node(name); err != nil {
 			return err
 		}
 	}
@@ -183,17 +207,36 @@ func readPod(p *corev1.Pod) identity.Pod {
 	}
 }
 
-// scopeOfNode is the scope of a node: zero for one that is gone, or that has no
-// providerID of Azure.
+// scopeOfNode is the scope of a node: zero for one that has no providerID of
+// Azure. A Node that is gone, or that does not say yet, has the scope that it had:
+// its pods may well run on, and their identities are not taken from under them.
 func scopeOfNode(ctx context.Context, cache client.Reader, name string) (assign.Scope, error) {
 	if name == "" {
 		return assign.Scope{}, nil
 	}
 	var n corev1.Node
-	if err := cache.Get(ctx, types.NamespacedName{Name: name}, &n); err != nil {
-		return assign.Scope{}, client.IgnoreNotFound(err)
+	if err := cache.Get(ctx, types.NamespacedName{Name: name}, &n); client.IgnoreNotFound(err) != nil {
+		return assign.Scope{}, err
 	}
-	return scopeOf(&n), nil
+	if n.Spec.ProviderID != "" {
+		return scopeOf(&n), nil
+	}
+	return scopeBefore(ctx, cache, name)
+}
+
+// scopeBefore is the scope that a node had, as the objects for its pods say.
+func scopeBefore(ctx context.Context, cache client.Reader, name string) (assign.Scope, error) {
+	var list v1.AzureAssignedIdentityList
+	if err := cache.List(ctx, &list, client.MatchingFields{assignedByNode: name}); err != nil {
+		return assign.Scope{}, err
+	}
+	var first assign.Scope // of several, which is when a name was used again: always the same
+	for i := range list.Items {
+		if scope, ok := assign.ScopeOf(&list.Items[i]); ok && (first == (assign.Scope{}) || scope.ID() < first.ID()) {
+			first = scope
+		}
+	}
+	return first, nil
 }
 
 func scopeOf(n *corev1.Node) assign.Scope {

@@ -17,7 +17,8 @@ import (
 type unseen map[types.NamespacedName]seen
 
 // seen says what the cache must show of an object: this version or a later one,
-// or, after a deletion, no object with this uid.
+// or, after a deletion, no object with this uid that is not on its way out: others
+// may hold it up for as long as they like.
 type seen struct {
 	version string
 	gone    types.UID
@@ -59,7 +60,7 @@ func (u unseen) settle(ctx context.Context, cache client.Reader) (wait time.Dura
 func (s seen) shownBy(o *v1.AzureAssignedIdentity, exists bool) bool {
 	switch {
 	case s.gone != "":
-		return !exists || o.UID != s.gone
+		return !exists || o.UID != s.gone || o.DeletionTimestamp != nil
 	case !exists:
 		return false
 	default:

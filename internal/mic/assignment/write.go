@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -20,7 +21,8 @@ import (
 
 // write brings the objects of a scope to what the plan says, some at once. All
 // are tried; the error joins what failed. That an object has changed meanwhile
-// is no failure: the change is an event, and there will be another plan.
+// is no failure: the change is an event, and there will be another plan. Nor is
+// a namespace that is being deleted.
 func (r *Reconciler) write(ctx context.Context, s *state, plan assign.Plan) error {
 	var (
 		mu   sync.Mutex // guards errs and s.unseen
@@ -36,7 +38,8 @@ func (r *Reconciler) write(ctx context.Context, s *state, plan assign.Plan) erro
 			switch {
 			case err == nil:
 				done(s.unseen)
-			case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+			case apierrors.IsConflict(err), apierrors.IsNotFound(err), errors.Is(err, errLater):
+			case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause): // its pods go too
 			default:
 				errs = append(errs, fmt.Errorf("AzureAssignedIdentity %s/%s: %w", o.Namespace, o.Name, err))
 			}
@@ -63,6 +66,10 @@ func (r *Reconciler) write(ctx context.Context, s *state, plan assign.Plan) erro
 	return errors.Join(errs...)
 }
 
+// errLater says that an object could not be written yet, since the one that has
+// its name is being deleted. Its end is an event.
+var errLater = errors.New("the object that has the name is being deleted")
+
 // create makes an object. One that has its name, and that the cache did not
 // show, is replaced.
 func (r *Reconciler) create(ctx context.Context, o *v1.AzureAssignedIdentity) error {
@@ -75,7 +82,7 @@ func (r *Reconciler) create(ctx context.Context, o *v1.AzureAssignedIdentity) er
 		return err
 	}
 	if now.DeletionTimestamp != nil {
-		return r.remove(ctx, &now)
+		return errors.Join(r.remove(ctx, &now), errLater)
 	}
 	o.ResourceVersion = now.ResourceVersion
 	return r.config.Writer.Update(ctx, o)

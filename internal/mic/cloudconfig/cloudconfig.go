@@ -23,12 +23,6 @@ const DefaultPath = "/etc/kubernetes/azure.json"
 type Config struct {
 	// ARM says in which cloud and as whom.
 	ARM entra.ARMConfig
-	// Subscription, ResourceGroup and VMType are the cluster's. Where a node is,
-	// its providerID says, not they.
-	Subscription, ResourceGroup, VMType string
-	// UserAssignedIdentity is the client id of the managed identity that the
-	// cluster's own components use, empty for none.
-	UserAssignedIdentity string
 }
 
 // file is azure.json; everything else in it is the business of others.
@@ -37,9 +31,6 @@ type file struct {
 	TenantID             string             `json:"tenantId"`
 	ClientID             string             `json:"aadClientId"`
 	ClientSecret         entra.ClientSecret `json:"aadClientSecret"`
-	SubscriptionID       string             `json:"subscriptionId"`
-	ResourceGroup        string             `json:"resourceGroup"`
-	VMType               string             `json:"vmType"`
 	ManagedIdentity      bool               `json:"useManagedIdentityExtension"`
 	UserAssignedIdentity string             `json:"userAssignedIdentityID"`
 }
@@ -70,7 +61,6 @@ func fromEnvironment(getenv func(string) string) file {
 	return file{
 		Cloud: getenv("CLOUD"), TenantID: getenv("TENANT_ID"),
 		ClientID: getenv("CLIENT_ID"), ClientSecret: entra.ClientSecret(getenv("CLIENT_SECRET")),
-		SubscriptionID: getenv("SUBSCRIPTION_ID"), ResourceGroup: getenv("RESOURCE_GROUP"), VMType: getenv("VM_TYPE"),
 		ManagedIdentity:      strings.EqualFold(getenv("USE_MSI"), "true"),
 		UserAssignedIdentity: getenv("USER_ASSIGNED_MSI_CLIENT_ID"),
 	}
@@ -82,8 +72,6 @@ func (f file) config(getenv func(string) string) (Config, error) {
 			ManagedIdentity: f.ManagedIdentity,
 			TenantID:        f.TenantID, ClientID: f.ClientID, Secret: f.ClientSecret,
 		},
-		Subscription: f.SubscriptionID, ResourceGroup: f.ResourceGroup, VMType: f.VMType,
-		UserAssignedIdentity: f.UserAssignedIdentity,
 	}
 	if f.ManagedIdentity {
 		c.ARM.TenantID, c.ARM.ClientID, c.ARM.Secret = "", f.UserAssignedIdentity, ""

@@ -43,8 +43,7 @@ func TestRead(t *testing.T) {
 		"azure.json of a cluster with a managed identity": {
 			file: clusterIdentity,
 			want: cloudconfig.Config{
-				ARM:          entra.ARMConfig{Cloud: cloud.AzurePublic, ManagedIdentity: true, ClientID: "kubelet"},
-				Subscription: "sub", ResourceGroup: "MC_group", VMType: "vmss", UserAssignedIdentity: "kubelet",
+				ARM: entra.ARMConfig{Cloud: cloud.AzurePublic, ManagedIdentity: true, ClientID: "kubelet"},
 			},
 		},
 		"an application from the environment": {env: secret, want: cloudconfig.Config{ARM: asApp}},

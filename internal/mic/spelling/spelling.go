@@ -28,7 +28,7 @@ import (
 // Reasons of the conditions.
 const (
 	reasonOldNames   = "OldFieldNames"
-	reasonAllowed    = "NamespaceAllowed"
+	reasonNotServed  = "NotServed"
 	reasonNotAllowed = "NamespaceNotAllowed"
 )
 
@@ -102,8 +102,8 @@ type reconciler struct {
 	exceptionNamespaces []string
 }
 
-// Reconcile writes the conditions of one object where they are not as they
-// should be. An object that needs none, and has none, is not written.
+// Reconcile writes the conditions of one object, and for which generation they
+// were decided, where they are not as they should be.
 func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	cached := r.kind.create()
 	if err := r.client.Get(ctx, req.NamespacedName, cached); err != nil {
@@ -112,7 +112,7 @@ func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	old := r.kind.read(cached)
 	conditions := slices.Clone(*old.conditions)
 	r.decide(cached, old.spellings, &conditions)
-	if equality.Semantic.DeepEqual(conditions, *old.conditions) {
+	if equality.Semantic.DeepEqual(conditions, *old.conditions) && *old.observed == cached.GetGeneration() {
 		return reconcile.Result{}, nil
 	}
 	patch, err := json.Marshal(map[string]any{
@@ -126,8 +126,8 @@ func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	answer := r.kind.create()
 	answer.SetNamespace(req.Namespace)
 	answer.SetName(req.Name)
-	if err := r.client.Status().Patch(ctx, answer, client.RawPatch(types.MergePatchType, patch)); err != nil {
-		return reconcile.Result{}, fmt.Errorf("write conditions of %s %s: %w", r.kind.name, req, client.IgnoreNotFound(err))
+	if err := r.client.Status().Patch(ctx, answer, client.RawPatch(types.MergePatchType, patch)); client.IgnoreNotFound(err) != nil {
+		return reconcile.Result{}, fmt.Errorf("write conditions of %s %s: %w", r.kind.name, req, err)
 	}
 	return reconcile.Result{}, nil
 }
@@ -146,8 +146,8 @@ func (r *reconciler) decide(o client.Object, spellings []v1.Spelling, conditions
 		return
 	}
 	c := metav1.Condition{
-		Type: v1.ConditionEffective, Status: metav1.ConditionTrue, ObservedGeneration: o.GetGeneration(),
-		Reason: reasonAllowed, Message: "exceptions of this namespace count",
+		Type: v1.ConditionEffective, Status: metav1.ConditionUnknown, ObservedGeneration: o.GetGeneration(),
+		Reason: reasonNotServed, Message: "exceptions are not served by nmi yet",
 	}
 	if !slices.Contains(r.exceptionNamespaces, o.GetNamespace()) {
 		c.Status, c.Reason = metav1.ConditionFalse, reasonNotAllowed
