@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -48,9 +47,7 @@ type Config struct {
 type Watcher struct {
 	config Config
 	view   *View
-	// why is the last failure of a watch, for Report, and trouble tells of it.
-	why     atomic.Pointer[string]
-	trouble chan struct{}
+	feed   *feed
 }
 
 // New makes an empty view and the watcher that fills it once Run is called.
@@ -65,7 +62,7 @@ func New(c Config) (*View, *Watcher, error) {
 		return nil, nil, errors.New("nodeview.Config.LinkOf is missing")
 	}
 	v := newView(c.Rules, c.LinkOf)
-	return v, &Watcher{config: c, view: v, trouble: make(chan struct{}, 1)}, nil
+	return v, &Watcher{config: c, view: v, feed: newFeed(c.Report)}, nil
 }
 
 // Run watches until ctx ends. Whatever is missing at the start (the API server,
@@ -90,9 +87,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { // ends with ctx
-		if w.awaitSync(ctx, handled) {
-			w.followTrouble(ctx, dc)
-		}
+		w.awaitSync(ctx, handled)
 		return nil
 	})
 	g.Go(func() error {
@@ -148,17 +143,13 @@ func (w *Watcher) newCache() (cache.Cache, error) {
 	if err := errors.Join(corev1.AddToScheme(scheme), v1.AddToScheme(scheme)); err != nil {
 		return nil, err
 	}
-	return cache.New(w.config.REST, cache.Options{
+	config := rest.CopyConfig(w.config.REST)
+	config.Wrap(w.feed.wrap)
+	return cache.New(config, cache.Options{
 		Scheme:                      scheme,
 		ReaderFailOnMissingInformer: true,
 		DefaultTransform:            cache.TransformStripManagedFields(),
 		DefaultWatchErrorHandler: func(ctx context.Context, _ *toolscache.Reflector, err error) {
-			why := err.Error()
-			w.why.Store(&why)
-			select {
-			case w.trouble <- struct{}{}:
-			default: // told already
-			}
 			w.config.Log.WarnContext(ctx, "a watch failed and is tried again", "err", err)
 		},
 		ByObject: map[client.Object]cache.ByObject{
@@ -174,41 +165,18 @@ func (w *Watcher) newCache() (cache.Cache, error) {
 }
 
 // awaitSync reports until everything there was at the start is in the view, and
-// then that; false when ctx ended.
-func (w *Watcher) awaitSync(ctx context.Context, handled []toolscache.InformerSynced) bool {
+// then that; from there on the feed reports.
+func (w *Watcher) awaitSync(ctx context.Context, handled []toolscache.InformerSynced) {
 	for ctx.Err() == nil {
 		bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
 		synced := toolscache.WaitForCacheSync(bounded.Done(), handled...)
 		cancel()
 		if synced && ctx.Err() == nil {
 			w.view.setSynced()
-			w.config.Report(nil)
-			return true
-		}
-		err := errors.New("waiting for the first list of pods, identities, bindings and assigned identities")
-		if why := w.why.Load(); why != nil {
-			err = fmt.Errorf("%w: %s", err, *why)
-		}
-		w.config.Report(err)
-	}
-	return false
-}
-
-// followTrouble reports when a watch fails, and when the API server answers
-// again; the watches then go on by themselves. Until then the view is as old as
-// the trouble.
-func (w *Watcher) followTrouble(ctx context.Context, dc *discovery.DiscoveryClient) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-w.trouble:
-		}
-		w.config.Report(fmt.Errorf("the view of the node is no longer fed: %s", *w.why.Load()))
-		if !w.awaitAPI(ctx, dc) {
+			w.feed.delivered()
 			return
 		}
-		w.config.Report(nil)
+		w.config.Report(w.feed.starting())
 	}
 }
 
