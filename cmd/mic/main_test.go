@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -38,5 +41,30 @@ func TestVersion(t *testing.T) {
 	var out strings.Builder
 	if err := run(t.Context(), []string{"--version"}, &out); err != nil || !strings.HasPrefix(out.String(), "mic version ") {
 		t.Errorf("%q, %v", out.String(), err)
+	}
+}
+
+func TestALongerLeaseNeedsNoOtherFlag(t *testing.T) {
+	t.Setenv("POD_NAMESPACE", "")
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	base := []string{
+		"--namespace=x", "--health-listen=", "--metrics-listen=",
+		"--kubeconfig=" + write("kubeconfig", `{"apiVersion": "v1", "kind": "Config", "current-context": "x", "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+			"clusters": [{"name": "x", "cluster": {"server": "http://127.0.0.1:1"}}], "users": [{"name": "x"}]}`),
+		"--cloud-config=" + write("azure.json", `{"cloud": "AzureCloud", "tenantId": "t", "aadClientId": "c", "aadClientSecret": "s"}`),
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel() // it is to start, and no more
+	for _, flag := range []string{"--leader-election-lease-duration=5s", "--leader-election-lease-duration=60s"} {
+		if err := run(ended, append(base, flag), t.Output()); err != nil {
+			t.Errorf("%s: %v", flag, err)
+		}
 	}
 }

@@ -116,7 +116,7 @@ func TestReadinessSaysWhatIsMissing(t *testing.T) {
 }
 
 func TestAnAzureThatRefusesTurnsReadinessRed(t *testing.T) {
-	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader"})})
+	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader", "writer"})})
 	w.apply("", node("node-0", setID("pool")+"/virtualMachines/0"))
 	must(t, w.azure.SetFault(azemu.EndpointVMSSGet, azemu.Fault{Status: 403, Code: "AuthorizationFailed", Message: "The client has no authorization.", Times: 1}))
 	c := w.config()
@@ -128,6 +128,14 @@ func TestAnAzureThatRefusesTurnsReadinessRed(t *testing.T) {
 	go func() { ended <- m.Run(ctx) }() // ends with cancel
 	w.apply(w.ns, append(identity("reader"), pod("web", "node-0", "reader"))...)
 	readiness(t, c.HealthListen, "role Virtual Machine Contributor on resource group mc_group")
+	readiness(t, c.HealthListen, "[+] azure")
+
+	// It turns green again too when nobody needs anything of Azure any more.
+	must(t, w.azure.SetFault(azemu.EndpointVMSSGet, azemu.Fault{Status: 403, Code: "AuthorizationFailed"}))
+	p := pod("more", "node-0", "writer")
+	w.apply(w.ns, append(identity("writer"), p)...)
+	readiness(t, c.HealthListen, "[-] azure")
+	w.delete(p)
 	readiness(t, c.HealthListen, "[+] azure")
 	cancel()
 	if err := <-ended; err != nil {

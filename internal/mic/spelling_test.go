@@ -1,6 +1,7 @@
 package mic_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -73,6 +74,18 @@ func TestOldSpellingsWorkAndAreNamed(t *testing.T) {
 		"exceptions of namespace " + w.ns + " do not count: only those of kube-system, podid-system do (--exception-namespaces of mic)", true,
 	}, exceptions)
 
+	within := &v1.AzurePodIdentityException{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: "within"}, Spec: v1.AzurePodIdentityExceptionSpec{PodLabels: map[string]v1.LabelValue{"a": "b"}}}
+	must(t, w.api.Create(t.Context(), within))
+	t.Cleanup(func() { _ = w.api.Delete(context.WithoutCancel(t.Context()), within) })
+	await(w, system, &v1.AzurePodIdentityExceptionList{}, "the exception to be looked at", func(l *v1.AzurePodIdentityExceptionList) bool {
+		return len(l.Items) == 1 && l.Items[0].Status.ObservedGeneration == 1
+	})
+	must(t, w.api.Get(t.Context(), client.ObjectKeyFromObject(within), within))
+	if diff := cmp.Diff(condition{metav1.ConditionUnknown, "NotServed", "exceptions are not served by nmi yet", true},
+		conditionOf(within.Generation, within.Status.Conditions, v1.ConditionEffective)); diff != "" {
+		t.Errorf("Effective in an allowed namespace (-want +got):\n%s", diff)
+	}
+
 	var before v1.AzureAssignedIdentity
 	key := client.ObjectKey{Namespace: w.ns, Name: "web-" + w.ns + "-reader"}
 	must(t, w.api.Get(t.Context(), key, &before))
@@ -82,9 +95,20 @@ func TestOldSpellingsWorkAndAreNamed(t *testing.T) {
 	if id.Status.ObservedGeneration != id.Generation {
 		t.Errorf("observedGeneration %d of generation %d", id.Status.ObservedGeneration, id.Generation)
 	}
+	w.apply(w.ns, pod("later", "node-0", "reader")) // its coming through shows that mic has seen the mended one
+	await(w, w.ns, &v1.AzureAssignedIdentityList{}, "a later pod to be Assigned", func(l *v1.AzureAssignedIdentityList) bool {
+		return states(l)["later-"+w.ns+"-reader"] == v1.Assigned
+	})
 	var after v1.AzureAssignedIdentity
 	must(t, w.api.Get(t.Context(), key, &after))
 	if before.ResourceVersion != after.ResourceVersion {
 		t.Error("the mended spelling, which grants the same, wrote the assigned identity anew")
 	}
+
+	generation := id.Generation
+	id.Spec.ClientID = "33333333-3333-3333-3333-333333333333" // as well spelled as before
+	must(t, w.api.Update(t.Context(), id))
+	await(w, w.ns, &v1.AzureIdentityList{}, "the edit to be observed", func(l *v1.AzureIdentityList) bool {
+		return l.Items[0].Generation > generation && l.Items[0].Status.ObservedGeneration == l.Items[0].Generation
+	})
 }

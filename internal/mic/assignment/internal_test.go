@@ -1,12 +1,21 @@
 package assignment
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/assign"
@@ -84,5 +93,101 @@ func TestAWriteIsUnseenUntilTheCacheShowsIt(t *testing.T) {
 				t.Errorf("shownBy() = %v, want %v", got, test.want)
 			}
 		})
+	}
+}
+
+func TestFailuresTellNobodyOfOthers(t *testing.T) {
+	const prefix = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/"
+	scope := assign.Scope{Kind: assign.VMSS, Subscription: "s", ResourceGroup: "g", Name: "pool"}
+	const generic = "change scale set g/pool: Azure refused the whole change, of which this identity is a part; it is tried again"
+	const advice = "change scale set g/pool: check that the identity exists and that mic's identity has the role Managed Identity Operator on it"
+	for sentence, test := range map[string]struct {
+		kind   compute.Kind
+		reason string
+		want   string
+	}{
+		"one's own identity":                {compute.BadIdentity, "400: '" + prefix + "Reader' was not found.", advice + " (400: '" + prefix + "Reader' was not found.)"},
+		"another's":                         {compute.BadIdentity, "400: '" + prefix + "reader-2' was not found.", generic},
+		"both":                              {compute.BadIdentity, "400: '" + prefix + "reader," + prefix + "other' were not found.", advice},
+		"a bad one that is not named":       {compute.BadIdentity, "400: 'other' was not found.", generic},
+		"another's, and nothing is advised": {compute.Other, "500: " + prefix + "other", generic},
+		"no identity at all":                {compute.Other, "500: oops", "change scale set g/pool: 500: oops"},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			err := &compute.Error{Kind: test.kind, Scope: scope, Doing: "change", Reason: test.reason}
+			if got := about(errors.Join(err, errors.New("x")), prefix+"reader"); got != test.want {
+				t.Errorf("about() = %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestNotesAreAsLongAsTheAPIServerTakes(t *testing.T) {
+	if got := cut("short"); got != "short" {
+		t.Errorf("cut() = %q", got)
+	}
+	for n := range 4 { // wherever the cut falls in a rune
+		got := cut(strings.Repeat("x", n) + strings.Repeat("ü", 2000))
+		if len(got) > 1024 || len(got) < 1020 || !utf8.ValidString(got) || !strings.HasSuffix(got, "…") {
+			t.Errorf("cut() has %d bytes and ends in %q", len(got), got[len(got)-5:])
+		}
+	}
+}
+
+func TestTroubleIsThatOfScopesThatNeedAzure(t *testing.T) {
+	var got error
+	tr := troubles{report: func(err error) { got = err }, by: make(map[assign.Scope]error)}
+	a, b := assign.Scope{Kind: assign.VM, Name: "a"}, assign.Scope{Kind: assign.VM, Name: "b"}
+	failure := func(scope assign.Scope, kind compute.Kind) error {
+		return &compute.Error{Kind: kind, Scope: scope, Doing: "read", Reason: "oops"}
+	}
+	for _, step := range []struct {
+		scope assign.Scope
+		err   error
+		want  string
+	}{
+		{b, failure(b, compute.Other), "read virtual machine /b: oops"},
+		{a, nil, "read virtual machine /b: oops"}, // one that works says nothing about the other
+		{a, errors.Join(failure(a, compute.Other), errors.New("x")), "read virtual machine /a: oops (and 1 more)"},
+		{a, failure(a, compute.Throttled), "read virtual machine /b: oops"},
+		{b, nil, "<nil>"},
+	} {
+		tr.set(step.scope, step.err)
+		if text := fmt.Sprint(got); text != step.want {
+			t.Errorf("after %s: %v: %q, want %q", step.scope, step.err, text, step.want)
+		}
+	}
+}
+
+// occupied is an API server where the name of an object is held by one that is
+// being deleted.
+type occupied struct {
+	client.Reader
+	client.Writer
+}
+
+func (occupied) Create(_ context.Context, o client.Object, _ ...client.CreateOption) error {
+	return apierrors.NewAlreadyExists(schema.GroupResource{}, o.GetName())
+}
+
+func (occupied) Get(_ context.Context, _ client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+	o.SetDeletionTimestamp(new(metav1.Now()))
+	o.SetFinalizers([]string{"others/finalizer"})
+	return nil
+}
+
+func TestANameThatIsStillTakenIsNoSuccess(t *testing.T) {
+	recorder := events.NewFakeRecorder(10)
+	r := newReconciler(Config{Live: occupied{}, Writer: occupied{}, Recorder: recorder, Log: slog.New(slog.DiscardHandler)})
+	s := newState(kept{})
+	o := &v1.AzureAssignedIdentity{
+		Spec:   v1.AzureAssignedIdentitySpec{AzureIdentityRef: &v1.AzureIdentityRef{}, AzureBindingRef: &v1.AzureBindingRef{}},
+		Status: v1.AzureAssignedIdentityStatus{Status: v1.Assigned},
+	}
+	if err := r.write(t.Context(), s, assign.Plan{Create: []*v1.AzureAssignedIdentity{o}}); err != nil {
+		t.Errorf("write() = %v", err)
+	}
+	if len(s.unseen) > 0 || len(recorder.Events) > 0 {
+		t.Errorf("%d writes are waited for and %d events were sent, want none", len(s.unseen), len(recorder.Events))
 	}
 }

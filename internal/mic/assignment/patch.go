@@ -156,13 +156,13 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 		s.failures, s.retryAt, s.problem, s.needed = 0, time.Time{}, nil, f.next
 		r.troubles.set(scope, nil)
 		if len(f.outcome.add)+len(f.outcome.remove) > 0 {
-			log.Info("identities changed")
+			log.InfoContext(ctx, "identities changed")
 		}
 	default:
 		wait := backOff(s.failures, err)
 		s.failures, s.retryAt, s.problem = s.failures+1, time.Now().Add(wait), err
 		r.troubles.set(scope, err)
-		log.Warn("identities not changed", "retry", wait, "err", err)
+		log.WarnContext(ctx, "identities not changed", "retry", wait, "err", err)
 	}
 	return nil
 }
