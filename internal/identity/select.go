@@ -40,10 +40,15 @@ const (
 	NotSupported Reason = "not_supported" // the identity is of a type that this agent does not serve, or has no id
 )
 
-// Grace is how long after its creation a pod that is not bound to what it asks
-// for is told NotYet instead of Denied: pods and their bindings are often applied
-// together, in any order.
-const Grace = 2 * time.Minute
+// How long after its creation a pod that is not bound is told NotYet instead of
+// Denied: pods and their bindings are often applied together, in any order.
+const (
+	// Grace is for a pod whose label no binding matches.
+	Grace = 2 * time.Minute
+	// GraceForMore is for a pod that is bound, but not to what it asks for: more
+	// often a wrong id, of which it should hear soon, than a second binding.
+	GraceForMore = 10 * time.Second
+)
 
 // Decision is the answer of Select.
 type Decision struct {
@@ -74,7 +79,7 @@ func Select(pod Pod, grants []Grant, want Selector, now time.Time) Decision {
 		}
 		return Decision{Outcome: Selected, Grant: g}
 	}
-	if now.Sub(pod.Created) < Grace {
+	if now.Sub(pod.Created) < GraceForMore {
 		return Decision{Outcome: NotYet, Reason: NotBound}
 	}
 	return Decision{Outcome: Denied, Reason: NotBound}
