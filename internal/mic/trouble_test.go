@@ -97,6 +97,21 @@ func TestARefusedPatchLeavesNoIntent(t *testing.T) {
 	}
 }
 
+func TestARefusalThatComesWhileMicIsStoppedLeavesNoIntent(t *testing.T) {
+	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader"})})
+	must(t, w.azure.SetFault(azemu.EndpointVMSSPatch, azemu.Fault{Status: 403, Code: "AuthorizationFailed"}))
+	w.apply("", node("node-0", setID("pool")+"/virtualMachines/0"))
+	w.hold()
+	stop := w.run()
+	w.apply(w.ns, append(identity("reader"), pod("web", "node-0", "reader"))...)
+	w.awaitRecords(1)
+	stop()
+	if got := w.patches(); got != 1 {
+		t.Fatalf("%d PATCHes, want 1", got)
+	}
+	w.awaitRecords(0)
+}
+
 func TestOneRefusedObjectStopsNobody(t *testing.T) {
 	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader", "writer"})})
 	full := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "apps-full"}}

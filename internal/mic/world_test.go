@@ -311,7 +311,8 @@ func seed(sets, identities []string) azemu.State {
 	return s
 }
 
-// hold holds every change of Azure until release is called.
+// hold holds every change of Azure until release is called or mic is stopped.
+// Then it goes to Azure, whose answer mic gets in any case.
 func (w *world) hold() (release func()) {
 	held := make(chan struct{})
 	w.between = func(m assignment.Machines) assignment.Machines { return holding{m, held} }
@@ -328,7 +329,7 @@ func (h holding) Update(ctx context.Context, scope assign.Scope, s compute.State
 	case <-h.held:
 	case <-ctx.Done():
 	}
-	return h.Machines.Update(ctx, scope, s, attach, detach)
+	return h.Machines.Update(context.WithoutCancel(ctx), scope, s, attach, detach)
 }
 
 // nowhere is an Azure that is never asked.

@@ -258,7 +258,6 @@ func (r *Reconciler) forget(scope assign.Scope, s *state, snapshot assign.Snapsh
 	if len(snapshot.Pods)+len(snapshot.Assigned)+len(s.record)+len(s.unseen) > 0 || s.flight != nil || s.kept.version != "" {
 		return
 	}
-	r.troubles.set(scope, nil)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.scopes, scope)
