@@ -3,6 +3,7 @@ package localcluster_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -150,9 +151,16 @@ func children(t *testing.T, pid int) []int {
 // awaitEnd waits until a process that need not be our child has ended.
 func awaitEnd(t *testing.T, pidfd int) {
 	t.Helper()
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 30_000)
-	if n != 1 || err != nil {
-		t.Errorf("a process still runs after 30 s: %d, %v", n, err)
+	defer func() { _ = unix.Close(pidfd) }()
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 1000)
+		switch {
+		case n == 1:
+			return
+		case err != nil && !errors.Is(err, unix.EINTR): // Go's own signals interrupt
+			t.Fatalf("wait for a process: %v", err)
+		case time.Now().After(deadline):
+			t.Fatal("a process still runs after 30 s")
+		}
 	}
-	_ = unix.Close(pidfd)
 }

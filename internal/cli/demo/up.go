@@ -198,16 +198,31 @@ func (o *options) end(pid int) error {
 	defer func() { _ = unix.Close(fd) }()
 	for _, step := range []struct {
 		signal unix.Signal
-		wait   int // milliseconds
-	}{{unix.SIGTERM, 20_000}, {unix.SIGKILL, 5_000}} {
+		wait   time.Duration
+	}{{unix.SIGTERM, 20 * time.Second}, {unix.SIGKILL, 5 * time.Second}} {
 		if err := unix.PidfdSendSignal(fd, step.signal, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("end process %d: %w", pid, err)
 		}
-		if n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, step.wait); n > 0 { //nolint:gosec // a file descriptor fits
+		if ended(fd, step.wait) {
 			return nil
 		}
 	}
 	return fmt.Errorf("process %d does not end", pid)
+}
+
+// ended waits for the process behind a pidfd.
+func ended(pidfd int, limit time.Duration) bool {
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); {
+		wait := int(time.Until(deadline).Milliseconds()) + 1
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, wait) //nolint:gosec // a file descriptor fits
+		if n > 0 {
+			return true
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) { // Go's own signals interrupt
+			return false
+		}
+	}
+	return false
 }
 
 // clear removes what a cluster leaves in the folder, by name, and the folder if
