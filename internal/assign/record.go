@@ -38,7 +38,7 @@ type Record map[string]Ownership
 // the identities that Azure shows now, and what is left for the PATCH to do.
 // Identities to attach that are there without podid's doing become Found.
 // certain says that what Azure shows is on the machines; where it is not, what
-// is to be attached is sent again, and whose it is stays as it was.
+// is to be attached or detached is sent again, and whose it is stays as it was.
 func (r Record) Intend(present map[string]bool, certain bool, attach, detach []string) (next Record, add, remove []string) {
 	next = r.clone()
 	for _, id := range attach {
@@ -55,7 +55,7 @@ func (r Record) Intend(present map[string]bool, certain bool, attach, detach []s
 		}
 	}
 	for _, id := range detach {
-		if !present[id] {
+		if !present[id] && certain {
 			delete(next, id)
 			continue
 		}

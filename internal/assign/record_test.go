@@ -38,6 +38,10 @@ func TestIntend(t *testing.T) {
 			record: assign.Record{"there": assign.Attached}, detach: []string{"there"},
 			want: assign.Record{"there": assign.Detaching}, remove: []string{"there"},
 		},
+		"send again what an operation that failed was to detach": {
+			record: assign.Record{"gone": assign.Detaching}, uncertain: true, detach: []string{"gone"},
+			want: assign.Record{"gone": assign.Detaching}, remove: []string{"gone"},
+		},
 		"nothing to detach": {
 			record: assign.Record{"gone": assign.Attached}, detach: []string{"gone"}, want: assign.Record{},
 		},

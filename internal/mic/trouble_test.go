@@ -132,6 +132,11 @@ func TestOneRefusedObjectStopsNobody(t *testing.T) {
 	w.run()
 	w.apply(w.ns, append(identity("reader"), pod("web", "node-0", "reader"))...)
 	w.awaitStates(map[string]v1.AssignedState{"web-" + w.ns + "-reader": v1.Assigned})
+	var list v1.AzureAssignedIdentityList
+	must(t, w.api.List(t.Context(), &list, client.InNamespace(full.Name)))
+	if len(list.Items) != 0 {
+		t.Error("nothing was refused: the check above proves nothing")
+	}
 }
 
 func TestARecordThatSomebodyElseWroteIsTakenUp(t *testing.T) {

@@ -161,7 +161,8 @@ func (a *Audit) write(lines []auditLine) error {
 	errs = errors.Join(errs, a.out.Flush())
 	if errs != nil {
 		a.metrics.dropped.Add(float64(len(lines))) // some may have been written
-		a.out.Reset(a.sink)                        // a bufio.Writer returns an error for ever
+		a.out.Reset(a.sink)                        // a bufio.Writer returns an error for ever,
+		a.enc = json.NewEncoder(a.out)             // and so does an Encoder
 	}
 	return errs
 }

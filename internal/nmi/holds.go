@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// Limits on requests that are held, so that no pod can use up the agent.
+// Limits on requests that are held for something on its way.
 const (
 	maxHeldByPod = 32
 	maxHeld      = 4096

@@ -30,6 +30,9 @@ var (
 	DefaultListen   = netip.MustParseAddrPort("169.254.25.79:2579")
 )
 
+// checkPause is the least time between two checks.
+const checkPause = 250 * time.Millisecond
+
 // Config says what is redirected where.
 type Config struct {
 	// Metadata is the address that pods ask. The default is 169.254.169.254:80.
@@ -52,6 +55,7 @@ type Redirect struct {
 
 	mu      sync.Mutex
 	written [][]byte // our table as the kernel told it after the last write; guarded by mu
+	flushed bool     // connections from before that write are ended; guarded by mu
 }
 
 // New checks the configuration and touches nothing.
@@ -92,11 +96,11 @@ func (r *Redirect) Ensure() error {
 			return err
 		}
 		if slices.EqualFunc(current, r.written, bytes.Equal) {
-			return nil
+			return r.flushConnections()
 		}
 		r.config.Log.Warn("the redirect of the metadata address was changed by somebody else: mended", "table", tableName)
 	}
-	r.written = nil
+	r.written, r.flushed = nil, false
 	if err := r.write(); err != nil {
 		return err
 	}
@@ -158,8 +162,11 @@ func (r *Redirect) write() error {
 
 // flushConnections ends what was connected to the metadata address before the
 // rules stood: such a connection keeps its path for as long as its conntrack
-// entry lives.
+// entry lives. Once is enough. r.mu is held.
 func (r *Redirect) flushConnections() error {
+	if r.flushed {
+		return nil
+	}
 	f := &netlink.ConntrackFilter{}
 	if err := f.AddIP(netlink.ConntrackOrigDstIP, r.config.Metadata.Addr().AsSlice()); err != nil {
 		return fmt.Errorf("conntrack filter: %w", err)
@@ -167,6 +174,7 @@ func (r *Redirect) flushConnections() error {
 	if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, f); err != nil {
 		return fmt.Errorf("flush conntrack entries of %s: %w", r.config.Metadata.Addr(), err)
 	}
+	r.flushed = true
 	return nil
 }
 
@@ -183,6 +191,11 @@ func (r *Redirect) Run(ctx context.Context) error {
 		defer tick.Stop()
 		for {
 			r.config.Report(r.Ensure())
+			select { // our own writes are changes too, and so are those of who fights us
+			case <-ctx.Done():
+				return nil
+			case <-time.After(checkPause):
+			}
 			select {
 			case <-ctx.Done():
 				return nil
@@ -244,7 +257,7 @@ func follow(ctx context.Context, changes chan<- struct{}) error {
 func (r *Redirect) Remove() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.written = nil
+	r.written, r.flushed = nil, false
 	conn, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open a netlink socket to nftables: %w", err)

@@ -21,6 +21,9 @@ func Serve(ctx context.Context, what, listen string, h http.Handler, log *slog.L
 		<-ctx.Done()
 		return nil
 	}
+	if err := checkAddress(ctx, listen); err != nil {
+		return fmt.Errorf("serve %s on %q: %w", what, listen, err)
+	}
 	l := awaitListener(ctx, what, listen, log)
 	if l == nil {
 		return nil
@@ -48,6 +51,16 @@ func Serve(ctx context.Context, what, listen string, h http.Handler, log *slog.L
 		return s.Shutdown(stop)
 	})
 	return g.Wait()
+}
+
+// checkAddress refuses what can never be listened on.
+func checkAddress(ctx context.Context, listen string) error {
+	_, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return err
+	}
+	_, err = net.DefaultResolver.LookupPort(ctx, "tcp", port)
+	return err
 }
 
 // awaitListener listens, as soon as that goes; nil when ctx ends before.

@@ -38,7 +38,7 @@ type How string
 // Where an answer came from.
 const (
 	Hit       How = "hit"       // from memory
-	Stale     How = "stale"     // from memory, while the source does not answer
+	Stale     How = "stale"     // from memory, since the source just had nothing newer
 	Miss      How = "miss"      // from the source
 	Coalesced How = "coalesced" // from the source, by a call that another request had begun
 )
@@ -77,6 +77,7 @@ type entry struct {
 	renewing  atomic.Bool // somebody asks for a newer one already
 	err       error
 	errUntil  time.Time // how long err answers instead of the source
+	tryAgain  time.Time // when to ask again, after a try that brought nothing newer
 }
 
 var _ Source = (*Cache)(nil)
@@ -107,14 +108,13 @@ func (c *Cache) Get(ctx context.Context, r Request) (Token, How, error) {
 		return c.fetch(ctx, r)
 	}
 	left := e.token.ExpiresOn.Sub(now)
-	early := now.Before(e.refreshAt) // it is not time to ask, or to ask again
 	switch {
 	case left >= minLeft:
-		if !early && e.renewing.CompareAndSwap(false, true) {
+		if !now.Before(e.refreshAt) && e.renewing.CompareAndSwap(false, true) {
 			c.start(ctx, r) // the result finds its way into the cache; nobody waits
 		}
 		return e.token, Hit, nil
-	case early && left > 0:
+	case now.Before(e.tryAgain) && left > 0:
 		return e.token, Stale, nil
 	case now.Before(e.errUntil):
 		return Token{}, Hit, e.err
@@ -180,11 +180,12 @@ func (c *Cache) store(r Request, t Token, err error, now time.Time) (Token, erro
 			e.errUntil = now.Add(min(after, maxRetryAfter))
 		}
 		if old != nil {
-			e.token, e.refreshAt = old.token, e.errUntil
+			e.token, e.refreshAt, e.tryAgain = old.token, e.errUntil, e.errUntil
 		}
 	case old != nil && !t.ExpiresOn.After(old.token.ExpiresOn):
 		// The source still serves what we have: that is no refresh.
-		e.token, e.refreshAt = old.token, now.Add(jitter(retryRefresh))
+		e.tryAgain = now.Add(jitter(retryRefresh))
+		e.token, e.refreshAt = old.token, e.tryAgain
 	default:
 		t.Digest = digest(t.Value)
 		e.token, e.refreshAt = t, refreshAt(t, now)

@@ -146,6 +146,16 @@ func TestCacheNeverHandsOutAnOldTokenWhenANewerCanBeHad(t *testing.T) {
 	})
 }
 
+func TestCacheRenewsShortTokensToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeSource{life: 12 * time.Minute}
+		c := token.NewCache(token.CacheConfig{Source: s})
+		get(t, c, "a#1", token.Miss)
+		time.Sleep(3 * time.Minute) // nine left, and nobody has asked for a newer one
+		get(t, c, "a#2", token.Miss)
+	})
+}
+
 func TestCacheBacksOffWhenTheSourceHasNothingNewer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &fakeSource{life: 10 * time.Hour, same: true}

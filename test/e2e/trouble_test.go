@@ -40,6 +40,7 @@ func TestBadFlagsGiveOneClearError(t *testing.T) {
 		"nmi, no such kubeconfig":     {[]string{"nmi", "--node=n", "--kubeconfig=/nonexistent"}, `--kubeconfig "/nonexistent"`},
 		"nmi, an audit of no kind":    {[]string{"nmi", "--node=n", "--kubeconfig=KUBECONFIG", "--audit=maybe"}, `audit mode "maybe" is unknown: use buffered, sync or off`},
 		"nmi, IMDS over TLS":          {[]string{"nmi", "--node=n", "--kubeconfig=KUBECONFIG", "--imds-endpoint=https://x"}, "write http://HOST"},
+		"nmi, a health address":       {[]string{"nmi", "--node=n", "--kubeconfig=KUBECONFIG", "--redirect=none", "--listen=127.0.0.1:0", "--metrics-listen=", "--health-listen=here", "--log-level=error"}, `serve health on "here"`},
 		"mic, an unknown flag":        {[]string{"mic", "--nonsense"}, "unknown flag: --nonsense"},
 		"mic, no such cloud config":   {[]string{"mic", "--kubeconfig=KUBECONFIG", "--namespace=x", "--cloud-config=/nonexistent"}, "/nonexistent"},
 		"azemu, an unknown flag":      {[]string{"azemu", "--nonsense"}, "unknown flag: --nonsense"},

@@ -225,9 +225,12 @@ func ended(pidfd int, limit time.Duration) bool {
 	return false
 }
 
-// clear removes what a cluster leaves in the folder, by name, and the folder if
-// nothing else is in it.
+// clear removes what a cluster left in the folder, by name, and the folder if
+// nothing else is in it. A folder that no cluster ran in stays as it is.
 func (o *options) clear() error {
+	if _, err := os.Stat(filepath.Join(o.dir, logFile)); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
 	var errs []error
 	for _, pattern := range []string{
 		pidFile, readyFile, logFile, envFile, "*.addr", "*.sock", "*.kubeconfig", "kubeconfig",

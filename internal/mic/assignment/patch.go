@@ -104,6 +104,9 @@ func (r *Reconciler) patch(ctx context.Context, scope assign.Scope, o outcome, a
 	for _, id := range add {
 		delete(present.User, id) // so that it is sent, also where it is shown but not certain
 	}
+	for _, id := range remove {
+		present.User[id] = true // likewise, where it is not shown
+	}
 	changes, err := r.config.Machines.Update(ctx, scope, present, add, remove)
 	// Not ended by ctx: an intent that stays without reason would make an identity
 	// ours that somebody else attaches.
