@@ -56,11 +56,11 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		run  func(context.Context, *rig, *report) error
 	}{
 		{"size", size},
+		{"patches", patches}, // before there are pods that are not of its burst
 		{"warm", func(ctx context.Context, r *rig, out *report) error { return warm(ctx, r, out, *rounds) }},
 		{"cold", cold},
 		{"wake", wake},
 		{"rss", rss},
-		{"patches", patches},
 	}
 	for _, m := range measurements {
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), m.name) {
@@ -78,7 +78,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 type figure struct {
 	Name  string  `json:"name"`
 	Value float64 `json:"value"`
-	Goal  string  `json:"goal,omitempty"`
+	Goal  string  `json:"-"`
 }
 
 // report collects figures.
