@@ -22,6 +22,12 @@ type Pod struct {
 	Node string
 	// Selector is the value of its label aadpodidbinding; empty means that it has none.
 	Selector string
+	// NamespaceBinding is the name of a binding of its namespace, by which a pod
+	// without a label of its own is bound: the annotation aadpodidentitybinding of
+	// the namespace.
+	NamespaceBinding string
+	// Labels are all its labels, for exceptions. Shared: do not change them.
+	Labels map[string]string
 	// Created is when the API server first saw it.
 	Created time.Time
 }
@@ -34,6 +40,21 @@ type Identity struct {
 	ResourceID, ClientID, ObjectID string
 	// Namespaced is set by the annotation aadpodidentity.k8s.io/Behavior.
 	Namespaced bool
+	// Application says how to sign in (types 1 and 2).
+	Application Application
+}
+
+// Application is how an application (types 1 and 2) signs in.
+type Application struct {
+	// TenantID is its tenant, AuxiliaryTenantIDs are others that a client may
+	// choose by tenant_id: GUIDs or domain names, in lower case.
+	TenantID           string
+	AuxiliaryTenantIDs []string
+	// Authority is the Entra host as spec.adEndpoint says it; empty means that of
+	// the cloud.
+	Authority string
+	// SecretNamespace and SecretName name the Secret with its credential.
+	SecretNamespace, SecretName string
 }
 
 // Binding is an AzureIdentityBinding, read through its canonical spelling.

@@ -66,7 +66,7 @@ type Cache struct {
 	flight  singleflight.Group
 
 	mu      sync.RWMutex
-	entries map[Request]*entry // guarded by mu; of an entry only renewing changes
+	entries map[key]*entry // guarded by mu; of an entry only renewing changes
 }
 
 // entry is what is known for one Request: a token, a recent failure, or both.
@@ -90,7 +90,7 @@ func NewCache(c CacheConfig) *Cache {
 	if c.MaxEntries <= 0 {
 		c.MaxEntries = defaultEntries
 	}
-	return &Cache{source: c.Source, timeout: c.Timeout, max: c.MaxEntries, entries: make(map[Request]*entry)}
+	return &Cache{source: c.Source, timeout: c.Timeout, max: c.MaxEntries, entries: make(map[key]*entry)}
 }
 
 // Token returns a token for r with at least ten minutes left if any can be had.
@@ -147,7 +147,7 @@ func (c *Cache) fetch(ctx context.Context, r Request) (Token, How, error) {
 func (c *Cache) start(ctx context.Context, r Request) (done <-chan singleflight.Result, led *atomic.Bool) {
 	began := time.Now()
 	led = new(atomic.Bool)
-	return c.flight.DoChan(r.key(), func() (any, error) {
+	return c.flight.DoChan(r.key().String(), func() (any, error) {
 		led.Store(true)
 		if e := c.entry(r); e != nil && e.since.After(began) {
 			return e.token, e.err // a call ended between our look and our start
@@ -164,14 +164,14 @@ func (c *Cache) start(ctx context.Context, r Request) (done <-chan singleflight.
 func (c *Cache) entry(r Request) *entry {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return c.entries[r]
+	return c.entries[r.key()]
 }
 
 // store keeps the outcome of a call and returns what its callers get.
 func (c *Cache) store(r Request, t Token, err error, now time.Time) (Token, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	old := c.entries[r]
+	old := c.entries[r.key()]
 	e := &entry{since: now}
 	switch {
 	case err != nil:
@@ -190,8 +190,8 @@ func (c *Cache) store(r Request, t Token, err error, now time.Time) (Token, erro
 		t.Digest = digest(t.Value)
 		e.token, e.refreshAt = t, refreshAt(t, now)
 	}
-	c.makeRoom(r, now)
-	c.entries[r] = e
+	c.makeRoom(r.key(), now)
+	c.entries[r.key()] = e
 	if err != nil {
 		return Token{}, err
 	}
@@ -200,11 +200,11 @@ func (c *Cache) store(r Request, t Token, err error, now time.Time) (Token, erro
 
 // makeRoom drops what has expired, and then what expires first, when r would
 // not fit. c.mu is held.
-func (c *Cache) makeRoom(r Request, now time.Time) {
+func (c *Cache) makeRoom(r key, now time.Time) {
 	if _, known := c.entries[r]; known || len(c.entries) < c.max {
 		return
 	}
-	var first Request
+	var first key
 	var firstEnd time.Time
 	for k, e := range c.entries {
 		end := e.token.ExpiresOn

@@ -4,8 +4,12 @@ package token
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -24,15 +28,68 @@ type Request struct {
 	VM bool
 	// Authority is the Entra host and TenantID the tenant (types 1 and 2).
 	Authority, TenantID string
-	// Credential is a digest of the secret or certificate (types 1 and 2).
-	Credential string
+	// Credential is what the application proves itself with (types 1 and 2); its
+	// Digest is what counts when requests are compared.
+	Credential *Credential
+	// Capabilities are what the client can do, such as cp1 (claims challenges),
+	// in the words of IMDS's parameter xms_cc; empty for most.
+	Capabilities string
 	// Resource is the App-ID URI that the token is for, verbatim.
 	Resource string
 }
 
-// key is the request as one string, for singleflight.
-func (r Request) key() string {
-	return fmt.Sprintf("%d %t %q", r.Type, r.VM, []string{r.ResourceID, r.ClientID, r.ObjectID, r.Authority, r.TenantID, r.Credential, r.Resource})
+// key is a Request by what tokens are told apart by.
+type key struct {
+	kind                           v1.IdentityType
+	vm                             bool
+	resourceID, clientID, objectID string
+	authority, tenantID            string
+	credential, capabilities       string
+	resource                       string
+}
+
+func (r *Request) key() key {
+	k := key{
+		kind: r.Type, vm: r.VM, resourceID: r.ResourceID, clientID: r.ClientID, objectID: r.ObjectID,
+		authority: r.Authority, tenantID: r.TenantID, capabilities: r.Capabilities, resource: r.Resource,
+	}
+	if r.Credential != nil {
+		k.credential = r.Credential.Digest
+	}
+	return k
+}
+
+// String is the key as one string, for singleflight. It holds no secret.
+func (k key) String() string {
+	return fmt.Sprintf("%d %t %q", k.kind, k.vm, []string{
+		k.resourceID, k.clientID, k.objectID, k.authority, k.tenantID, k.credential, k.capabilities, k.resource,
+	})
+}
+
+// Credential is what an application proves itself with: a client secret, or a
+// certificate with its private key.
+type Credential struct {
+	// Digest is the SHA-256 of everything below, in hex.
+	Digest string
+	// ClientSecret is that of type 1.
+	ClientSecret Secret
+	// Certificate is PKCS#12, or PEM with certificate and private key (type 2).
+	Certificate Secret
+	// Password opens a PKCS#12; often empty.
+	Password Secret
+}
+
+// NewCredential makes a Credential and its digest.
+func NewCredential(clientSecret, certificate, password string) *Credential {
+	h := sha256.New()
+	for _, part := range []string{clientSecret, certificate, password} {
+		_ = binary.Write(h, binary.BigEndian, uint64(len(part))) // a hash does not fail
+		_, _ = io.WriteString(h, part)
+	}
+	return &Credential{
+		Digest:       hex.EncodeToString(h.Sum(nil)),
+		ClientSecret: Secret(clientSecret), Certificate: Secret(certificate), Password: Secret(password),
+	}
 }
 
 // Secret is an access token. It never shows itself in a log.
@@ -56,6 +113,9 @@ type Token struct {
 	NotBefore, ExpiresOn time.Time
 	// ClientID is whose token it is, where the source tells.
 	ClientID string
+	// ObjectID and TenantID are the claims oid and tid of the token, in lower
+	// case, where it is a JWT. They are not verified: who issued it is trusted.
+	ObjectID, TenantID string
 	// Digest tells tokens apart in the audit log; see Cache.
 	Digest string
 }
