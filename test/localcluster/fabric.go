@@ -75,6 +75,13 @@ func (f *fabric) attach(n int, cfg NodeConfig) (*Node, error) {
 		upper: f.ns, lower: ns, name: fmt.Sprintf("node%d", n),
 		address: node.Addr, gateway: netip.MustParseAddr(FabricAddress), source: netip.MustParseAddr(FabricAddress),
 	}
+	if cfg.Bridge {
+		node.Bridge = "cbr0"
+		if _, err := node.free.claim(node.gateway().String()); err != nil {
+			ns.close()
+			return nil, err
+		}
+	}
 	if err := f.wire(node); err != nil {
 		ns.close()
 		return nil, fmt.Errorf("network of node %s: %w", node.Name, err)
@@ -89,11 +96,8 @@ func (f *fabric) wire(node *Node) error {
 	if err := node.cable.plug(); err != nil {
 		return err
 	}
-	// An address of the range that no pod has would go round between node and
-	// fabric, up the default route and down again.
-	err := node.ns.netlink.RouteAdd(&netlink.Route{Dst: subnet(node.PodRange), Type: unix.RTN_UNREACHABLE})
-	if err != nil {
-		return fmt.Errorf("refuse addresses without a pod: %w", err)
+	if err := node.routePods(); err != nil {
+		return err
 	}
 	link, err := f.ns.netlink.LinkByName(node.cable.name)
 	if err != nil {
@@ -108,6 +112,34 @@ func (f *fabric) wire(node *Node) error {
 	})
 	if err != nil {
 		return fmt.Errorf("add the route to the pods: %w", err)
+	}
+	return nil
+}
+
+// routePods says where the addresses of pods are that have no route of their own.
+func (n *Node) routePods() error {
+	if n.Bridge == "" {
+		// An address of the range that no pod has would go round between node and
+		// fabric, up the default route and down again.
+		err := n.ns.netlink.RouteAdd(&netlink.Route{Dst: subnet(n.PodRange), Type: unix.RTN_UNREACHABLE})
+		if err != nil {
+			return fmt.Errorf("refuse addresses without a pod: %w", err)
+		}
+		return nil
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = n.Bridge
+	if err := n.ns.netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
+		return fmt.Errorf("make bridge %s: %w", n.Bridge, err)
+	}
+	bridge, err := up(n.ns, n.Bridge)
+	if err != nil {
+		return err
+	}
+	network := subnet(n.PodRange)
+	network.IP = n.gateway().AsSlice()
+	if err := n.ns.netlink.AddrAdd(bridge, &netlink.Addr{IPNet: network}); err != nil {
+		return fmt.Errorf("address of bridge %s: %w", n.Bridge, err)
 	}
 	return nil
 }

@@ -22,8 +22,13 @@ type kubelet struct {
 	log  *slog.Logger
 	loop *loop
 
-	mu      sync.Mutex // guards what follows, and running of each pod
+	// networks is held for writing while a test changes networks behind the API
+	// server's back (see sandboxes.go), and for reading by everybody else who does.
+	networks sync.RWMutex
+
+	mu      sync.Mutex // guards what follows, and running and reported of each pod
 	nodes   map[string]*Node
+	held    map[string]bool // nodes whose pods are not reported
 	pods    map[types.NamespacedName]*Pod
 	changed chan struct{} // closed and made anew when pods changed
 }
@@ -31,7 +36,7 @@ type kubelet struct {
 func newKubelet(ctx context.Context, c *control, log *slog.Logger) (*kubelet, error) {
 	k := &kubelet{
 		control: c, log: log,
-		nodes: map[string]*Node{}, pods: map[types.NamespacedName]*Pod{}, changed: make(chan struct{}),
+		nodes: map[string]*Node{}, held: map[string]bool{}, pods: map[types.NamespacedName]*Pod{}, changed: make(chan struct{}),
 	}
 	k.loop = c.loop(8, k.sync)
 	return k, c.on(ctx, &corev1.Pod{}, k.loop.add)
@@ -66,6 +71,8 @@ func (k *kubelet) sync(ctx context.Context, key types.NamespacedName) error {
 }
 
 func (k *kubelet) reconcile(ctx context.Context, key types.NamespacedName) error {
+	k.networks.RLock()
+	defer k.networks.RUnlock()
 	var object corev1.Pod // stays empty, with no UID, when there is none
 	if err := k.cache.Get(ctx, key, &object); client.IgnoreNotFound(err) != nil {
 		return err
@@ -134,12 +141,19 @@ func (k *kubelet) release(ctx context.Context, object *corev1.Pod) error {
 		client.GracePeriodSeconds(0), client.Preconditions{UID: &object.UID}))
 }
 
-// report writes the pod's status, unless it is there; not over a status that
-// somebody else has written since.
+// report writes the pod's status, unless it is there or the node's reports are
+// held; not over a status that somebody else has written since.
 func (k *kubelet) report(ctx context.Context, node *Node, pod *Pod, object *corev1.Pod) error {
-	if object.Status.Phase != corev1.PodRunning || object.Status.PodIP != pod.Addr.String() {
+	k.mu.Lock()
+	held, known := k.held[node.Name], pod.running
+	k.mu.Unlock()
+	if held {
+		return nil
+	}
+	now := metav1.Now()
+	if !known || object.Status.Phase != corev1.PodRunning || object.Status.PodIP != pod.Addr.String() {
 		before := object.DeepCopy()
-		setRunning(&object.Status, object.Spec.Containers, node, pod)
+		setRunning(object, node, pod, now)
 		patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 		if err := k.client.Status().Patch(ctx, object, patch); err != nil {
 			return client.IgnoreNotFound(err)
@@ -148,6 +162,9 @@ func (k *kubelet) report(ctx context.Context, node *Node, pod *Pod, object *core
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	pod.running = true
+	if !known {
+		pod.reported = now.Time
+	}
 	k.tell()
 	return nil
 }
@@ -175,29 +192,5 @@ func (k *kubelet) await(ctx context.Context, key types.NamespacedName) (*Pod, er
 		case <-k.ctx.Done():
 			return nil, fmt.Errorf("wait until pod %s runs: the cluster is stopped", key)
 		}
-	}
-}
-
-// setRunning is what a kubelet reports when all containers have started.
-func setRunning(status *corev1.PodStatus, containers []corev1.Container, node *Node, pod *Pod) {
-	now := metav1.Now()
-	status.Phase = corev1.PodRunning
-	status.StartTime = &now
-	status.HostIP, status.HostIPs = node.Addr.String(), []corev1.HostIP{{IP: node.Addr.String()}}
-	status.PodIP, status.PodIPs = pod.Addr.String(), []corev1.PodIP{{IP: pod.Addr.String()}}
-	status.Conditions = nil
-	for _, t := range []corev1.PodConditionType{
-		corev1.PodScheduled, corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady,
-	} {
-		status.Conditions = append(status.Conditions, corev1.PodCondition{Type: t, Status: corev1.ConditionTrue, LastTransitionTime: now})
-	}
-	status.ContainerStatuses = nil
-	started := true
-	for _, c := range containers {
-		status.ContainerStatuses = append(status.ContainerStatuses, corev1.ContainerStatus{
-			Name: c.Name, Image: c.Image, ImageID: c.Image, ContainerID: "localcluster://" + string(pod.UID) + "/" + c.Name,
-			Ready: true, Started: &started,
-			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: now}},
-		})
 	}
 }

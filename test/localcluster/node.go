@@ -25,6 +25,9 @@ type NodeConfig struct {
 	// Labels are added to those of every node: kubernetes.io/hostname,
 	// kubernetes.io/os, kubernetes.io/arch and agentpool ("nodepool1").
 	Labels map[string]string
+	// Bridge hangs the pods on a bridge, as kubenet does. False means that each
+	// pod has a link of its own.
+	Bridge bool
 }
 
 // Node is a node of the cluster: a network namespace and a Node object.
@@ -33,6 +36,7 @@ type Node struct {
 	ProviderID string
 	Addr       netip.Addr   // of the node's eth0
 	PodRange   netip.Prefix // that the addresses of its pods are from
+	Bridge     string       // that its pods hang on; empty where each has a link of its own
 
 	ns    *namespace
 	cable cable
@@ -52,6 +56,9 @@ func (n *Node) Command(ctx context.Context, name string, args ...string) *Comman
 func (n *Node) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	return n.ns.dial(ctx, network, address)
 }
+
+// gateway is the bridge's own address.
+func (n *Node) gateway() netip.Addr { return n.PodRange.Addr().Next() }
 
 // register creates the Node object, ready for pods. Nobody checks on it
 // afterwards: there are no leases, and a node never becomes unready by itself.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -26,9 +27,11 @@ type Pod struct {
 	Addr      netip.Addr // of its eth0, or of its node
 	Interface string     // the node's end of its veth; empty on the host's network
 
-	ns      *namespace
-	cable   cable
-	running bool // the API server has it as Running; guarded by the kubelet's mu
+	ns       *namespace
+	cable    cable
+	sandbox  int32     // how many networks the pod had before this one
+	running  bool      // the API server has it as Running; guarded by the kubelet's mu
+	reported time.Time // since when it has; guarded by the kubelet's mu
 }
 
 // Do runs fn on a thread in the pod's network namespace, and waits for it.
@@ -63,22 +66,33 @@ func (n *Node) newPod(object *corev1.Pod) (*Pod, error) {
 	if err != nil {
 		return nil, fmt.Errorf("address: %w", err)
 	}
-	if pod.ns, err = newNamespace(); err != nil {
-		n.free.giveBack(pod.Addr)
-		return nil, err
-	}
-	pod.Interface = vethName(object.UID)
-	pod.cable = cable{
-		upper: n.ns, lower: pod.ns, name: pod.Interface,
-		address: pod.Addr, gateway: netip.MustParseAddr(podGateway), source: n.Addr,
-	}
-	if err := pod.cable.plug(); err != nil {
-		_ = pod.cable.unplug() // as far as it was plugged
-		pod.ns.close()
+	if err := n.wirePod(pod); err != nil {
 		n.free.giveBack(pod.Addr)
 		return nil, err
 	}
 	return pod, nil
+}
+
+// wirePod makes the network of a pod that has an address.
+func (n *Node) wirePod(pod *Pod) error {
+	var err error
+	if pod.ns, err = newNamespace(); err != nil {
+		return err
+	}
+	pod.Interface = vethName(pod.UID, pod.sandbox)
+	pod.cable = cable{
+		upper: n.ns, lower: pod.ns, name: pod.Interface,
+		address: pod.Addr, gateway: netip.MustParseAddr(podGateway), source: n.Addr,
+	}
+	if n.Bridge != "" {
+		pod.cable.bridge, pod.cable.gateway, pod.cable.bits = n.Bridge, n.gateway(), n.PodRange.Bits()
+	}
+	if err := pod.cable.plug(); err != nil {
+		_ = pod.cable.unplug() // as far as it was plugged
+		pod.ns.close()
+		return err
+	}
+	return nil
 }
 
 // removePod ends the pod's programs and takes its network away. It can be
@@ -97,8 +111,8 @@ func (n *Node) removePod(pod *Pod) error {
 }
 
 // vethName is the name of the node's end, as Azure CNI forms it.
-func vethName(uid types.UID) string {
-	sum := sha256.Sum256([]byte(uid))
+func vethName(uid types.UID, sandbox int32) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%d", uid, sandbox))
 	return "azv" + hex.EncodeToString(sum[:])[:11]
 }
 

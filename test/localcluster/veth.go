@@ -1,6 +1,7 @@
 package localcluster
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -24,6 +25,11 @@ type cable struct {
 	address      netip.Addr // of the lower end
 	gateway      netip.Addr // next hop of the lower end
 	source       netip.Addr // that the upper namespace calls from
+
+	// With a bridge, the upper end is a port of it. Then there is no route and no
+	// neighbour entry for the cable alone, and ARP does its work.
+	bridge string
+	bits   int // of the lower end's network, which the gateway is in
 }
 
 // plug makes the veth pair and the routes at both ends.
@@ -58,6 +64,9 @@ func (c cable) make() error {
 	eth0, err := up(c.lower, "eth0")
 	if err != nil {
 		return err
+	}
+	if c.bridge != "" {
+		return errors.Join(c.addPort(top), c.joinNetwork(eth0))
 	}
 	if err := c.wireLower(eth0, top.Attrs().HardwareAddr); err != nil {
 		return err
@@ -100,6 +109,28 @@ func (c cable) wireUpper(top netlink.Link, peer net.HardwareAddr) error {
 		return fmt.Errorf("add the route: %w", err)
 	}
 	return nil
+}
+
+// addPort makes the upper end a port of the bridge.
+func (c cable) addPort(top netlink.Link) error {
+	bridge, err := c.upper.netlink.LinkByName(c.bridge)
+	if err != nil {
+		return fmt.Errorf("find bridge %s: %w", c.bridge, err)
+	}
+	return c.upper.netlink.LinkSetMaster(top, bridge)
+}
+
+// joinNetwork gives the lower end its address in the bridge's network.
+func (c cable) joinNetwork(eth0 netlink.Link) error {
+	network := &net.IPNet{IP: c.address.AsSlice(), Mask: net.CIDRMask(c.bits, c.address.BitLen())}
+	if err := c.lower.netlink.AddrAdd(eth0, &netlink.Addr{IPNet: network}); err != nil {
+		return fmt.Errorf("add the address: %w", err)
+	}
+	return c.lower.netlink.RouteAdd(&netlink.Route{
+		LinkIndex: eth0.Attrs().Index,
+		Dst:       &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)},
+		Gw:        c.gateway.AsSlice(),
+	})
 }
 
 // unplug removes the veth pair, and the routes with it.
