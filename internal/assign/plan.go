@@ -199,10 +199,18 @@ func (s Snapshot) wanted() []want {
 	}
 	bindings := make(map[objectName]*v1.AzureIdentityBinding, len(s.Bindings))
 	bySelector := make(map[string][]identity.Binding)
+	byName := make(map[objectName][]identity.Binding)
 	for _, b := range s.Bindings {
 		bindings[nameOf(b)] = b
 		read := identity.BindingFromAPI(b)
 		bySelector[read.Selector] = append(bySelector[read.Selector], read)
+		byName[nameOf(b)] = []identity.Binding{read}
+	}
+	candidates := func(pod identity.Pod) []identity.Binding {
+		if pod.Selector == "" {
+			return byName[objectName{pod.Namespace, pod.NamespaceBinding}]
+		}
+		return bySelector[pod.Selector]
 	}
 	lookup := func(namespace, name string) (identity.Identity, bool) {
 		i, ok := identities[objectName{namespace, name}]
@@ -216,7 +224,7 @@ func (s Snapshot) wanted() []want {
 	})
 	var out []want
 	for _, pod := range pods {
-		for _, g := range identity.Match(pod, bySelector[pod.Selector], lookup, s.Rules) {
+		for _, g := range identity.Match(pod, candidates(pod), lookup, s.Rules) {
 			out = append(out, want{
 				pod: pod, grant: g,
 				identity: identities[objectName{g.Identity.Namespace, g.Identity.Name}],

@@ -76,6 +76,8 @@ func FromAPI(o *v1.AzureIdentity) Identity {
 		ClientID:   strings.ToLower(s.ClientID),
 		ObjectID:   strings.ToLower(s.ObjectID),
 		Namespaced: o.Annotations[v1.AnnotationBehavior] == v1.BehaviorNamespaced,
+
+		Application: applicationFromAPI(o.Namespace, s),
 	}
 }
 
@@ -86,14 +88,6 @@ func BindingFromAPI(o *v1.AzureIdentityBinding) Binding {
 		Namespace: o.Namespace, Name: o.Name, UID: string(o.UID),
 		Identity: s.AzureIdentity, Selector: s.Selector, Weight: s.Weight,
 	}
-}
-
-// Rules are the operator's choices. The zero value is the safe default.
-type Rules struct {
-	// AcrossNamespaces lets a pod match bindings of other namespaces, as AAD Pod
-	// Identity did by default. The default is false: pod, binding and identity
-	// share one namespace.
-	AcrossNamespaces bool
 }
 
 // Grant is one identity that a pod is entitled to, and the binding that says so.
@@ -108,17 +102,11 @@ type Grant struct {
 // Match returns what the pod is entitled to, the default first: by weight
 // (highest first), then namespace and name of the binding. Identities reached
 // through several bindings appear once. lookup finds an AzureIdentity by
-// namespace and name.
+// namespace and name. A pod that has no label is bound by NamespaceBinding.
 func Match(pod Pod, bindings []Binding, lookup func(namespace, name string) (Identity, bool), rules Rules) []Grant {
-	if pod.Selector == "" {
-		return nil
-	}
 	var grants []Grant
 	for _, b := range bindings {
-		if b.Selector != pod.Selector {
-			continue
-		}
-		if b.Namespace != pod.Namespace && !rules.AcrossNamespaces {
+		if !pod.boundBy(b, rules) {
 			continue
 		}
 		id, ok := lookup(b.Namespace, b.Identity)
@@ -135,6 +123,25 @@ func Match(pod Pod, bindings []Binding, lookup func(namespace, name string) (Ide
 		)
 	})
 	return firstOfEach(grants)
+}
+
+// Labelled reports whether the pod asks for an identity: by a label of its own,
+// or by its namespace's annotation.
+func (p Pod) Labelled() bool { return p.Selector != "" || p.NamespaceBinding != "" }
+
+// boundBy reports whether the binding is one of the pod's. A label of its own
+// wins over the annotation of its namespace, also where it matches nothing; the
+// annotation means a binding of that namespace, whatever its selector, and
+// reaches no other namespace under any rules.
+func (p Pod) boundBy(b Binding, rules Rules) bool {
+	switch {
+	case p.Selector != "":
+		return b.Selector == p.Selector && (b.Namespace == p.Namespace || rules.AcrossNamespaces)
+	case p.NamespaceBinding != "":
+		return b.Namespace == p.Namespace && b.Name == p.NamespaceBinding
+	default:
+		return false
+	}
 }
 
 // firstOfEach keeps the first grant of every identity, in order.

@@ -41,6 +41,8 @@ func TestMatch(t *testing.T) {
 	b := identity.Identity{Namespace: "team", Name: "b", ClientID: clientB}
 	elsewhere := identity.Identity{Namespace: "other", Name: "c", ClientID: clientA}
 	kept := identity.Identity{Namespace: "other", Name: "d", Namespaced: true}
+	annotated := identity.Pod{Namespace: "team", Name: "web", NamespaceBinding: "x"}
+	both := identity.Pod{Namespace: "team", Name: "web", Selector: "web", NamespaceBinding: "x"}
 	bind := func(ns, name, id, selector string, weight int) identity.Binding {
 		return identity.Binding{Namespace: ns, Name: name, Identity: id, Selector: selector, Weight: weight}
 	}
@@ -61,6 +63,14 @@ func TestMatch(t *testing.T) {
 		"two bindings, by weight":               {pod, []identity.Binding{bind("team", "y", "a", "web", 5), bind("team", "x", "b", "web", 0)}, identity.Rules{}, []string{"a", "b"}},
 		"two bindings of one identity":          {pod, []identity.Binding{bind("team", "x", "a", "web", 0), bind("team", "y", "a", "web", 0)}, identity.Rules{}, []string{"a"}},
 		"a pod without label, an empty binding": {identity.Pod{Namespace: "team"}, []identity.Binding{bind("team", "x", "a", "", 0)}, identity.Rules{}, nil},
+
+		"by the namespace's annotation, whatever the selector": {annotated, []identity.Binding{bind("team", "x", "a", "db", 0), bind("team", "y", "b", "", 0)}, identity.Rules{}, []string{"a"}},
+		"by the annotation, a binding that names no selector":  {annotated, []identity.Binding{bind("team", "x", "a", "", 0)}, identity.Rules{}, []string{"a"}},
+		"by the annotation, a binding of another name":         {annotated, []identity.Binding{bind("team", "X", "a", "", 0)}, identity.Rules{}, nil},
+		"by the annotation, a binding of another namespace":    {annotated, []identity.Binding{bind("other", "x", "c", "", 0)}, identity.Rules{}, nil},
+		"the same, where namespaces may be crossed":            {annotated, []identity.Binding{bind("other", "x", "c", "", 0)}, identity.Rules{AcrossNamespaces: true}, nil},
+		"a label wins over the annotation":                     {both, []identity.Binding{bind("team", "x", "a", "db", 0), bind("team", "y", "b", "web", 0)}, identity.Rules{}, []string{"b"}},
+		"a label wins also where it matches nothing":           {both, []identity.Binding{bind("team", "x", "a", "db", 0)}, identity.Rules{}, nil},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -87,18 +97,21 @@ func TestSelect(t *testing.T) {
 		after  time.Duration
 		expect identity.Decision
 	}{
-		"the default":                         {pod, []identity.Grant{a, b}, identity.Selector{}, 0, identity.Decision{Outcome: identity.Selected, Grant: a}},
-		"by client id, in another case":       {pod, []identity.Grant{b, a}, identity.Selector{ClientID: "AAAAAAAA-0000-0000-0000-000000000000"}, 0, identity.Decision{Outcome: identity.Selected, Grant: a}},
-		"by object id":                        {pod, []identity.Grant{b, a}, identity.Selector{ObjectID: "OBJ"}, 0, identity.Decision{Outcome: identity.Selected, Grant: a}},
-		"by resource id, in another case":     {pod, []identity.Grant{b, a}, identity.Selector{ResourceID: "/Subscriptions/S/A"}, 0, identity.Decision{Outcome: identity.Selected, Grant: a}},
-		"on its way":                          {pod, []identity.Grant{b}, identity.Selector{}, 0, identity.Decision{Outcome: identity.Pending, Reason: identity.Unassigned, Grant: b}},
-		"the default on its way, another not": {pod, []identity.Grant{b, a}, identity.Selector{}, 0, identity.Decision{Outcome: identity.Pending, Reason: identity.Unassigned, Grant: b}},
-		"somebody else's client id":           {pod, []identity.Grant{a}, identity.Selector{ClientID: clientB}, 10 * time.Second, identity.Decision{Outcome: identity.Denied, Reason: identity.NotBound}},
-		"the same, of a young pod":            {pod, []identity.Grant{a}, identity.Selector{ClientID: clientB}, 0, identity.Decision{Outcome: identity.NotYet, Reason: identity.NotBound}},
-		"an object id that nobody declared":   {pod, []identity.Grant{bare}, identity.Selector{ObjectID: "x"}, 10 * time.Second, identity.Decision{Outcome: identity.Denied, Reason: identity.NotBound}},
-		"no label":                            {identity.Pod{Namespace: "team"}, nil, identity.Selector{}, 0, identity.Decision{Outcome: identity.Denied, Reason: identity.NoLabel}},
-		"no binding yet":                      {pod, nil, identity.Selector{}, time.Minute, identity.Decision{Outcome: identity.NotYet, Reason: identity.NoBinding}},
-		"no binding for too long":             {pod, nil, identity.Selector{}, 2 * time.Minute, identity.Decision{Outcome: identity.Denied, Reason: identity.NoBinding}},
+		"the default":                          {pod, []identity.Grant{a, b}, identity.Selector{}, 0, identity.Decision{Outcome: identity.Selected, Grant: a}},
+		"by client id, in another case":        {pod, []identity.Grant{b, a}, identity.Selector{ClientID: "AAAAAAAA-0000-0000-0000-000000000000"}, 0, identity.Decision{Outcome: identity.Selected, Grant: a}},
+		"by object id":                         {pod, []identity.Grant{b, a}, identity.Selector{ObjectID: "OBJ"}, 0, identity.Decision{Outcome: identity.Selected, Grant: a}},
+		"by resource id, in another case":      {pod, []identity.Grant{b, a}, identity.Selector{ResourceID: "/Subscriptions/S/A"}, 0, identity.Decision{Outcome: identity.Selected, Grant: a}},
+		"on its way":                           {pod, []identity.Grant{b}, identity.Selector{}, 0, identity.Decision{Outcome: identity.Pending, Reason: identity.Unassigned, Grant: b}},
+		"the default on its way, another not":  {pod, []identity.Grant{b, a}, identity.Selector{}, 0, identity.Decision{Outcome: identity.Pending, Reason: identity.Unassigned, Grant: b}},
+		"somebody else's client id":            {pod, []identity.Grant{a}, identity.Selector{ClientID: clientB}, 10 * time.Second, identity.Decision{Outcome: identity.Denied, Reason: identity.NotBound}},
+		"the same, of a young pod":             {pod, []identity.Grant{a}, identity.Selector{ClientID: clientB}, 0, identity.Decision{Outcome: identity.NotYet, Reason: identity.NotBound}},
+		"an object id that nobody declared":    {pod, []identity.Grant{bare}, identity.Selector{ObjectID: "x"}, 10 * time.Second, identity.Decision{Outcome: identity.Denied, Reason: identity.NotBound}},
+		"no label":                             {identity.Pod{Namespace: "team"}, nil, identity.Selector{}, 0, identity.Decision{Outcome: identity.Denied, Reason: identity.NoLabel}},
+		"an annotation of the namespace alone": {identity.Pod{Namespace: "team", NamespaceBinding: "x", Created: epoch}, []identity.Grant{a}, identity.Selector{}, 0, identity.Decision{Outcome: identity.Selected, Grant: a}},
+		"an annotation that names no binding":  {identity.Pod{Namespace: "team", NamespaceBinding: "x", Created: epoch}, nil, identity.Selector{}, time.Minute, identity.Decision{Outcome: identity.NotYet, Reason: identity.NoBinding}},
+		"the same for too long":                {identity.Pod{Namespace: "team", NamespaceBinding: "x", Created: epoch}, nil, identity.Selector{}, 2 * time.Minute, identity.Decision{Outcome: identity.Denied, Reason: identity.NoBinding}},
+		"no binding yet":                       {pod, nil, identity.Selector{}, time.Minute, identity.Decision{Outcome: identity.NotYet, Reason: identity.NoBinding}},
+		"no binding for too long":              {pod, nil, identity.Selector{}, 2 * time.Minute, identity.Decision{Outcome: identity.Denied, Reason: identity.NoBinding}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -132,7 +145,10 @@ func TestNoPodGetsWhatIsNotItsOwn(t *testing.T) {
 				Selector: selectors.Draw(t, "selector"), Weight: rapid.IntRange(0, 2).Draw(t, "weight"),
 			})
 		}
-		pod := identity.Pod{Namespace: namespaces.Draw(t, "ns"), Selector: selectors.Draw(t, "selector")}
+		pod := identity.Pod{
+			Namespace: namespaces.Draw(t, "ns"), Selector: selectors.Draw(t, "selector"),
+			NamespaceBinding: rapid.SampledFrom([]string{"", "0", "1"}).Draw(t, "annotation"),
+		}
 		rules := identity.Rules{AcrossNamespaces: rapid.Bool().Draw(t, "across")}
 
 		grants := identity.Match(pod, bindings, w.lookup, rules)
@@ -140,8 +156,10 @@ func TestNoPodGetsWhatIsNotItsOwn(t *testing.T) {
 		for i, g := range grants {
 			key := g.Identity.Namespace + "/" + g.Identity.Name
 			switch {
-			case pod.Selector == "" || g.Binding.Selector != pod.Selector:
+			case pod.Selector != "" && g.Binding.Selector != pod.Selector:
 				t.Fatalf("%+v is granted by a selector that the pod does not have", g)
+			case pod.Selector == "" && (pod.NamespaceBinding == "" || g.Binding.Name != pod.NamespaceBinding || g.Binding.Namespace != pod.Namespace):
+				t.Fatalf("%+v is granted by a binding that the namespace does not name", g)
 			case g.Binding.Namespace != g.Identity.Namespace || g.Binding.Identity != g.Identity.Name:
 				t.Fatalf("%+v is granted by a binding that does not name it", g)
 			case !rules.AcrossNamespaces && g.Identity.Namespace != pod.Namespace:

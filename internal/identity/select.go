@@ -33,8 +33,8 @@ type Reason string
 
 // Reasons for Denied and NotYet.
 const (
-	NoLabel      Reason = "no_label"      // the pod has no label aadpodidbinding
-	NoBinding    Reason = "no_binding"    // no binding (with an identity) matches its label
+	NoLabel      Reason = "no_label"      // the pod has no label aadpodidbinding, and its namespace no annotation instead
+	NoBinding    Reason = "no_binding"    // no binding (with an identity) matches its label or its namespace's annotation
 	NotBound     Reason = "not_bound"     // it is bound, but not to the identity it asks for
 	Unassigned   Reason = "unassigned"    // entitled; the identity is not on the node yet
 	NotSupported Reason = "not_supported" // the identity is of a type that this agent does not serve, or has no id
@@ -43,7 +43,8 @@ const (
 // How long after its creation a pod that is not bound is told NotYet instead of
 // Denied: pods and their bindings are often applied together, in any order.
 const (
-	// Grace is for a pod whose label no binding matches.
+	// Grace is for a pod whose label, or whose namespace's annotation, no binding
+	// matches.
 	Grace = 2 * time.Minute
 	// GraceForMore is for a pod that is bound, but not to what it asks for: more
 	// often a wrong id, of which it should hear soon, than a second binding.
@@ -63,7 +64,7 @@ type Decision struct {
 // for one, never another.
 func Select(pod Pod, grants []Grant, want Selector, now time.Time) Decision {
 	switch {
-	case pod.Selector == "":
+	case !pod.Labelled():
 		return Decision{Outcome: Denied, Reason: NoLabel}
 	case len(grants) == 0 && now.Sub(pod.Created) < Grace:
 		return Decision{Outcome: NotYet, Reason: NoBinding}
