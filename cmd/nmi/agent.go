@@ -52,6 +52,7 @@ type agent struct {
 	redirect *redirect.Redirect // nil with --redirect=none
 	server   *nmi.Server
 	audit    *nmi.Audit
+	tokens   *token.Cache
 	registry *prometheus.Registry
 	listen   netip.AddrPort
 }
@@ -118,8 +119,9 @@ func (a *agent) build(o *options, p parsed, sink io.Writer, kernel origins) erro
 	if a.audit, err = nmi.NewAudit(nmi.AuditMode(o.audit), sink, metrics); err != nil {
 		return err
 	}
+	a.tokens = token.NewCache(token.CacheConfig{Source: source})
 	config := nmi.Config{
-		Pods: view, Tokens: token.NewCache(token.CacheConfig{Source: source}), Origins: kernel,
+		Pods: view, Tokens: a.tokens, Origins: kernel,
 		Audit: a.audit, Metrics: metrics, Log: a.log, Hold: o.hold,
 		Controller: nmi.Controller{
 			Namespace: p.micNamespace, ServiceAccount: p.micAccount,
@@ -135,11 +137,12 @@ func (a *agent) build(o *options, p parsed, sink io.Writer, kernel origins) erro
 
 // run serves until ctx ends or a part fails for good.
 func (a *agent) run(ctx context.Context, o *options) error {
-	// The audit ends when everybody has been answered, not before.
-	var auditing sync.WaitGroup
-	auditCtx, endAudit := context.WithCancel(context.WithoutCancel(ctx))
-	auditing.Go(func() { a.audit.Run(auditCtx) })
-	defer func() { endAudit(); auditing.Wait() }()
+	// The audit and the cache end when everybody has been answered, not before.
+	var behind sync.WaitGroup
+	behindCtx, end := context.WithCancel(context.WithoutCancel(ctx))
+	behind.Go(func() { a.audit.Run(behindCtx) })
+	behind.Go(func() { _ = a.tokens.Run(behindCtx) }) // only the context ends it
+	defer func() { end(); behind.Wait() }()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.watcher.Run(ctx) })
 	g.Go(func() error {

@@ -16,18 +16,10 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
-	"golang.org/x/time/rate"
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/imds"
 	"github.com/podid-io/podid/internal/token"
-)
-
-// The documented limits of IMDS for managed identities, per VM:
-// https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#rate-limiting
-const (
-	imdsPerSecond  = 20
-	imdsConcurrent = 5
 )
 
 // longestAnswer bounds what is read of an answer.
@@ -40,14 +32,12 @@ type IMDSConfig struct {
 }
 
 // IMDS is a token.Source for managed identities: the metadata service of the
-// node. It stays inside the service's limits, tries once for each call and
-// leaves freshness and retries to its caller. Requests never use a proxy and
+// node. It tries once for each call and leaves freshness, retries and the limits
+// of the service to its caller, token.Cache. Requests never use a proxy and
 // follow no redirect.
 type IMDS struct {
 	url      string
 	pipeline runtime.Pipeline
-	limit    *rate.Limiter
-	slots    chan struct{}
 	idle     func()
 }
 
@@ -66,8 +56,7 @@ func NewIMDS(c IMDSConfig) (*IMDS, error) {
 		Transport: &http.Transport{ // no Proxy: the metadata service is never behind one
 			DialContext:           (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
 			ResponseHeaderTimeout: 20 * time.Second,
-			MaxConnsPerHost:       imdsConcurrent,
-			MaxIdleConnsPerHost:   imdsConcurrent,
+			MaxIdleConnsPerHost:   8,
 			IdleConnTimeout:       30 * time.Second,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -79,9 +68,7 @@ func NewIMDS(c IMDSConfig) (*IMDS, error) {
 			Retry:     policy.RetryOptions{MaxRetries: -1},
 			Telemetry: policy.TelemetryOptions{Disabled: true},
 		}),
-		limit: rate.NewLimiter(imdsPerSecond, imdsPerSecond),
-		slots: make(chan struct{}, imdsConcurrent),
-		idle:  client.CloseIdleConnections,
+		idle: client.CloseIdleConnections,
 	}, nil
 }
 
@@ -91,21 +78,12 @@ func (s *IMDS) Close() { s.idle() }
 // Token asks for a token of a managed identity: by client id where there is
 // one, else by resource id, else by object id, and for the VM's own only when
 // asked for that. Its errors are *token.Error, or ctx's.
-func (s *IMDS) Token(ctx context.Context, r token.Request) (token.Token, error) {
+func (s *IMDS) Token(ctx context.Context, r *token.Request) (token.Token, error) {
 	if r.Type != v1.UserAssignedMSI {
 		return token.Token{}, &token.Error{Kind: token.Rejected, Err: fmt.Errorf("identity type %d is not a managed identity", r.Type)}
 	}
 	if r.ResourceID == "" && r.ClientID == "" && r.ObjectID == "" && !r.VM {
 		return token.Token{}, &token.Error{Kind: token.Rejected, Err: errors.New("the identity has neither a client id nor a resource id")}
-	}
-	if err := s.limit.Wait(ctx); err != nil {
-		return token.Token{}, fmt.Errorf("wait for the request budget of IMDS: %w", err)
-	}
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	case <-ctx.Done():
-		return token.Token{}, fmt.Errorf("wait for a free connection to IMDS: %w", ctx.Err())
 	}
 	req, err := s.request(ctx, r)
 	if err != nil {
@@ -132,7 +110,7 @@ func (s *IMDS) Token(ctx context.Context, r token.Request) (token.Token, error) 
 	}, nil
 }
 
-func (s *IMDS) request(ctx context.Context, r token.Request) (*policy.Request, error) {
+func (s *IMDS) request(ctx context.Context, r *token.Request) (*policy.Request, error) {
 	req, err := runtime.NewRequest(ctx, http.MethodGet, s.url)
 	if err != nil {
 		return nil, fmt.Errorf("make the request to IMDS: %w", err)

@@ -61,7 +61,7 @@ func BenchmarkWarm(b *testing.B) {
 
 type constant struct{ token token.Token }
 
-func (c constant) Token(context.Context, token.Request) (token.Token, error) { return c.token, nil }
+func (c constant) Token(context.Context, *token.Request) (token.Token, error) { return c.token, nil }
 
 // discard is a ResponseWriter that keeps nothing but the status.
 type discard struct {

@@ -29,7 +29,7 @@ type Pods interface {
 
 // Tokens gets tokens; *token.Cache does.
 type Tokens interface {
-	Get(context.Context, token.Request) (token.Token, token.How, error)
+	Get(context.Context, *token.Request, token.Ask) (token.Token, token.How, error)
 }
 
 // Origin is what the kernel knows of an accepted connection.

@@ -74,10 +74,10 @@ func (f *fakeWorld) ByIP(a netip.Addr, link int) (nodeview.Found, <-chan struct{
 	return f.found, f.changed, f.viewErr
 }
 
-func (f *fakeWorld) Get(_ context.Context, r token.Request) (token.Token, token.How, error) {
+func (f *fakeWorld) Get(_ context.Context, r *token.Request, _ token.Ask) (token.Token, token.How, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.asked = append(f.asked, r)
+	f.asked = append(f.asked, *r)
 	return f.token, f.how, f.err
 }
 

@@ -211,7 +211,7 @@ func (s *Server) controller(ctx context.Context, pod identity.Pod, req imds.Toke
 
 // get asks for the token of an identity that the pod is entitled to.
 func (s *Server) get(ctx context.Context, pod identity.Pod, id identity.Identity, req token.Request, changed <-chan struct{}) answer {
-	t, how, err := s.config.Tokens.Get(ctx, req)
+	t, how, err := s.config.Tokens.Get(ctx, &req, token.Ask{Owner: pod.UID})
 	if err == nil {
 		return answer{pod: pod, identity: id, token: t, outcome: outcome(how)}
 	}
@@ -222,6 +222,8 @@ func (s *Server) get(ctx context.Context, pod identity.Pod, id identity.Identity
 	case kind == token.NotThere:
 		a.outcome, a.reason = notReady, identity.Unassigned
 		a.err = &imds.Error{Kind: imds.NotReady, Description: "the metadata service of the node does not know the identity yet; try again", Err: err}
+	case kind == token.Busy:
+		a.again, a.err = false, &imds.Error{Kind: imds.Overloaded, Description: "too many tokens are being waited for already; try again", RetryAfter: 2 * time.Second}
 	case kind == token.Rejected:
 		a.outcome, a.again, a.reason = denied, false, reasonRejected
 		a.err = &imds.Error{Kind: imds.BadRequest, Description: err.Error()}

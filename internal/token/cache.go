@@ -2,33 +2,8 @@ package token
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
-	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/singleflight"
-)
-
-// Times of the cache. All are about one token of one identity on one node.
-const (
-	// minLeft is the least remaining life that is handed out while a newer
-	// token can be had: clients treat less than five minutes as expired.
-	minLeft = 10 * time.Minute
-	// failureTTL is how long a failure answers for the source, so that a crowd
-	// of impatient clients costs one call.
-	failureTTL = time.Second
-	// maxRetryAfter bounds what a source can ask for.
-	maxRetryAfter = 25 * time.Second
-	// retryRefresh is the pause after a refresh that brought nothing newer.
-	retryRefresh = time.Minute
-	// defaultTimeout bounds one call to the source.
-	defaultTimeout = 30 * time.Second
-	// defaultEntries bounds the cache.
-	defaultEntries = 4096
 )
 
 // How says where an answer of the cache came from. The set is closed, since it
@@ -43,41 +18,55 @@ const (
 	Coalesced How = "coalesced" // from the source, by a call that another request had begun
 )
 
+const (
+	// defaultTimeout bounds one call to the source.
+	defaultTimeout = 30 * time.Second
+	// defaultEntries bounds the cache.
+	defaultEntries = 4096
+	// patience is how long a caller waits for a newer token than one that is
+	// valid still.
+	patience = 5 * time.Second
+)
+
+// Ask is how a request for a token is to be treated. It does not affect which
+// token is the answer.
+type Ask struct {
+	// Owner is who waits: the UID of the pod. Owners take turns.
+	Owner string
+	// Refused is the SHA-256, in hex, of a token that the client says is refused.
+	// That token is not served again, unless the source keeps giving it.
+	Refused string
+}
+
 // CacheConfig says how a Cache behaves.
 type CacheConfig struct {
 	// Source is asked for what the cache does not hold.
 	Source Source
 	// Timeout bounds one call to Source. The default is 30 s.
 	Timeout time.Duration
-	// MaxEntries bounds the tokens held; the one that expires first goes first.
-	// The default is 4096.
+	// MaxEntries bounds the tokens held. The default is 4096.
 	MaxEntries int
 }
 
 // Cache is a Source over a Source. One call per request is under way at a time,
 // whoever waits for it; it runs apart from its callers, so that one who gives up
-// does not fail the others. A token is renewed behind its callers' backs when it
-// comes near half of its life, and is served until it expires while the source
-// is away.
+// does not fail the others. Calls wait for their turn in a budget, which keeps
+// the limits of the source. Run renews tokens near half of their life; a token
+// is served until it expires while the source is away.
 type Cache struct {
 	source  Source
 	timeout time.Duration
 	max     int
-	flight  singleflight.Group
+	wake    chan struct{} // tells Run that there may be something to do
 
-	mu      sync.RWMutex
-	entries map[key]*entry // guarded by mu; of an entry only renewing changes
-}
+	managed, applications *budget
+	renewals              sync.WaitGroup // calls that Run began
 
-// entry is what is known for one Request: a token, a recent failure, or both.
-type entry struct {
-	since     time.Time // when it was made
-	token     Token
-	refreshAt time.Time   // when to ask for a newer one
-	renewing  atomic.Bool // somebody asks for a newer one already
-	err       error
-	errUntil  time.Time // how long err answers instead of the source
-	tryAgain  time.Time // when to ask again, after a try that brought nothing newer
+	mu         sync.RWMutex
+	entries    map[key]*entry // guarded by mu, as is all of an entry but its use
+	identities map[key]int    // entries by identity; guarded by mu
+	calls      map[key]*call  // under way or queued; guarded by mu
+	outcomes   Outcomes       // guarded by mu
 }
 
 var _ Source = (*Cache)(nil)
@@ -90,160 +79,92 @@ func NewCache(c CacheConfig) *Cache {
 	if c.MaxEntries <= 0 {
 		c.MaxEntries = defaultEntries
 	}
-	return &Cache{source: c.Source, timeout: c.Timeout, max: c.MaxEntries, entries: make(map[key]*entry)}
+	return &Cache{
+		source: c.Source, timeout: c.Timeout, max: c.MaxEntries, wake: make(chan struct{}, 1),
+		managed: newBudget(managedLimits()), applications: newBudget(applicationLimits()),
+		entries: make(map[key]*entry), identities: make(map[key]int), calls: make(map[key]*call),
+	}
 }
 
-// Token returns a token for r with at least ten minutes left if any can be had.
-// It fails as the source does (see Error), or as ctx does.
-func (c *Cache) Token(ctx context.Context, r Request) (Token, error) {
-	t, _, err := c.Get(ctx, r)
+// Token is Get for nobody in particular.
+func (c *Cache) Token(ctx context.Context, r *Request) (Token, error) {
+	t, _, err := c.Get(ctx, r, Ask{})
 	return t, err
 }
 
-// Get is Token, and says where the answer came from.
-func (c *Cache) Get(ctx context.Context, r Request) (Token, How, error) {
-	now := time.Now()
-	e := c.entry(r)
-	if e == nil {
-		return c.fetch(ctx, r)
-	}
-	left := e.token.ExpiresOn.Sub(now)
-	switch {
-	case left >= minLeft:
-		if !now.Before(e.refreshAt) && e.renewing.CompareAndSwap(false, true) {
-			c.start(ctx, r) // the result finds its way into the cache; nobody waits
-		}
-		return e.token, Hit, nil
-	case now.Before(e.tryAgain) && left > 0:
-		return e.token, Stale, nil
-	case now.Before(e.errUntil):
-		return Token{}, Hit, e.err
-	}
-	t, how, err := c.fetch(ctx, r)
-	if err != nil && ctx.Err() == nil && time.Until(e.token.ExpiresOn) > 0 {
-		return e.token, Stale, nil
-	}
-	return t, how, err
-}
-
-// fetch waits for the one call under way for r, or makes it.
-func (c *Cache) fetch(ctx context.Context, r Request) (Token, How, error) {
-	done, led := c.start(ctx, r)
-	select {
-	case res := <-done:
-		how := Coalesced
-		if led.Load() {
-			how = Miss
-		}
-		t, _ := res.Val.(Token) // nothing else is ever returned
-		return t, how, res.Err
-	case <-ctx.Done():
-		return Token{}, Miss, ctx.Err()
-	}
-}
-
-// start makes the call to the source for r, or joins the one under way; led
-// tells which when the result is there.
-func (c *Cache) start(ctx context.Context, r Request) (done <-chan singleflight.Result, led *atomic.Bool) {
-	began := time.Now()
-	led = new(atomic.Bool)
-	return c.flight.DoChan(r.key().String(), func() (any, error) {
-		led.Store(true)
-		if e := c.entry(r); e != nil && e.since.After(began) {
-			return e.token, e.err // a call ended between our look and our start
-		}
-		// Apart from the first caller's context: the others wait for this too.
-		// The timeout ends it.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
-		defer cancel()
-		t, err := c.source.Token(ctx, r)
-		return c.store(r, t, err, time.Now())
-	}), led
-}
-
-func (c *Cache) entry(r Request) *entry {
+// Cached returns a token for r from memory, and false where Get would wait for
+// the source or fail. It never waits.
+func (c *Cache) Cached(r *Request, a Ask) (Token, How, bool) {
+	k, now := r.key(), time.Now()
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return c.entries[r.key()]
+	e := c.entries[k]
+	if e == nil {
+		return Token{}, "", false
+	}
+	how, ok := e.verdict(now, a.Refused).serves()
+	if !ok {
+		return Token{}, "", false
+	}
+	c.used(e, now)
+	return e.token, how, true
 }
 
-// store keeps the outcome of a call and returns what its callers get.
-func (c *Cache) store(r Request, t Token, err error, now time.Time) (Token, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	old := c.entries[r.key()]
-	e := &entry{since: now}
-	switch {
-	case err != nil:
-		e.err, e.errUntil = err, now.Add(failureTTL)
-		if after := retryAfter(err); after > failureTTL {
-			e.errUntil = now.Add(min(after, maxRetryAfter))
+// Get returns a token for r, and where it came from. The token has at least ten
+// minutes left if any such can be had. It fails as the source does (see Error),
+// as ctx does, or with an *Error of kind Busy when too many calls of a.Owner
+// wait already.
+func (c *Cache) Get(ctx context.Context, r *Request, a Ask) (Token, How, error) {
+	if t, how, ok := c.Cached(r, a); ok {
+		return t, how, nil
+	}
+	now := time.Now()
+	j := c.join(ctx, r, a, foreground, now)
+	if j.call == nil {
+		return j.token, j.how, j.err
+	}
+	var tired <-chan time.Time
+	held := j.token.ExpiresOn.After(now)
+	if held {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		tired = timer.C
+	}
+	var err error
+	select {
+	case <-j.call.done:
+		if j.call.err == nil {
+			return j.call.token, j.how, nil
 		}
-		if old != nil {
-			e.token, e.refreshAt, e.tryAgain = old.token, e.errUntil, e.errUntil
-		}
-	case old != nil && !t.ExpiresOn.After(old.token.ExpiresOn):
-		// The source still serves what we have: that is no refresh.
-		e.tryAgain = now.Add(jitter(retryRefresh))
-		e.token, e.refreshAt = old.token, e.tryAgain
-	default:
-		t.Digest = digest(t.Value)
-		e.token, e.refreshAt = t, refreshAt(t, now)
+		err = j.call.err
+	case <-tired:
+		c.leave(j.call)
+	case <-ctx.Done():
+		c.leave(j.call)
+		err = ctx.Err()
 	}
-	c.makeRoom(r.key(), now)
-	c.entries[r.key()] = e
-	if err != nil {
-		return Token{}, err
+	if held && j.token.ExpiresOn.After(time.Now()) {
+		return j.token, Stale, nil
 	}
-	return e.token, nil
+	if err == nil { // it expired while the source was slow
+		err = context.DeadlineExceeded
+	}
+	return Token{}, j.how, err
 }
 
-// makeRoom drops what has expired, and then what expires first, when r would
-// not fit. c.mu is held.
-func (c *Cache) makeRoom(r key, now time.Time) {
-	if _, known := c.entries[r]; known || len(c.entries) < c.max {
-		return
+// Prefetch sees to it that a token for r is there before anybody asks for it. It
+// gives way to every caller and to renewals, and returns when the token is
+// there, when the source fails, or when ctx ends.
+func (c *Cache) Prefetch(ctx context.Context, r *Request) error {
+	j := c.join(ctx, r, Ask{}, prefetch, time.Now())
+	if j.call == nil {
+		return j.err
 	}
-	var first key
-	var firstEnd time.Time
-	for k, e := range c.entries {
-		end := e.token.ExpiresOn
-		if e.errUntil.After(end) {
-			end = e.errUntil
-		}
-		if end.Before(now) {
-			delete(c.entries, k)
-		} else if firstEnd.IsZero() || end.Before(firstEnd) {
-			first, firstEnd = k, end
-		}
+	select {
+	case <-j.call.done:
+		return j.call.err
+	case <-ctx.Done():
+		c.leave(j.call)
+		return ctx.Err()
 	}
-	if len(c.entries) >= c.max {
-		delete(c.entries, first)
-	}
-}
-
-// refreshAt is when to renew t: somewhere between 40 and 50 percent of the life
-// that it has left, so that tokens issued together are not renewed together.
-func refreshAt(t Token, now time.Time) time.Time {
-	left := t.ExpiresOn.Sub(now)
-	return now.Add(left*2/5 + rand.N(max(1, left/10))) //nolint:gosec // spreads load, guards nothing
-}
-
-// jitter is d and up to half of it more.
-func jitter(d time.Duration) time.Duration {
-	return d + rand.N(d/2) //nolint:gosec // spreads load, guards nothing
-}
-
-func retryAfter(err error) time.Duration {
-	if e, ok := errors.AsType[*Error](err); ok {
-		return e.RetryAfter
-	}
-	return 0
-}
-
-// digest is the beginning of the SHA-256 of a token, in hex: enough to tell
-// tokens apart in an audit log, useless to anybody else.
-func digest(s Secret) string {
-	sum := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(sum[:8])
 }

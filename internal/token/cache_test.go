@@ -24,7 +24,7 @@ type fakeSource struct {
 	last  token.Token
 }
 
-func (s *fakeSource) Token(ctx context.Context, r token.Request) (token.Token, error) {
+func (s *fakeSource) Token(ctx context.Context, r *token.Request) (token.Token, error) {
 	select {
 	case <-time.After(s.delay):
 	case <-ctx.Done():
@@ -57,15 +57,31 @@ func (s *fakeSource) count() int {
 	return s.calls
 }
 
-var request = token.Request{ClientID: "a", Resource: "https://vault.azure.net"}
+var request = &token.Request{ClientID: "a", Resource: "https://vault.azure.net"}
 
 // get fails the test unless the answer is want from how.
 func get(t *testing.T, c *token.Cache, want string, how token.How) {
 	t.Helper()
-	got, gotHow, err := c.Get(t.Context(), request)
+	got, gotHow, err := c.Get(t.Context(), request, token.Ask{})
 	if err != nil || string(got.Value) != want || gotHow != how {
 		t.Errorf("Get() = %q, %s, %v; want %q, %s", string(got.Value), gotHow, err, want, how)
 	}
+}
+
+// start runs c until stop is called or the test ends.
+func start(t *testing.T, c *token.Cache) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- c.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run() = %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
 }
 
 func TestCacheCoalescesColdCallers(t *testing.T) {
@@ -105,12 +121,11 @@ func TestCacheRenewsBehindItsCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &fakeSource{life: 24 * time.Hour, delay: time.Second}
 		c := token.NewCache(token.CacheConfig{Source: s})
+		start(t, c)
 		get(t, c, "a#1", token.Miss)
 		time.Sleep(9 * time.Hour) // before 40 percent
 		get(t, c, "a#1", token.Hit)
 		time.Sleep(4 * time.Hour) // past half life
-		get(t, c, "a#1", token.Hit)
-		time.Sleep(2 * time.Second)
 		get(t, c, "a#2", token.Hit)
 		if n := s.count(); n != 2 {
 			t.Errorf("the source was called %d times, want 2", n)
@@ -160,15 +175,22 @@ func TestCacheBacksOffWhenTheSourceHasNothingNewer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &fakeSource{life: 10 * time.Hour, same: true}
 		c := token.NewCache(token.CacheConfig{Source: s})
+		start(t, c)
 		get(t, c, "a#1", token.Miss)
-		time.Sleep(6 * time.Hour)
-		for range 50 { // 50 requests in half a minute, one a refresh that brings nothing
+		for s.count() < 2 {
+			time.Sleep(time.Second)
+		}
+		for range 50 { // 50 requests in half a minute after a refresh that brought nothing
 			get(t, c, "a#1", token.Hit)
 			synctest.Wait()
 			time.Sleep(600 * time.Millisecond)
 		}
 		if n := s.count(); n != 2 {
 			t.Errorf("the source was called %d times, want 2", n)
+		}
+		time.Sleep(time.Hour)
+		if n := s.count(); n < 7 || n > 13 {
+			t.Errorf("the source was called %d times within an hour, want pauses of a minute that grow to ten", n)
 		}
 	})
 }
@@ -198,7 +220,7 @@ func TestCacheTellsTheCallerThatLed(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 10 {
 			wg.Go(func() {
-				_, how, _ := c.Get(t.Context(), request)
+				_, how, _ := c.Get(t.Context(), request, token.Ask{})
 				mu.Lock()
 				defer mu.Unlock()
 				hows[how]++
@@ -252,7 +274,7 @@ func TestCacheIsBounded(t *testing.T) {
 		s := &fakeSource{life: time.Hour}
 		c := token.NewCache(token.CacheConfig{Source: s, MaxEntries: 3})
 		for i := range 10 {
-			r := token.Request{ClientID: "a", Resource: fmt.Sprint(i)}
+			r := &token.Request{ClientID: "a", Resource: fmt.Sprint(i)}
 			if _, err := c.Token(t.Context(), r); err != nil {
 				t.Fatal(err)
 			}
@@ -260,7 +282,7 @@ func TestCacheIsBounded(t *testing.T) {
 		}
 		before := s.count()
 		for i := 9; i >= 7; i-- { // the three that expire last are still there
-			if _, how, _ := c.Get(t.Context(), token.Request{ClientID: "a", Resource: fmt.Sprint(i)}); how != token.Hit {
+			if _, how, _ := c.Get(t.Context(), &token.Request{ClientID: "a", Resource: fmt.Sprint(i)}, token.Ask{}); how != token.Hit {
 				t.Errorf("resource %d came by %s, want a hit", i, how)
 			}
 		}

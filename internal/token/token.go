@@ -8,7 +8,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"time"
@@ -36,6 +35,9 @@ type Request struct {
 	Capabilities string
 	// Resource is the App-ID URI that the token is for, verbatim.
 	Resource string
+	// Refused is the SHA-256, in lower-case hex, of a token that the client says
+	// is refused. Cache sets it for its source; it tells no tokens apart.
+	Refused string
 }
 
 // key is a Request by what tokens are told apart by.
@@ -59,11 +61,21 @@ func (r *Request) key() key {
 	return k
 }
 
-// String is the key as one string, for singleflight. It holds no secret.
-func (k key) String() string {
-	return fmt.Sprintf("%d %t %q", k.kind, k.vm, []string{
-		k.resourceID, k.clientID, k.objectID, k.authority, k.tenantID, k.credential, k.capabilities, k.resource,
-	})
+// identity is the key without what one identity can be asked for in many ways.
+func (k key) identity() key {
+	k.credential, k.capabilities, k.resource = "", "", ""
+	return k
+}
+
+// managed reports whether the token is a managed identity's.
+func (k key) managed() bool { return k.kind == v1.UserAssignedMSI }
+
+// group names the application that a call is for, empty for a managed identity.
+func (k key) group() string {
+	if k.managed() {
+		return ""
+	}
+	return k.authority + " " + k.tenantID + " " + k.clientID
 }
 
 // Credential is what an application proves itself with: a client secret, or a
@@ -122,7 +134,7 @@ type Token struct {
 
 // Source gets tokens. Its errors are *Error where it knows the kind.
 type Source interface {
-	Token(ctx context.Context, r Request) (Token, error)
+	Token(ctx context.Context, r *Request) (Token, error)
 }
 
 // Kind says what a failure to get a token means for who asked.
@@ -133,6 +145,7 @@ const (
 	Unavailable Kind = iota // the source did not answer, or asked to come back later: ask again
 	NotThere                // the source does not know the identity (yet)
 	Rejected                // the source understood and refuses; asking again changes nothing
+	Busy                    // the asker has too many requests waiting already; the source was not asked
 )
 
 // Error is a failure of a source.
