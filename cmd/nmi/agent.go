@@ -73,7 +73,7 @@ func (o *options) run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = sink.Close() }() // flushed when the audit ended
-	kernel, err := redirect.NewOrigins(p.metadata.Addr())
+	kernel, err := redirect.NewOrigins(redirect.OriginsConfig{Metadata: p.metadata.Addr()})
 	if err != nil {
 		return err
 	}

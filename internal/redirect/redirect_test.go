@@ -14,23 +14,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/podid-io/podid/internal/redirect"
 	"github.com/podid-io/podid/test/localcluster"
 )
-
-func TestMain(m *testing.M) {
-	ctrllog.SetLogger(logr.Discard())
-	os.Exit(localcluster.Main(m)) //nolint:forbidigo // TestMain is the main of a test
-}
 
 // network is a node with two pods, and a metadata service in the fabric.
 type network struct {
@@ -295,7 +288,7 @@ func TestBridgedPodsHaveNoLink(t *testing.T) {
 	n := newNetwork(t)
 	var origins *redirect.Origins
 	if err := n.node.Do(func() (err error) {
-		if origins, err = redirect.NewOrigins(redirect.DefaultMetadata.Addr()); err != nil {
+		if origins, err = redirect.NewOrigins(redirect.OriginsConfig{}); err != nil {
 			return err
 		}
 		bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "cbr0"}}
@@ -333,7 +326,7 @@ func TestOrigins(t *testing.T) {
 		if err := r.Ensure(); err != nil {
 			return err
 		}
-		if origins, err = redirect.NewOrigins(redirect.DefaultMetadata.Addr()); err != nil {
+		if origins, err = redirect.NewOrigins(redirect.OriginsConfig{}); err != nil {
 			return err
 		}
 		var lc net.ListenConfig

@@ -1,0 +1,4 @@
+package redirect
+
+// canaryName is the near end of the canary's veth pair.
+const canaryName = "podid-canary"

@@ -1,0 +1,231 @@
+package redirect_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"go.uber.org/goleak"
+
+	"github.com/podid-io/podid/internal/redirect"
+	"github.com/podid-io/podid/test/localcluster"
+)
+
+// linkBook keeps what FollowLinks tells.
+type linkBook struct {
+	t     *testing.T
+	block chan struct{} // if not nil, LinkUp waits until it is closed
+
+	mu      sync.Mutex
+	there   map[int]string
+	told    []string // one word for each event of an interface
+	early   int      // LinkUp with the zero time
+	changed chan struct{}
+}
+
+func (b *linkBook) LinkUp(index int, hardware string, at time.Time) {
+	if b.block != nil && !at.IsZero() {
+		<-b.block
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if old, there := b.there[index]; there {
+		b.t.Errorf("link %d is up with %s, and up again with %s", index, old, hardware)
+	}
+	b.there[index] = hardware
+	if at.IsZero() {
+		b.early++
+	} else if d := time.Since(at); d < 0 || d > 10*time.Second {
+		b.t.Errorf("link %d came %s ago", index, d)
+	}
+	b.tell(fmt.Sprintf("up %s", hardware))
+}
+
+func (b *linkBook) LinkDown(index int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, there := b.there[index]; !there {
+		b.t.Errorf("link %d is down and was not up", index)
+	}
+	b.tell(fmt.Sprintf("down %s", b.there[index]))
+	delete(b.there, index)
+}
+
+func (b *linkBook) tell(word string) {
+	b.told = append(b.told, word)
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// count counts an event. The caller holds mu, or nothing happens any more.
+func (b *linkBook) count(event string) (n int) {
+	for _, word := range b.told {
+		if word == event {
+			n++
+		}
+	}
+	return n
+}
+
+// await waits until the book satisfies ok.
+func (b *linkBook) await(what string, ok func() bool) {
+	b.t.Helper()
+	deadline := time.After(10 * time.Second)
+	for {
+		b.mu.Lock()
+		done, changed := ok(), b.changed
+		b.mu.Unlock()
+		if done {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.t.Fatalf("waited in vain until %s; told of %d events, at last %q", what, len(b.told), b.told[max(0, len(b.told)-10):])
+		}
+	}
+}
+
+// follow starts FollowLinks in the sandbox's own network and waits for the first
+// list. The test's end ends it.
+func follow(t *testing.T, b *linkBook) {
+	t.Helper()
+	localcluster.Require(t)
+	b.t, b.there, b.changed = t, make(map[int]string), make(chan struct{})
+	leaks := goleak.IgnoreCurrent()
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- redirect.FollowLinks(ctx, b, func() { close(ready) }, slog.New(slog.DiscardHandler))
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		goleak.VerifyNone(t, leaks)
+	})
+	select {
+	case <-ready:
+	case <-time.After(10 * time.Second):
+		t.Fatal("no list in 10 s")
+	}
+}
+
+// addVeth makes a veth pair, whose first end has the hardware address.
+func addVeth(t *testing.T, name, hardware string, index int) netlink.Link {
+	t.Helper()
+	mac, err := net.ParseMAC(hardware)
+	if err != nil {
+		t.Fatal(err)
+	}
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, HardwareAddr: mac, Index: index}, PeerName: name + "x"}
+	if err := netlink.LinkAdd(veth); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = netlink.LinkDel(veth) }) // the test may have removed it
+	return linkByName(t, name)
+}
+
+// actual is what there is, by index.
+func actual(t *testing.T) map[int]string {
+	t.Helper()
+	links, err := netlink.LinkList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make(map[int]string)
+	for _, l := range links {
+		out[l.Attrs().Index] = l.Attrs().HardwareAddr.String()
+		if l.Attrs().Name == "lo" {
+			out[l.Attrs().Index] = "00:00:00:00:00:00" // which the library leaves out
+		}
+	}
+	return out
+}
+
+func TestFollowLinks(t *testing.T) {
+	b := &linkBook{}
+	follow(t, b)
+	before := maps.Clone(b.there)
+	if b.early != len(before) || len(before) == 0 {
+		t.Errorf("%d links were there before, told as such: %d", len(before), b.early)
+	}
+	const first, second = "02:00:00:00:00:01", "02:00:00:00:00:02"
+	l := addVeth(t, "one", first, 0)
+	index := l.Attrs().Index
+	b.await("the new link is told", func() bool { return b.there[index] == first })
+
+	t.Run("a port that leaves its bridge is no link that goes", func(t *testing.T) {
+		bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
+		if err := netlink.LinkAdd(bridge); err != nil {
+			t.Fatal(err)
+		}
+		if err := netlink.LinkSetMaster(l, bridge); err != nil {
+			t.Fatal(err)
+		}
+		if err := netlink.LinkSetNoMaster(l); err != nil {
+			t.Fatal(err)
+		}
+		if err := netlink.LinkDel(bridge); err != nil {
+			t.Fatal(err)
+		}
+		b.await("the bridge came and went", func() bool { return b.count("down ") == 1 })
+		if n := b.count("down " + first); n > 0 {
+			t.Error("the port was told to be gone")
+		}
+	})
+	t.Run("another hardware address is another link", func(t *testing.T) {
+		mac, _ := net.ParseMAC(second)
+		if err := netlink.LinkSetHardwareAddr(l, mac); err != nil {
+			t.Fatal(err)
+		}
+		b.await("the link is told anew", func() bool { return b.there[index] == second })
+	})
+	t.Run("an index that is used again is another link", func(t *testing.T) {
+		if err := netlink.LinkDel(l); err != nil {
+			t.Fatal(err)
+		}
+		addVeth(t, "two", second, index)
+		b.await("the old one is gone and the new one there", func() bool {
+			return b.count("down "+second) == 1 && b.there[index] == second
+		})
+	})
+}
+
+// TestLinksOverflow makes more events than the socket holds.
+func TestLinksOverflow(t *testing.T) {
+	b := &linkBook{block: make(chan struct{})}
+	follow(t, b)
+	gone := addVeth(t, "gone", "02:00:00:00:01:00", 0)
+	for i := range 300 {
+		name := fmt.Sprintf("flood%d", i)
+		l := addVeth(t, name, fmt.Sprintf("02:00:00:00:02:%02x", i%256), 0)
+		if i%3 == 0 {
+			if err := netlink.LinkDel(l); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := netlink.LinkDel(gone); err != nil {
+		t.Fatal(err)
+	}
+	want := actual(t)
+	close(b.block)
+	b.await("everything is told as it is", func() bool { return maps.Equal(b.there, want) })
+	if diff := cmp.Diff(want, b.there); diff != "" {
+		t.Errorf("links (-there +told):\n%s", diff)
+	}
+	if n := len(b.told); n > 700 {
+		t.Errorf("%d events were told: none was lost, and the test proves nothing", n)
+	}
+}
