@@ -31,6 +31,9 @@ const (
 	// AnnotationNamespaceBinding on a Namespace names the binding of every pod
 	// there that has no label of its own.
 	AnnotationNamespaceBinding = "aadpodidentitybinding"
+	// AnnotationPrefetch on a Pod names resources, with commas between them, whose
+	// tokens are fetched before the pod asks.
+	AnnotationPrefetch = "podid.io/prefetch"
 	// AnnotationBehavior with the value BehaviorNamespaced keeps one identity to
 	// its own namespace where matching across namespaces is allowed.
 	AnnotationBehavior = "aadpodidentity.k8s.io/Behavior"

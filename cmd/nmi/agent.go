@@ -48,6 +48,7 @@ func (o origins) Of(c net.Conn) (nmi.Origin, error) {
 type agent struct {
 	log      *slog.Logger
 	health   *telemetry.Health
+	view     *nodeview.View
 	watcher  *nodeview.Watcher
 	redirect *redirect.Redirect // nil with --redirect=none
 	server   *nmi.Server
@@ -102,15 +103,19 @@ func (o *options) run(ctx context.Context) error {
 
 // build puts the rooms together: view, source, cache, server.
 func (a *agent) build(o *options, p parsed, sink io.Writer, kernel origins) error {
+	boot, err := redirect.BootTime()
+	if err != nil {
+		return err
+	}
 	view, watcher, err := nodeview.New(nodeview.Config{
-		Node: o.node, REST: p.rest, Log: a.log, LinkOf: kernel.LinkOf,
+		Node: o.node, REST: p.rest, Log: a.log, LinkOf: kernel.LinkOf, Boot: boot,
 		Rules:  identity.Rules{AcrossNamespaces: o.acrossNamespaces},
 		Report: a.report(checkView),
 	})
 	if err != nil {
 		return err
 	}
-	a.watcher = watcher
+	a.view, a.watcher = view, watcher
 	source, err := entra.NewIMDS(entra.IMDSConfig{Endpoint: p.imdsEndpoint})
 	if err != nil {
 		return err
@@ -144,7 +149,18 @@ func (a *agent) run(ctx context.Context, o *options) error {
 	behind.Go(func() { _ = a.tokens.Run(behindCtx) }) // only the context ends it
 	defer func() { end(); behind.Wait() }()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return a.watcher.Run(ctx) })
+	linksKnown := make(chan struct{})
+	g.Go(func() error {
+		return redirect.FollowLinks(ctx, a.view, func() { close(linksKnown) }, a.log)
+	})
+	g.Go(func() error {
+		select {
+		case <-linksKnown: // what there is before us, before anybody is believed
+			return a.watcher.Run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	g.Go(func() error {
 		l, err := a.awaitListener(ctx)
 		if err != nil {

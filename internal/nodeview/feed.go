@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"time"
 )
 
 // feed is what feeds a view: the requests of its watches. It sees them pass, so
@@ -18,10 +19,11 @@ type feed struct {
 	mu      sync.Mutex
 	failing map[string]error // by path, what is the matter with it; guarded by mu
 	live    bool             // everything has been delivered once; guarded by mu
+	since   time.Time        // when it was last fed whole; zero while it is. Guarded by mu
 }
 
 func newFeed(report func(error)) *feed {
-	return &feed{report: report, failing: make(map[string]error)}
+	return &feed{report: report, failing: make(map[string]error), since: time.Now()}
 }
 
 // wrap is for rest.Config.Wrap.
@@ -45,7 +47,7 @@ func (f *feed) wrap(next http.RoundTripper) http.RoundTripper {
 // watched reports whether a path is that of one of the watches.
 func watched(p string) bool {
 	switch path.Base(p) {
-	case "pods", "azureidentities", "azureidentitybindings", "azureassignedidentities":
+	case "pods", "namespaces", "azureidentities", "azureidentitybindings", "azurepodidentityexceptions", "azureassignedidentities":
 		return true
 	default:
 		return false
@@ -66,6 +68,7 @@ func (f *feed) saw(what string, err error) {
 	} else {
 		delete(f.failing, what)
 	}
+	f.mark()
 	if f.live && (err != nil || before != len(f.failing)) {
 		f.report(f.trouble())
 	}
@@ -86,7 +89,7 @@ func (f *feed) starting() error {
 	if err := f.trouble(); err != nil {
 		return err
 	}
-	return errors.New("waiting for the first list of pods, identities, bindings and assigned identities")
+	return errors.New("waiting for the first list of pods, namespaces, identities, bindings, exceptions and assigned identities")
 }
 
 // delivered says that everything has been delivered.
@@ -94,5 +97,32 @@ func (f *feed) delivered() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.live = true
+	f.mark()
 	f.report(f.trouble())
 }
+
+// mark notes since when the view has not been fed whole. f.mu is held.
+func (f *feed) mark() {
+	switch {
+	case !f.live: // since the start
+	case len(f.failing) == 0:
+		f.since = time.Time{}
+	case f.since.IsZero():
+		f.since = time.Now()
+	}
+}
+
+// age is how long the view has not been fed whole; 0 while it is.
+func (f *feed) age() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.since.IsZero() {
+		return 0
+	}
+	return time.Since(f.since)
+}
+
+// Age is how old the view can be: 0 while all watches are up, else the time
+// since the first of them failed, or since the start. What it tells of pods that
+// it knows goes on to count.
+func (v *View) Age() time.Duration { return v.age() }

@@ -1,6 +1,6 @@
 // Package nodeview is the read model of one node: which pod has an address,
-// and what binds it. It is fed by watches and tells whoever waits when anything
-// has changed; nothing in it polls.
+// and what binds it. It is fed by watches, and by the kernel's word of links,
+// and tells whoever waits when anything has changed; nothing in it polls.
 package nodeview
 
 import (
@@ -8,61 +8,83 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/identity"
 )
 
-// Errors of ByIP. Each can end by itself: wait for a change.
+// Errors of ByIP and ByName. Each can end by itself: wait for a change.
 var (
 	// ErrNotSynced means that the watches have not delivered everything yet.
 	ErrNotSynced = errors.New("the view of the node is not complete yet")
-	// ErrUnknown means that no running pod of this node has the address.
-	ErrUnknown = errors.New("no running pod of this node has the address")
-	// ErrOtherLink means that the pod that has the address, as far as the API
-	// server has told, is not at the other end of this link.
-	ErrOtherLink = errors.New("the address belongs to a pod on another link")
+	// ErrUnknown means that no running pod of this node has the address or name.
+	ErrUnknown = errors.New("no running pod of this node is known by that")
+	// ErrOtherLink means that no pod is known to have the address on this link:
+	// the API server tells of one, but on another, or not since the link came.
+	ErrOtherLink = errors.New("no pod is known to have the address on the link that it came by")
 	// ErrAmbiguous means that several pods claim the address; none is believed.
 	ErrAmbiguous = errors.New("several pods of this node claim the address")
 )
 
-// Found is the pod behind an address.
+// Found is a pod, and what it may have.
 type Found struct {
 	Pod identity.Pod
 	// Grants is what the pod is entitled to, the default first, with Ready set
 	// for what is on the node. It is shared: do not change it.
 	Grants []identity.Grant
+	// Exception is the exception that the pod falls under; nil for none.
+	Exception *identity.Exception
+	// SecretsStore says that the pod mounts a volume of the secrets store driver.
+	SecretsStore bool
+	// Prefetch are the resources that the pod's annotation podid.io/prefetch
+	// names. It is shared: do not change it.
+	Prefetch []string
 }
 
 // View answers from memory. The zero value is not usable; see New.
 type View struct {
-	rules  identity.Rules
-	linkOf func(netip.Addr) int
+	rules   identity.Rules
+	managed bool
+	linkOf  func(netip.Addr) int
+	boot    time.Time
+	age     func() time.Duration
+	dirty   chan struct{} // holds one element when what is to be remembered has changed
 
 	mu         sync.RWMutex
 	changed    chan struct{} // closed at the next change. This and all below are guarded by mu.
 	generation uint64        // counts changes of anything that grants are made of
 	synced     bool
 	pods       map[string]*podEntry // by uid
-	byIP       map[netip.Addr][]*podEntry
+	byName     map[name]*podEntry
+	byIP       map[netip.Addr][]*podEntry // all that say so; see claims
 	identities map[name]identity.Identity
 	bindings   map[name]identity.Binding
 	bySelector map[string][]identity.Binding
-	assigned   map[name]assignment          // by name of the object
-	byPod      map[name]map[name]assignment // by pod, then by name of the object
+	exceptions map[string][]identity.Exception // by namespace
+	annotated  map[string]string               // by namespace, the binding of its pods without a label
+	assigned   map[name]assignment             // by name of the object
+	byPod      map[name]map[name]assignment    // by pod, then by name of the object
+
+	links  map[int]link
+	serial uint64  // counts links that came and went
+	memory *memory // of the agent before, until the view is complete; may be nil
 }
 
 type name struct{ namespace, name string }
 
-// podEntry is a pod and, remembered for as long as nothing changes, its grants.
+// podEntry is a pod and, remembered for as long as nothing changes, what it may
+// have.
 type podEntry struct {
-	pod    identity.Pod
-	links  map[netip.Addr]int // by address, the link that it was first seen on
-	grants atomic.Pointer[remembered]
+	seen
+	claims map[netip.Addr]claim
+	floor  time.Time // the evidence under which it had a link that is gone
+	known  atomic.Pointer[known]
 }
 
-type remembered struct {
+type known struct {
 	generation uint64
-	grants     []identity.Grant
+	found      Found
 }
 
 // assignment is what nmi takes from an AzureAssignedIdentity: evidence that an
@@ -74,18 +96,25 @@ type assignment struct {
 	usable               bool
 }
 
-func newView(rules identity.Rules, linkOf func(netip.Addr) int) *View {
+func newView(c Config) *View {
 	return &View{
-		rules:      rules,
-		linkOf:     linkOf,
+		rules:      c.Rules,
+		managed:    c.Managed,
+		linkOf:     c.LinkOf,
+		boot:       c.Boot,
+		dirty:      make(chan struct{}, 1),
 		changed:    make(chan struct{}),
 		pods:       make(map[string]*podEntry),
+		byName:     make(map[name]*podEntry),
 		byIP:       make(map[netip.Addr][]*podEntry),
 		identities: make(map[name]identity.Identity),
 		bindings:   make(map[name]identity.Binding),
 		bySelector: make(map[string][]identity.Binding),
+		exceptions: make(map[string][]identity.Exception),
+		annotated:  make(map[string]string),
 		assigned:   make(map[name]assignment),
 		byPod:      make(map[name]map[name]assignment),
+		links:      make(map[int]link),
 	}
 }
 
@@ -94,31 +123,98 @@ func newView(rules identity.Rules, linkOf func(netip.Addr) int) *View {
 // change of anything after the answer was true. Errors are ErrNotSynced,
 // ErrUnknown, ErrOtherLink and ErrAmbiguous.
 //
-// A pod has an address only together with the link that the address was on when
-// the API server told of it. So a new pod that comes by an old address, on a
-// link of its own, is nobody until the API server has told of it too: it never
-// gets what the old one got.
+// A pod has an address only together with a link; see LinkUp. So a new pod that
+// comes by an old address, on a link of its own, is nobody until the API server
+// has told of it too: it never gets what the old one got.
 func (v *View) ByIP(addr netip.Addr, link int) (Found, <-chan struct{}, error) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	claims := v.byIP[addr]
+	if !v.synced {
+		return Found{}, v.changed, ErrNotSynced
+	}
+	e, err := v.claimant(addr, link)
+	if err != nil {
+		return Found{}, v.changed, err
+	}
+	return v.found(e), v.changed, nil
+}
+
+// claimant is the one pod that has the address, if it is on that link. v.mu is
+// held.
+func (v *View) claimant(addr netip.Addr, link int) (*podEntry, error) {
+	told := v.byIP[addr]
+	if len(told) == 0 {
+		return nil, ErrUnknown
+	}
+	var claimant *podEntry
+	var on claim
+	for _, e := range told {
+		c, ok := e.claims[addr]
+		switch {
+		case !ok:
+		case claimant != nil:
+			return nil, ErrAmbiguous
+		default:
+			claimant, on = e, c
+		}
+	}
+	if claimant == nil || link == 0 || on.link != link {
+		return nil, ErrOtherLink
+	}
+	return claimant, nil
+}
+
+// ByName finds a pod of this node that has not ended, also one without an
+// address and one in the node's own network. The channel is that of ByIP. Errors
+// are ErrNotSynced and ErrUnknown.
+func (v *View) ByName(namespace, podName string) (Found, <-chan struct{}, error) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	e, ok := v.byName[name{namespace, podName}]
 	switch {
 	case !v.synced:
 		return Found{}, v.changed, ErrNotSynced
-	case len(claims) == 0:
+	case !ok:
 		return Found{}, v.changed, ErrUnknown
-	case len(claims) > 1:
-		return Found{}, v.changed, ErrAmbiguous
-	case link == 0 || claims[0].links[addr] != link:
-		return Found{}, v.changed, ErrOtherLink
+	default:
+		return v.found(e), v.changed, nil
 	}
-	e := claims[0]
-	r := e.grants.Load()
-	if r == nil || r.generation != v.generation {
-		r = &remembered{generation: v.generation, grants: v.grants(e.pod)}
-		e.grants.Store(r)
+}
+
+// All lists the pods of this node that have not ended, in no order, also those
+// without an address. The channel is that of ByIP.
+func (v *View) All() ([]Found, <-chan struct{}) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	all := make([]Found, 0, len(v.pods))
+	for _, e := range v.pods {
+		all = append(all, v.found(e))
 	}
-	return Found{Pod: e.pod, Grants: r.grants}, v.changed, nil
+	return all, v.changed
+}
+
+// found is what there is to say of a pod, made anew when anything has changed.
+// v.mu is held.
+func (v *View) found(e *podEntry) Found {
+	k := e.known.Load()
+	if k == nil || k.generation != v.generation {
+		k = &known{generation: v.generation, found: v.look(e)}
+		e.known.Store(k)
+	}
+	return k.found
+}
+
+// look finds out what a pod may have. v.mu is held.
+func (v *View) look(e *podEntry) Found {
+	f := Found{Pod: e.pod, SecretsStore: e.secretsStore, Prefetch: e.prefetch}
+	if !e.labelled {
+		f.Pod.NamespaceBinding = v.annotated[f.Pod.Namespace]
+	}
+	f.Grants = v.grants(f.Pod)
+	if x, ok := identity.Excepted(f.Pod, v.exceptions[f.Pod.Namespace], v.rules); ok {
+		f.Exception = &x
+	}
+	return f
 }
 
 // grants computes what a pod is entitled to. v.mu is held.
@@ -127,7 +223,14 @@ func (v *View) grants(pod identity.Pod) []identity.Grant {
 		id, ok := v.identities[name{namespace, n}]
 		return id, ok
 	}
-	grants := identity.Match(pod, v.bySelector[pod.Selector], lookup, v.rules)
+	candidates := v.bySelector[pod.Selector]
+	if pod.Selector == "" {
+		candidates = nil
+		if b, ok := v.bindings[name{pod.Namespace, pod.NamespaceBinding}]; ok {
+			candidates = []identity.Binding{b}
+		}
+	}
+	grants := identity.Match(pod, candidates, lookup, v.rules)
 	for i := range grants {
 		grants[i].Ready = v.ready(pod, grants[i].Identity)
 	}
@@ -135,8 +238,12 @@ func (v *View) grants(pod identity.Pod) []identity.Grant {
 }
 
 // ready reports whether a token of id can be had on this node: by evidence for
-// this very pod, and for the ids that the identity has now. v.mu is held.
+// this very pod, and for the ids that the identity has now. Applications need
+// not be brought to a node, and in managed mode others did so. v.mu is held.
 func (v *View) ready(pod identity.Pod, id identity.Identity) bool {
+	if v.managed || id.Type != v1.UserAssignedMSI {
+		return true
+	}
 	for _, a := range v.byPod[name{pod.Namespace, pod.Name}] {
 		if a.usable &&
 			(a.podUID == "" || a.podUID == pod.UID) &&
@@ -154,138 +261,11 @@ func (v *View) change(f func()) {
 	defer v.mu.Unlock()
 	f()
 	v.generation++
+	v.wake()
+}
+
+// wake wakes everybody who waits. v.mu is held.
+func (v *View) wake() {
 	close(v.changed)
 	v.changed = make(chan struct{})
-}
-
-// setPod records a pod with its addresses; without any it is forgotten. An
-// address that it had keeps its link, if it had one. A pod on its way out gets
-// no new link: its address may be another's already.
-func (v *View) setPod(pod identity.Pod, addrs []netip.Addr, ending bool) {
-	links := make(map[netip.Addr]int, len(addrs))
-	for _, a := range addrs {
-		if links[a] = v.link(pod.UID, a); links[a] == 0 && !ending {
-			links[a] = v.linkOf(a)
-		}
-	}
-	v.change(func() {
-		v.dropPod(pod.UID)
-		if len(addrs) == 0 {
-			return
-		}
-		e := &podEntry{pod: pod, links: links}
-		v.pods[pod.UID] = e
-		for a := range links {
-			v.byIP[a] = append(v.byIP[a], e)
-		}
-	})
-}
-
-// link is the link that an address of a pod was first seen on, or 0.
-func (v *View) link(uid string, a netip.Addr) int {
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	if e, ok := v.pods[uid]; ok {
-		return e.links[a]
-	}
-	return 0
-}
-
-func (v *View) deletePod(uid string) {
-	v.change(func() { v.dropPod(uid) })
-}
-
-// dropPod forgets a pod. v.mu is held.
-func (v *View) dropPod(uid string) {
-	e, ok := v.pods[uid]
-	if !ok {
-		return
-	}
-	delete(v.pods, uid)
-	for a := range e.links {
-		v.byIP[a] = without(v.byIP[a], e)
-		if len(v.byIP[a]) == 0 {
-			delete(v.byIP, a)
-		}
-	}
-}
-
-func (v *View) setIdentity(id identity.Identity) {
-	v.change(func() { v.identities[name{id.Namespace, id.Name}] = id })
-}
-
-func (v *View) deleteIdentity(n name) {
-	v.change(func() { delete(v.identities, n) })
-}
-
-func (v *View) setBinding(b identity.Binding) {
-	v.change(func() {
-		v.dropBinding(name{b.Namespace, b.Name})
-		v.bindings[name{b.Namespace, b.Name}] = b
-		if b.Selector != "" {
-			v.bySelector[b.Selector] = append(v.bySelector[b.Selector], b)
-		}
-	})
-}
-
-func (v *View) deleteBinding(n name) {
-	v.change(func() { v.dropBinding(n) })
-}
-
-// dropBinding forgets a binding. v.mu is held.
-func (v *View) dropBinding(n name) {
-	b, ok := v.bindings[n]
-	if !ok {
-		return
-	}
-	delete(v.bindings, n)
-	v.bySelector[b.Selector] = without(v.bySelector[b.Selector], b)
-	if len(v.bySelector[b.Selector]) == 0 {
-		delete(v.bySelector, b.Selector)
-	}
-}
-
-func (v *View) setAssigned(n name, a assignment) {
-	v.change(func() {
-		v.dropAssigned(n)
-		v.assigned[n] = a
-		if v.byPod[a.pod] == nil {
-			v.byPod[a.pod] = make(map[name]assignment)
-		}
-		v.byPod[a.pod][n] = a
-	})
-}
-
-func (v *View) deleteAssigned(n name) {
-	v.change(func() { v.dropAssigned(n) })
-}
-
-// dropAssigned forgets an AzureAssignedIdentity. v.mu is held.
-func (v *View) dropAssigned(n name) {
-	a, ok := v.assigned[n]
-	if !ok {
-		return
-	}
-	delete(v.assigned, n)
-	delete(v.byPod[a.pod], n)
-	if len(v.byPod[a.pod]) == 0 {
-		delete(v.byPod, a.pod)
-	}
-}
-
-// setSynced says that everything there was at the start is in the view.
-func (v *View) setSynced() {
-	v.change(func() { v.synced = true })
-}
-
-// without returns a copy of list without its element x, so that no slice that
-// somebody was given changes under him.
-func without[T comparable](list []T, x T) []T {
-	out := make([]T, 0, len(list))
-	for _, e := range list {
-		if e != x {
-			out = append(out, e)
-		}
-	}
-	return out
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -16,8 +17,32 @@ import (
 
 var addr = netip.MustParseAddr("10.224.4.10")
 
-// onLink is a node all of whose addresses are on link 7.
-func onLink(netip.Addr) int { return 7 }
+// boot is when the node of the tests was booted; start, when its pods started.
+var (
+	boot  = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	start = boot.Add(time.Minute)
+)
+
+// newTestView is the complete view of a node all of whose addresses are on link 7.
+func newTestView(edits ...func(*Config)) *View {
+	c := Config{LinkOf: func(netip.Addr) int { return 7 }, Boot: boot}
+	for _, e := range edits {
+		e(&c)
+	}
+	v := newView(c)
+	v.LinkUp(7, "02:00:00:00:00:07", time.Time{})
+	v.setSynced()
+	return v
+}
+
+// started says when the one container of a pod started.
+func started(at time.Time) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{
+			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(at)}},
+		}}
+	}
+}
 
 // pod makes a running pod of the API, which edits then change.
 func pod(name, uid string, edits ...func(*corev1.Pod)) *corev1.Pod {
@@ -25,6 +50,7 @@ func pod(name, uid string, edits ...func(*corev1.Pod)) *corev1.Pod {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: name, UID: types.UID(uid), Labels: map[string]string{v1.LabelBinding: "web"}},
 		Status:     corev1.PodStatus{Phase: corev1.PodRunning, PodIPs: []corev1.PodIP{{IP: addr.String()}}},
 	}
+	started(start)(p)
 	for _, e := range edits {
 		e(p)
 	}
@@ -83,8 +109,7 @@ func TestByIP(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			v := newView(identity.Rules{}, onLink)
-			v.setSynced()
+			v := newTestView()
 			tc.events(v)
 			found, _, err := v.ByIP(addr, 7)
 			if !errors.Is(err, tc.wantErr) || found.Pod.UID != tc.wantPod {
@@ -95,7 +120,8 @@ func TestByIP(t *testing.T) {
 }
 
 func TestNothingIsFinalBeforeTheFirstLists(t *testing.T) {
-	v := newView(identity.Rules{}, onLink)
+	v := newTestView()
+	v.synced = false
 	v.applyPod(pod("web", "1"))
 	_, changed, err := v.ByIP(addr, 7)
 	if !errors.Is(err, ErrNotSynced) {
@@ -126,8 +152,7 @@ func TestReady(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			v := newView(identity.Rules{}, onLink)
-			v.setSynced()
+			v := newTestView()
 			v.applyPod(pod("web", "1"))
 			v.setIdentity(identity.Identity{Namespace: "team", Name: "blue", ClientID: "blue-client", ResourceID: "/blue"})
 			v.setBinding(identity.Binding{Namespace: "team", Name: "b", Identity: "blue", Selector: "web"})
@@ -150,8 +175,7 @@ func TestReady(t *testing.T) {
 }
 
 func TestGrantsFollowEveryEvent(t *testing.T) {
-	v := newView(identity.Rules{}, onLink)
-	v.setSynced()
+	v := newTestView()
 	v.applyPod(pod("web", "1"))
 	granted := func() (names []string) {
 		found, _, err := v.ByIP(addr, 7)
@@ -199,23 +223,31 @@ func TestStripPodKeepsWhatIsRead(t *testing.T) {
 	full := pod("web", "1", func(p *corev1.Pod) {
 		p.Spec.ServiceAccountName, p.Spec.NodeName = "sa", "node"
 		p.Labels["app"] = "web"
+		p.Annotations = map[string]string{v1.AnnotationPrefetch: "https://vault.azure.net", "other": "annotation"}
 		p.Spec.Containers = []corev1.Container{{Name: "c"}}
+		p.Spec.Volumes = []corev1.Volume{
+			{Name: "v", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+			{Name: "s", VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: SecretsStoreDriver, VolumeAttributes: map[string]string{"a": "b"}}}},
+		}
+		p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "done", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}}}
 	})
 	stripped, err := stripPod(full.DeepCopy())
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := stripped.(*corev1.Pod)
-	if len(p.Spec.Containers) != 0 || len(p.Labels) != 1 {
-		t.Errorf("the stripped pod still has %v and %v", p.Spec.Containers, p.Labels)
+	if len(p.Spec.Containers) != 0 || len(p.Spec.Volumes) != 1 || len(p.Annotations) != 1 || len(p.Status.InitContainerStatuses) != 0 {
+		t.Errorf("the stripped pod still has %v, %v, %v and %v", p.Spec.Containers, p.Spec.Volumes, p.Annotations, p.Status.InitContainerStatuses)
 	}
-	a, b := newView(identity.Rules{}, onLink), newView(identity.Rules{}, onLink)
+	a, b := newTestView(), newTestView()
 	for v, o := range map[*View]*corev1.Pod{a: full, b: p} {
-		v.setSynced()
 		v.applyPod(o)
 	}
 	want, _, _ := a.ByIP(addr, 7)
 	got, _, _ := b.ByIP(addr, 7)
+	if !want.SecretsStore || len(want.Prefetch) != 1 || want.Pod.UID == "" {
+		t.Errorf("the whole pod is seen as %+v", want)
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("a stripped pod is seen otherwise (-full +stripped):\n%s", diff)
 	}
@@ -226,8 +258,7 @@ func TestStripPodKeepsWhatIsRead(t *testing.T) {
 func TestAnAddressComesWithItsLink(t *testing.T) {
 	const oldLink, newLink = 7, 8
 	current := oldLink
-	v := newView(identity.Rules{}, func(netip.Addr) int { return current })
-	v.setSynced()
+	v := newTestView(func(c *Config) { c.LinkOf = func(netip.Addr) int { return current } })
 	steps := []struct {
 		what    string
 		do      func()
@@ -238,9 +269,9 @@ func TestAnAddressComesWithItsLink(t *testing.T) {
 		{"the first pod, on its link", func() { v.applyPod(pod("old", "1")) }, oldLink, "1", nil},
 		{"its address by another link", func() {}, newLink, "", ErrOtherLink},
 		{"a connection without a link", func() {}, 0, "", ErrOtherLink},
-		{"the next pod is there, the API server still tells of the first", func() { current = newLink }, newLink, "", ErrOtherLink},
+		{"the next pod is there, the API server still tells of the first", func() { current = newLink; v.LinkUp(newLink, "02:00:00:00:00:08", start.Add(time.Minute)) }, newLink, "", ErrOtherLink},
 		{"a late word of the first pod", func() { v.applyPod(pod("old", "1", func(p *corev1.Pod) { p.Labels["x"] = "y" })) }, newLink, "", ErrOtherLink},
-		{"word of the next pod, while the first is still there", func() { v.applyPod(pod("new", "2")) }, newLink, "", ErrAmbiguous},
+		{"word of the next pod, while the first is still there", func() { v.applyPod(pod("new", "2", started(start.Add(2*time.Minute)))) }, newLink, "", ErrAmbiguous},
 		{"the first pod is gone", func() { v.deletePod("1") }, newLink, "2", nil},
 		{"the first pod's link is dead", func() {}, oldLink, "", ErrOtherLink},
 	}
@@ -255,8 +286,7 @@ func TestAnAddressComesWithItsLink(t *testing.T) {
 
 func TestAnAddressWithoutALinkWaitsForTheNextWord(t *testing.T) {
 	link := 0
-	v := newView(identity.Rules{}, func(netip.Addr) int { return link })
-	v.setSynced()
+	v := newTestView(func(c *Config) { c.LinkOf = func(netip.Addr) int { return link } })
 	v.applyPod(pod("web", "1"))
 	link = 7
 	if _, _, err := v.ByIP(addr, 7); !errors.Is(err, ErrOtherLink) {

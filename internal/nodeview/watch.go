@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -28,18 +26,30 @@ import (
 
 // Config says which node a View is of, and where it reads.
 type Config struct {
-	// Node is the name of the node.
+	// Node is the name of the node. Required.
 	Node string
-	// REST reaches the API server.
+	// REST reaches the API server. Required.
 	REST *rest.Config
 	// LinkOf tells the index of the interface that an address is on, or 0 when it
-	// is on none of this node's.
+	// is on none of this node's. Required.
 	LinkOf func(netip.Addr) int
+	// Boot is when the node was booted, by its clock. Required. The links that
+	// there are, View.LinkUp must be told of before Run.
+	Boot time.Time
+	// RunDir is a directory that a boot of the node empties, like /run/podid. What
+	// is written down there lets the next agent trust what this one knew of links.
+	// Empty means that nothing is.
+	RunDir string
+	// BootID tells this boot of the node from others. Required with RunDir.
+	BootID string
+	// Managed means that identities are on the nodes already: what is assigned is
+	// not watched, and every identity is ready. The default is false.
+	Managed bool
 	// Rules are the operator's choices; see identity.Rules.
 	Rules identity.Rules
 	// Report is told why the view is not complete, and nil when it is. May be nil.
 	Report func(error)
-	// Log is the logger.
+	// Log is the logger. Required.
 	Log *slog.Logger
 }
 
@@ -52,17 +62,28 @@ type Watcher struct {
 
 // New makes an empty view and the watcher that fills it once Run is called.
 func New(c Config) (*View, *Watcher, error) {
-	if c.Node == "" {
+	switch {
+	case c.Node == "":
 		return nil, nil, errors.New("the name of the node is missing")
+	case c.REST == nil || c.LinkOf == nil || c.Log == nil || c.Boot.IsZero():
+		return nil, nil, errors.New("nodeview.Config is incomplete")
+	case c.RunDir != "" && c.BootID == "":
+		return nil, nil, errors.New("nodeview.Config.BootID is missing")
 	}
 	if c.Report == nil {
 		c.Report = func(error) {}
 	}
-	if c.LinkOf == nil {
-		return nil, nil, errors.New("nodeview.Config.LinkOf is missing")
+	v := newView(c)
+	if c.RunDir != "" {
+		m, err := readMemory(c.RunDir, c.BootID)
+		if err != nil {
+			c.Log.Warn("what the agent before wrote down of links is passed over", "err", err)
+		}
+		v.memory = m
 	}
-	v := newView(c.Rules, c.LinkOf)
-	return v, &Watcher{config: c, view: v, feed: newFeed(c.Report)}, nil
+	f := newFeed(c.Report)
+	v.age = f.age
+	return v, &Watcher{config: c, view: v, feed: f}, nil
 }
 
 // Run watches until ctx ends. Whatever is missing at the start (the API server,
@@ -90,6 +111,12 @@ func (w *Watcher) Run(ctx context.Context) error {
 		w.awaitSync(ctx, handled)
 		return nil
 	})
+	if w.config.RunDir != "" {
+		g.Go(func() error { // ends with ctx
+			w.keepMemory(ctx)
+			return nil
+		})
+	}
 	g.Go(func() error {
 		if err := c.Start(ctx); err != nil {
 			return fmt.Errorf("watch the node's objects: %w", err)
@@ -102,7 +129,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 // awaitAPI waits until the API server serves our kinds; false when ctx ended.
 func (w *Watcher) awaitAPI(ctx context.Context, dc *discovery.DiscoveryClient) bool {
 	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
-		err := served(ctx, dc, w.config.REST.Host)
+		err := w.served(ctx, dc)
 		if err == nil {
 			return true
 		}
@@ -116,15 +143,18 @@ func (w *Watcher) awaitAPI(ctx context.Context, dc *discovery.DiscoveryClient) b
 }
 
 // served asks whether the API server has the kinds that a node reads.
-func served(ctx context.Context, dc *discovery.DiscoveryClient, host string) error {
+func (w *Watcher) served(ctx context.Context, dc *discovery.DiscoveryClient) error {
 	list, err := dc.ServerResourcesForGroupVersion(v1.GroupVersion.String())
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("API server %s: %w", host, err)
+		return fmt.Errorf("API server %s: %w", w.config.REST.Host, err)
 	}
-	missing := map[string]bool{"azureidentities": true, "azureidentitybindings": true, "azureassignedidentities": true}
+	missing := map[string]bool{"azureidentities": true, "azureidentitybindings": true, "azurepodidentityexceptions": true}
+	if !w.config.Managed {
+		missing["azureassignedidentities"] = true
+	}
 	if err == nil {
 		for _, r := range list.APIResources {
 			delete(missing, r.Name)
@@ -137,7 +167,7 @@ func served(ctx context.Context, dc *discovery.DiscoveryClient, host string) err
 }
 
 // newCache is a cache of this node's pods and assigned identities and of all
-// identities and bindings, each stripped to what is used.
+// namespaces, identities, bindings and exceptions, each stripped to what is used.
 func (w *Watcher) newCache() (cache.Cache, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(corev1.AddToScheme(scheme), v1.AddToScheme(scheme)); err != nil {
@@ -157,6 +187,7 @@ func (w *Watcher) newCache() (cache.Cache, error) {
 				Field:     fields.OneTermEqualSelector("spec.nodeName", w.config.Node),
 				Transform: stripPod,
 			},
+			&corev1.Namespace{}: {Transform: stripNamespace},
 			&v1.AzureAssignedIdentity{}: {
 				Label: labels.SelectorFromSet(labels.Set{v1.LabelNodeName: v1.NodeLabel(w.config.Node)}),
 			},
@@ -178,124 +209,4 @@ func (w *Watcher) awaitSync(ctx context.Context, handled []toolscache.InformerSy
 		}
 		w.config.Report(w.feed.starting())
 	}
-}
-
-// handle has every event of the cache applied to the view. The functions that
-// it returns tell whether the first list of each kind has been applied: the
-// cache has it earlier.
-func (w *Watcher) handle(ctx context.Context, c cache.Cache) ([]toolscache.InformerSynced, error) {
-	v := w.view
-	pods, err1 := on(ctx, c, &corev1.Pod{}, v.applyPod, func(p *corev1.Pod) { v.deletePod(string(p.UID)) })
-	identities, err2 := on(ctx, c, &v1.AzureIdentity{},
-		func(o *v1.AzureIdentity) { v.setIdentity(identity.FromAPI(o)) },
-		func(o *v1.AzureIdentity) { v.deleteIdentity(nameOf(o)) })
-	bindings, err3 := on(ctx, c, &v1.AzureIdentityBinding{},
-		func(o *v1.AzureIdentityBinding) { v.setBinding(identity.BindingFromAPI(o)) },
-		func(o *v1.AzureIdentityBinding) { v.deleteBinding(nameOf(o)) })
-	assigned, err4 := on(ctx, c, &v1.AzureAssignedIdentity{},
-		func(o *v1.AzureAssignedIdentity) { v.setAssigned(nameOf(o), assignmentFromAPI(o)) },
-		func(o *v1.AzureAssignedIdentity) { v.deleteAssigned(nameOf(o)) })
-	return []toolscache.InformerSynced{pods, identities, bindings, assigned}, errors.Join(err1, err2, err3, err4)
-}
-
-// on calls set and gone for the events of one kind, and returns whether the
-// first list has been applied.
-func on[T client.Object](ctx context.Context, c cache.Cache, kind T, set, gone func(T)) (toolscache.InformerSynced, error) {
-	informer, err := c.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
-	if err != nil {
-		return nil, fmt.Errorf("watch %T: %w", kind, err)
-	}
-	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc: func(o any) {
-			if t, ok := o.(T); ok {
-				set(t)
-			}
-		},
-		UpdateFunc: func(before, now any) {
-			old, ok1 := before.(T)
-			t, ok2 := now.(T)
-			if ok1 && ok2 && old.GetUID() != t.GetUID() {
-				gone(old) // deleted and made again while the watch was away
-			}
-			if ok2 {
-				set(t)
-			}
-		},
-		DeleteFunc: func(o any) {
-			if d, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
-				o = d.Obj
-			}
-			if t, ok := o.(T); ok {
-				gone(t)
-			}
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("watch %T: %w", kind, err)
-	}
-	return registration.HasSynced, nil
-}
-
-func nameOf(o metav1.Object) name { return name{o.GetNamespace(), o.GetName()} }
-
-// applyPod records a pod by its addresses. A pod that has ended, one that
-// shares the node's network and one without an address have none.
-func (v *View) applyPod(p *corev1.Pod) {
-	var addrs []netip.Addr
-	if !p.Spec.HostNetwork && (p.Status.Phase == corev1.PodRunning || p.Status.Phase == corev1.PodPending) {
-		for _, ip := range p.Status.PodIPs {
-			if a, err := netip.ParseAddr(ip.IP); err == nil {
-				addrs = append(addrs, a.Unmap())
-			}
-		}
-	}
-	v.setPod(identity.Pod{
-		Namespace: p.Namespace, Name: p.Name, UID: string(p.UID),
-		ServiceAccount: p.Spec.ServiceAccountName,
-		Node:           p.Spec.NodeName,
-		Selector:       p.Labels[v1.LabelBinding],
-		Created:        p.CreationTimestamp.Time,
-	}, addrs, p.DeletionTimestamp != nil)
-}
-
-func assignmentFromAPI(o *v1.AzureAssignedIdentity) assignment {
-	a := assignment{
-		podUID: o.Spec.PodUID,
-		pod:    name{o.Spec.PodNamespace, o.Spec.Pod},
-		// No state is how AAD Pod Identity before 1.5 wrote "assigned".
-		usable: o.Status.Status == v1.Assigned || o.Status.Status == "",
-	}
-	if ref := o.Spec.AzureIdentityRef; ref != nil {
-		spec := ref.Spec.Canonical()
-		a.identity = name{ref.Namespace, ref.Name}
-		a.resourceID = strings.ToLower(spec.ResourceID)
-		a.clientID = strings.ToLower(spec.ClientID)
-	}
-	return a
-}
-
-// stripPod keeps of a pod what applyPod reads.
-func stripPod(o any) (any, error) {
-	p, ok := o.(*corev1.Pod)
-	if !ok {
-		return o, nil
-	}
-	stripped := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: p.Namespace, Name: p.Name, UID: p.UID,
-			ResourceVersion:   p.ResourceVersion,
-			CreationTimestamp: p.CreationTimestamp,
-			DeletionTimestamp: p.DeletionTimestamp,
-		},
-		Spec: corev1.PodSpec{
-			NodeName:           p.Spec.NodeName,
-			ServiceAccountName: p.Spec.ServiceAccountName,
-			HostNetwork:        p.Spec.HostNetwork,
-		},
-		Status: corev1.PodStatus{Phase: p.Status.Phase, PodIPs: p.Status.PodIPs},
-	}
-	if l, ok := p.Labels[v1.LabelBinding]; ok {
-		stripped.Labels = map[string]string{v1.LabelBinding: l}
-	}
-	return stripped, nil
 }

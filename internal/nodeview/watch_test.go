@@ -28,7 +28,7 @@ func watching(t *testing.T, config *rest.Config) (v *View, reports <-chan error,
 	told := make(chan error, 1000)
 	v, w, err := New(Config{
 		Node: "node", REST: config, Log: slog.New(slog.DiscardHandler),
-		LinkOf: func(netip.Addr) int { return 7 },
+		LinkOf: func(netip.Addr) int { return 7 }, Boot: boot,
 		Report: func(err error) { told <- err },
 	})
 	if err != nil {

@@ -45,6 +45,7 @@ func (r *rig) addPods(ctx context.Context, node string, number, n int) error {
 		p.Status.Phase = corev1.PodRunning
 		p.Status.PodIP = podIP(number, i)
 		p.Status.PodIPs = []corev1.PodIP{{IP: podIP(number, i)}}
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()}}
 		if err := r.client.Status().Update(ctx, p); err != nil {
 			return err
 		}
