@@ -35,7 +35,7 @@ func command(ctx context.Context) *cobra.Command {
 			if err := f.complete(&config); err != nil {
 				return err
 			}
-			log, err := telemetry.NewLogger(c.ErrOrStderr(), f.logLevel, "text")
+			log, _, err := telemetry.NewLogger(c.ErrOrStderr(), f.logLevel, "text")
 			if err != nil {
 				return err
 			}

@@ -75,7 +75,7 @@ func (o *options) run(ctx context.Context) error {
 	if err := o.check(); err != nil {
 		return usageError{err}
 	}
-	log, err := telemetry.NewLogger(os.Stderr, o.logLevel, o.logFormat)
+	log, _, err := telemetry.NewLogger(os.Stderr, o.logLevel, o.logFormat)
 	if err != nil {
 		return usageError{err}
 	}

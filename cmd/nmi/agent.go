@@ -3,23 +3,19 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"net/netip"
-	"os"
-	"strings"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/podid-io/podid/internal/entra"
-	"github.com/podid-io/podid/internal/identity"
 	"github.com/podid-io/podid/internal/nmi"
 	"github.com/podid-io/podid/internal/nodeview"
 	"github.com/podid-io/podid/internal/redirect"
@@ -31,161 +27,197 @@ import (
 const (
 	checkView     = "node-view"
 	checkRedirect = "redirect"
+	checkCanary   = "canary"
+	checkNetwork  = "pod-network"
 	checkListener = "listener"
 )
 
 var errStarting = errors.New("starting")
 
-// origins gives nmi what the kernel knows, in nmi's words.
-type origins struct{ *redirect.Origins }
-
-func (o origins) Of(c net.Conn) (nmi.Origin, error) {
-	origin, err := o.Origins.Of(c)
-	return nmi.Origin(origin), err
-}
+// takeOver is how long an agent waits for its view of the node before it takes
+// the pods over from the one that it replaces.
+const takeOver = 2 * time.Minute
 
 // agent is nmi put together.
 type agent struct {
 	log      *slog.Logger
+	level    *slog.LevelVar
 	health   *telemetry.Health
 	view     *nodeview.View
 	watcher  *nodeview.Watcher
+	secrets  *nodeview.Secrets
+	kernel   *redirect.Origins
 	redirect *redirect.Redirect // nil with --redirect=none
+	cache    *token.Cache
 	server   *nmi.Server
 	audit    *nmi.Audit
-	tokens   *token.Cache
+	events   *telemetry.PodEvents
 	registry *prometheus.Registry
 	listen   netip.AddrPort
-}
-
-// run makes an agent and runs it until ctx ends.
-func (o *options) run(ctx context.Context) error {
-	p, err := o.parse()
-	if err != nil {
-		return err
-	}
-	log, err := telemetry.NewLogger(os.Stderr, o.logLevel, o.logFormat)
-	if err != nil {
-		return err
-	}
-	telemetry.Bridge(log)
-	sink, err := o.openAudit()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = sink.Close() }() // flushed when the audit ended
-	kernel, err := redirect.NewOrigins(redirect.OriginsConfig{Metadata: p.metadata.Addr()})
-	if err != nil {
-		return err
-	}
-	defer kernel.Close()
-	a := &agent{
-		log: log, listen: p.listen,
-		health:   telemetry.NewHealth(checkView, checkListener),
-		registry: prometheus.NewRegistry(),
-	}
-	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if p.redirects {
-		if a.redirect, err = redirect.New(redirect.Config{
-			Metadata: p.metadata, Listen: p.listen, Interval: o.redirectInterval, Log: log,
-			Report: a.report(checkRedirect),
-		}); err != nil {
-			return err
-		}
-		a.health.Set(checkRedirect, errStarting)
-	}
-	if err := a.build(o, p, sink, origins{kernel}); err != nil {
-		return err
-	}
-	log.InfoContext(ctx, "nmi starts", "version", telemetry.Version(), "node", o.node, "listen", p.listen.String(), "redirect", o.redirect)
-	return a.run(ctx, o)
-}
-
-// build puts the rooms together: view, source, cache, server.
-func (a *agent) build(o *options, p parsed, sink io.Writer, kernel origins) error {
-	boot, err := redirect.BootTime()
-	if err != nil {
-		return err
-	}
-	view, watcher, err := nodeview.New(nodeview.Config{
-		Node: o.node, REST: p.rest, Log: a.log, LinkOf: kernel.LinkOf, Boot: boot,
-		Rules:  identity.Rules{AcrossNamespaces: o.acrossNamespaces},
-		Report: a.report(checkView),
-	})
-	if err != nil {
-		return err
-	}
-	a.view, a.watcher = view, watcher
-	source, err := entra.NewIMDS(entra.IMDSConfig{Endpoint: p.imdsEndpoint})
-	if err != nil {
-		return err
-	}
-	metrics := nmi.NewMetrics(a.registry)
-	if a.audit, err = nmi.NewAudit(nmi.AuditMode(o.audit), sink, metrics); err != nil {
-		return err
-	}
-	a.tokens = token.NewCache(token.CacheConfig{Source: source})
-	config := nmi.Config{
-		Pods: view, Tokens: a.tokens, Origins: kernel,
-		Audit: a.audit, Metrics: metrics, Log: a.log, Hold: o.hold,
-		Controller: nmi.Controller{
-			Namespace: p.micNamespace, ServiceAccount: p.micAccount,
-			ClientID: p.micClient, VM: p.micVM, Resources: trimSlashes(o.armResources),
-		},
-	}
-	if p.redirects {
-		config.Metadata = p.metadata
-	}
-	a.server, err = nmi.New(config)
-	return err
+	synced   chan struct{} // closed when the view has everything
+	once     sync.Once     // closes synced
 }
 
 // run serves until ctx ends or a part fails for good.
+//
+// What ends when: first the redirect is told, so that nobody is sent to a
+// listener that closes; then the server, which answers what it holds; then what
+// answers are made of; and last the audit, when everybody has been answered.
 func (a *agent) run(ctx context.Context, o *options) error {
-	// The audit and the cache end when everybody has been answered, not before.
-	var behind sync.WaitGroup
-	behindCtx, end := context.WithCancel(context.WithoutCancel(ctx))
-	behind.Go(func() { a.audit.Run(behindCtx) })
-	behind.Go(func() { _ = a.tokens.Run(behindCtx) }) // only the context ends it
-	defer func() { end(); behind.Wait() }()
+	background := context.WithoutCancel(ctx) // each of these is ended below, in order
+	auditCtx, endAudit := context.WithCancel(background)
+	partsCtx, endParts := context.WithCancel(background)
+	serveCtx, endServe := context.WithCancel(background)
+	var auditing sync.WaitGroup
+	auditing.Go(func() { a.audit.Run(auditCtx) })
+	defer func() { endAudit(); auditing.Wait() }()
+
+	parts, partsCtx := errgroup.WithContext(partsCtx)
+	a.startParts(partsCtx, parts, o)
 	g, ctx := errgroup.WithContext(ctx)
-	linksKnown := make(chan struct{})
-	g.Go(func() error {
-		return redirect.FollowLinks(ctx, a.view, func() { close(linksKnown) }, a.log)
-	})
-	g.Go(func() error {
+	g.Go(func() error { // a part that failed ends the agent
 		select {
-		case <-linksKnown: // what there is before us, before anybody is believed
-			return a.watcher.Run(ctx)
+		case <-partsCtx.Done():
+			return errors.New("a part of the agent has ended")
 		case <-ctx.Done():
 			return nil
 		}
 	})
 	g.Go(func() error {
-		l, err := a.awaitListener(ctx)
-		if err != nil {
-			return nil //nolint:nilerr // only ctx ends the wait
-		}
-		if a.redirect != nil { // only now: nobody is sent to a closed port
-			g.Go(func() error { return a.redirect.Run(ctx) })
-		}
-		return a.server.Serve(ctx, l)
+		defer endServe()
+		return a.redirectPods(ctx, serveCtx, g, o)
 	})
+	if o.hostToken {
+		g.Go(func() error { return a.serveHost(serveCtx, o.hostTokenPort) })
+	}
+	err := g.Wait()
+	endParts()
+	if failed := parts.Wait(); failed != nil {
+		return failed
+	}
+	return err
+}
+
+// startParts starts what answers are made of.
+func (a *agent) startParts(ctx context.Context, g *errgroup.Group, o *options) {
+	told := make(chan struct{})
+	g.Go(func() error { return redirect.FollowLinks(ctx, a.links(), func() { close(told) }, a.log) })
+	g.Go(func() error {
+		select {
+		case <-told: // a pod's link must be known before the pod is
+			return a.watcher.Run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	g.Go(func() error { return a.secrets.Run(ctx) })
+	g.Go(func() error { return a.cache.Run(ctx) })
+	g.Go(func() error { return a.server.Prefetch(ctx) })
 	health := http.NewServeMux()
 	a.health.Register(health)
+	telemetry.RegisterLevel(health, a.level, a.log)
 	g.Go(func() error { return telemetry.Serve(ctx, "health", o.healthListen, health, a.log) })
 	metrics := http.NewServeMux()
 	metrics.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}))
 	g.Go(func() error { return telemetry.Serve(ctx, "metrics", o.metricsListen, metrics, a.log) })
-	return g.Wait()
+	if o.pprofListen != "" {
+		profiles := http.NewServeMux()
+		profiles.HandleFunc("GET /debug/pprof/", pprof.Index)
+		profiles.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		profiles.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+		g.Go(func() error { return telemetry.Serve(ctx, "profiles", o.pprofListen, profiles, a.log) })
+	}
+}
+
+// redirectPods listens for pods, has them redirected, and serves them until ctx
+// ends. Then the redirect yields, and what is held is answered: serveCtx is for
+// what outlives ctx.
+func (a *agent) redirectPods(ctx, serveCtx context.Context, g *errgroup.Group, o *options) error {
+	l, err := a.awaitListener(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // only ctx ends the wait
+	}
+	drained, drain := context.WithCancel(serveCtx)
+	defer drain()
+	standing := make(chan struct{})
+	g.Go(func() error {
+		defer drain() // after the redirect: nobody is sent to a closed port
+		defer close(standing)
+		if a.redirect == nil {
+			<-ctx.Done()
+			return nil
+		}
+		a.awaitTurn(ctx, l)
+		err := a.redirect.Run(ctx)
+		return errors.Join(err, a.yield(o))
+	})
+	return a.server.Serve(drained, l)
+}
+
+// awaitTurn waits, where there is an agent that this one replaces, until this
+// one knows the node as well. On a node without one it does not wait: pods must
+// not reach the metadata service meanwhile.
+func (a *agent) awaitTurn(ctx context.Context, l net.Listener) {
+	if at, err := netip.ParseAddrPort(l.Addr().String()); err == nil && at.Port() == a.listen.Port() {
+		return
+	}
+	a.log.InfoContext(ctx, "another agent serves this node: taking over when ready", "listen", l.Addr().String())
+	select {
+	case <-a.synced:
+	case <-time.After(takeOver):
+		a.log.WarnContext(ctx, "taking over without a view of the node", "after", takeOver)
+	case <-ctx.Done():
+	}
+}
+
+// yield ends the redirect as was asked for.
+func (a *agent) yield(o *options) error {
+	if o.removeOnExit {
+		return a.redirect.Remove()
+	}
+	return a.redirect.Yield()
 }
 
 // awaitListener listens for pods. What stands in the way (an address that
 // cannot be set, a port in use) turns readiness red and is tried again.
 func (a *agent) awaitListener(ctx context.Context) (net.Listener, error) {
-	report := a.report(checkListener)
-	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
-		l, err := a.tryListen(ctx)
+	return a.retry(ctx, a.report(checkListener), func() (net.Listener, error) {
+		if a.redirect != nil {
+			return a.redirect.Listen(ctx)
+		}
+		var lc net.ListenConfig
+		return lc.Listen(ctx, "tcp4", a.listen.String())
+	})
+}
+
+// serveHost serves processes of the node on both loopback addresses. The port
+// may still be that of the agent which this one replaces.
+func (a *agent) serveHost(ctx context.Context, port uint16) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		g.Go(func() error {
+			address := net.JoinHostPort(host, strconv.Itoa(int(port)))
+			l, err := a.retry(ctx, func(err error) {
+				if err != nil {
+					a.log.WarnContext(ctx, "the node's own token endpoint cannot be served yet", "address", address, "err", err)
+				}
+			}, func() (net.Listener, error) {
+				var lc net.ListenConfig
+				return lc.Listen(ctx, "tcp", address)
+			})
+			if err != nil {
+				return nil //nolint:nilerr // only ctx ends the wait
+			}
+			return a.server.ServeHost(ctx, l)
+		})
+	}
+	return g.Wait()
+}
+
+// retry listens, again and again until it succeeds or ctx ends.
+func (a *agent) retry(ctx context.Context, report func(error), listen func() (net.Listener, error)) (net.Listener, error) {
+	for wait := 200 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		l, err := listen()
 		report(err)
 		if err == nil {
 			return l, nil
@@ -198,19 +230,12 @@ func (a *agent) awaitListener(ctx context.Context) (net.Listener, error) {
 	}
 }
 
-func (a *agent) tryListen(ctx context.Context) (net.Listener, error) {
-	if a.redirect != nil {
-		if err := a.redirect.EnsureAddress(); err != nil {
-			return nil, err
-		}
-	}
-	var lc net.ListenConfig
-	return lc.Listen(ctx, "tcp4", a.listen.String())
-}
-
 // report records a check and logs each change of it once.
 func (a *agent) report(check string) func(error) {
 	return func(err error) {
+		if check == checkView && err == nil {
+			a.once.Do(func() { close(a.synced) })
+		}
 		if !a.health.Set(check, err) {
 			return
 		}
@@ -220,24 +245,4 @@ func (a *agent) report(check string) func(error) {
 		}
 		a.log.Info("ready", "check", check)
 	}
-}
-
-func (o *options) uninstallRedirect() error {
-	p, err := o.parseRedirect()
-	if err != nil {
-		return err
-	}
-	r, err := redirect.New(redirect.Config{Metadata: p.metadata, Listen: p.listen, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return err
-	}
-	return r.Remove()
-}
-
-func trimSlashes(list []string) []string {
-	out := make([]string, 0, len(list))
-	for _, s := range list {
-		out = append(out, strings.TrimRight(s, "/"))
-	}
-	return out
 }

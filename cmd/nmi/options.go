@@ -1,18 +1,11 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"io"
-	"net/netip"
-	"net/url"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/podid-io/podid/internal/nmi"
 	"github.com/podid-io/podid/internal/redirect"
@@ -21,38 +14,88 @@ import (
 // options are the flags as they were given; parse turns them into values.
 type options struct {
 	stdout io.Writer
+	flags  *pflag.FlagSet
 
 	node, kubeconfig             string
+	operationMode, compatibility string
 	listen, metadata             string
 	imdsEndpoint                 string
 	redirect                     string
 	redirectInterval, hold       time.Duration
-	acrossNamespaces             bool
+	removeOnExit, acceptBridges  bool
+	runDir                       string
+
+	acrossNamespaces, headerRequired bool
+	passThrough, exceptionNamespaces []string
+	podRate                          float64
+	hostToken                        bool
+	hostTokenPort                    uint16
+
+	cloud, caFile                string
+	authorityHosts               []string
 	micServiceAccount, micClient string
 	armResources                 []string
-	audit, auditFile             string
-	healthListen, metricsListen  string
-	logLevel, logFormat          string
+
+	audit, auditFile                         string
+	healthListen, metricsListen, pprofListen string
+	logLevel, logFormat                      string
+	startupTaint                             string
+	userAgent                                string
+
+	old oldOptions
 }
 
+// Values of flags.
+const (
+	modeStandard  = "standard"
+	modeManaged   = "managed"
+	compatibleAPI = "aad-pod-identity"
+	// systemAssigned is the value of --mic-client-id for the VM's own identity.
+	systemAssigned = "system-assigned"
+)
+
 func (o *options) addFlags(f *pflag.FlagSet) {
+	o.flags = f
 	o.addRedirectFlags(f)
 	f.StringVar(&o.node, "node", o.node, "name of the node (default $NODE_NAME)")
-	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; empty means the pod's own service account")
+	f.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "kubeconfig file; empty means the pod's own service account")
+	f.StringVar(&o.operationMode, "operation-mode", modeStandard, "standard: mic puts identities on the nodes; managed: somebody else has")
+	f.StringVar(&o.compatibility, "compatibility", "", compatibleAPI+": the defaults of AAD Pod Identity, for the day of moving over; see docs/compatibility.md")
 	f.StringVar(&o.imdsEndpoint, "imds-endpoint", "http://169.254.169.254", "the real metadata service of the node")
 	f.StringVar(&o.redirect, "redirect", "nftables", "nftables: redirect the metadata address to nmi; none: something else does")
 	f.DurationVar(&o.redirectInterval, "redirect-interval", 5*time.Second, "how often the redirect is checked, apart from netlink events")
+	f.BoolVar(&o.removeOnExit, "remove-redirect-on-exit", false, "take the redirect away when nmi ends: pods then reach the node's identities")
+	f.BoolVar(&o.acceptBridges, "accept-bridged-pods", false, "serve pods behind a bridge, where one can take the address of another")
+	f.StringVar(&o.runDir, "run-dir", "", "folder that a reboot empties, to remember across restarts which pod is on which link; empty means none")
 	f.DurationVar(&o.hold, "hold", nmi.DefaultHold, "how long a request waits for an identity on its way, at most "+nmi.MaxHold.String())
 	f.BoolVar(&o.acrossNamespaces, "allow-cross-namespace", false, "let pods match bindings of other namespaces")
+	f.BoolVar(&o.headerRequired, "metadata-header-required", true, "refuse requests for tokens without the header Metadata: true")
+	f.StringSliceVar(&o.passThrough, "pass-through", nil, "what else of the metadata service pods may read: instance, userdata, attested, scheduledevents, loadbalancer, versions")
+	f.StringSliceVar(&o.exceptionNamespaces, "exception-namespaces", exceptionNamespaces(), "namespaces whose AzurePodIdentityExceptions count; * means all")
+	f.Float64Var(&o.podRate, "pod-rate", nmi.DefaultPodRate, "requests a second that one pod is served; more wait for their turn")
+	f.BoolVar(&o.hostToken, "host-token", false, "serve /host/token on loopback, for the Key Vault CSI provider")
+	f.Uint16Var(&o.hostTokenPort, "host-token-port", 2579, "port of /host/token; the provider knows no other")
+	o.addAzureFlags(f)
+	f.StringVar(&o.audit, "audit", string(nmi.AuditBuffered), "audit log of tokens: buffered (counts what it drops), sync (loses none) or off")
+	f.StringVar(&o.auditFile, "audit-file", "-", "file that the audit log is appended to; - means standard output")
+	f.StringVar(&o.healthListen, "health-listen", "127.0.0.1:8085", "address of /healthz, /readyz and /log-level, host:port or unix:PATH; empty means none")
+	f.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics; empty means none")
+	f.StringVar(&o.pprofListen, "pprof-listen", "", "loopback address of Go's profiles; empty means none")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error; nmi log-level sets it at run time")
+	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
+	f.StringVar(&o.startupTaint, "startup-taint", "", "taint that nmi takes off its own node when it is ready (managed mode; in standard mode mic does); empty means none")
+	f.StringVar(&o.userAgent, "custom-user-agent", "", "added to the user agent towards the API server")
+	o.old.addFlags(f)
+}
+
+// addAzureFlags adds what concerns Entra ID and mic's identity.
+func (o *options) addAzureFlags(f *pflag.FlagSet) {
+	f.StringVar(&o.cloud, "cloud", "AzurePublicCloud", "the Azure cloud: AzurePublicCloud, AzureChinaCloud, AzureUSGovernmentCloud or AzureGermanCloud")
+	f.StringSliceVar(&o.authorityHosts, "authority-hosts", nil, "hosts that spec.adEndpoint may name beside those of the known clouds")
+	f.StringVar(&o.caFile, "ca-file", "", "certificates (PEM) that Entra ID is trusted by, beside the system's")
 	f.StringVar(&o.micServiceAccount, "mic-service-account", "", "NAMESPACE/NAME of mic's service account, whose pods get mic's identity for Azure Resource Manager; empty means none")
 	f.StringVar(&o.micClient, "mic-client-id", "", "client id of mic's managed identity, or "+systemAssigned+" for the identity of the VM; needed with --mic-service-account")
 	f.StringSliceVar(&o.armResources, "arm-resource", []string{"https://management.azure.com", "https://management.core.windows.net"}, "what mic may ask a token for")
-	f.StringVar(&o.audit, "audit", string(nmi.AuditBuffered), "audit log of tokens: buffered (counts what it drops), sync (loses none) or off")
-	f.StringVar(&o.auditFile, "audit-file", "-", "file that the audit log is appended to; - means standard output")
-	f.StringVar(&o.healthListen, "health-listen", "127.0.0.1:8085", "address of /healthz and /readyz; empty means none")
-	f.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics; empty means none")
-	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
-	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 }
 
 func (o *options) addRedirectFlags(f *pflag.FlagSet) {
@@ -60,87 +103,11 @@ func (o *options) addRedirectFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.metadata, "metadata", redirect.DefaultMetadata.String(), "address that pods ask")
 }
 
-// systemAssigned is the value of --mic-client-id for the VM's own identity.
-const systemAssigned = "system-assigned"
-
-// parsed are the options as values.
-type parsed struct {
-	listen, metadata netip.AddrPort
-	imdsEndpoint     *url.URL
-	micNamespace     string
-	micAccount       string
-	micClient        string
-	micVM            bool
-	rest             *rest.Config
-	redirects        bool
+// exceptionNamespaces are kube-system and the namespace that nmi runs in.
+func exceptionNamespaces() []string {
+	list := []string{"kube-system"}
+	if own := os.Getenv("POD_NAMESPACE"); own != "" {
+		list = append(list, own)
+	}
+	return list
 }
-
-// parse checks what was given. Its errors name the flag.
-func (o *options) parse() (parsed, error) {
-	p, err := o.parseRedirect()
-	errs := []error{err}
-	if o.node == "" {
-		errs = append(errs, errors.New("--node is missing: write the name of the node, or set NODE_NAME"))
-	}
-	if p.imdsEndpoint, err = url.Parse(o.imdsEndpoint); err != nil {
-		errs = append(errs, fmt.Errorf("--imds-endpoint: %w", err))
-	}
-	switch o.redirect {
-	case "nftables":
-		p.redirects = true
-	case "none":
-	default:
-		errs = append(errs, fmt.Errorf("--redirect %q is unknown: write nftables or none", o.redirect))
-	}
-	if o.micServiceAccount != "" {
-		var ok bool
-		if p.micNamespace, p.micAccount, ok = strings.Cut(o.micServiceAccount, "/"); !ok || p.micNamespace == "" || p.micAccount == "" {
-			errs = append(errs, fmt.Errorf("--mic-service-account %q: write NAMESPACE/NAME", o.micServiceAccount))
-		}
-		switch o.micClient {
-		case "":
-			errs = append(errs, fmt.Errorf("--mic-client-id is missing: write the client id of mic's managed identity, or %s for the identity of the VM", systemAssigned))
-		case systemAssigned:
-			p.micVM = true
-		default:
-			p.micClient = o.micClient
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		return p, err
-	}
-	if p.rest, err = clientcmd.BuildConfigFromFlags("", o.kubeconfig); err != nil {
-		return p, fmt.Errorf("find the API server (--kubeconfig %q): %w", o.kubeconfig, err)
-	}
-	return p, nil
-}
-
-// parseRedirect checks the flags of the redirect alone.
-func (o *options) parseRedirect() (parsed, error) {
-	var p parsed
-	var err1, err2 error
-	if p.listen, err1 = netip.ParseAddrPort(o.listen); err1 != nil {
-		err1 = fmt.Errorf("--listen %q: %w", o.listen, err1)
-	}
-	if p.metadata, err2 = netip.ParseAddrPort(o.metadata); err2 != nil {
-		err2 = fmt.Errorf("--metadata %q: %w", o.metadata, err2)
-	}
-	return p, errors.Join(err1, err2)
-}
-
-// openAudit opens the sink of the audit log.
-func (o *options) openAudit() (io.WriteCloser, error) {
-	if o.auditFile == "-" {
-		return stdoutCloser{o.stdout}, nil
-	}
-	f, err := os.OpenFile(o.auditFile, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("--audit-file: %w", err)
-	}
-	return f, nil
-}
-
-// stdoutCloser leaves standard output open.
-type stdoutCloser struct{ io.Writer }
-
-func (stdoutCloser) Close() error { return nil }

@@ -26,10 +26,12 @@ const (
 	TokenRoute
 	// HostToken is NMI's endpoint for the Key Vault CSI provider.
 	HostToken
-	// Blocked is a path under /metadata/identity that pods may not have.
+	// Info is /metadata/identity/info: the tenant of the identity.
+	Info
+	// Blocked is another path under /metadata/identity: pods may not have it.
 	Blocked
-	// PassThrough is a documented family of metadata that holds no identity:
-	// instance, attested, scheduledevents, loadbalancer, versions.
+	// PassThrough is a documented family of metadata beside the identities; see
+	// ParseMetadata.
 	PassThrough
 )
 
@@ -50,15 +52,13 @@ func Classify(r *http.Request) Route {
 		return TokenRoute
 	case "/host/token":
 		return HostToken
-	case "/metadata/identity", "/metadata/identity/info", "/metadata/identity/oauth2":
+	case "/metadata/identity/info":
+		return Info
+	case "/metadata/identity", "/metadata/identity/oauth2":
 		return Blocked
 	}
-	family, _, _ := strings.Cut(strings.TrimPrefix(path, "/metadata/"), "/")
-	switch family {
-	case "instance", "attested", "scheduledevents", "loadbalancer", "versions":
-		if strings.HasPrefix(path, "/metadata/") {
-			return PassThrough
-		}
+	if familyOf(path) != "" {
+		return PassThrough
 	}
 	return NotFound
 }

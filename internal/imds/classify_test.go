@@ -40,7 +40,7 @@ func TestClassify(t *testing.T) {
 		"the host endpoint":                           {"/host/token/", nil, imds.HostToken},
 		"instance metadata":                           {"/metadata/instance?api-version=2021-02-01", []string{metadata}, imds.PassThrough},
 		"instance metadata below":                     {"/metadata/instance/compute", []string{metadata}, imds.PassThrough},
-		"identity info":                               {"/metadata/identity/info", []string{metadata}, imds.Blocked},
+		"identity info":                               {"/metadata/identity/info", []string{metadata}, imds.Info},
 		"IMDSv2's probe, without the header":          {"/metadata/identity/getplatformmetadata?cred-api-version=2.0", nil, imds.NotFound},
 		"IMDSv2's credential":                         {"/metadata/identity/issuecredential", []string{metadata}, imds.NotFound},
 		"a longer path, which NMI took for a token":   {"/metadata/identity/oauth2/tokenXYZ", []string{metadata}, imds.NotFound},
@@ -90,7 +90,7 @@ func FuzzClassify(f *testing.F) {
 			if reading, ok := identityPath(target); !ok {
 				t.Errorf("%q is a token request, but reads as %q", target, reading)
 			}
-		case imds.NotFound, imds.Probe, imds.HostToken, imds.Blocked:
+		case imds.NotFound, imds.Probe, imds.HostToken, imds.Info, imds.Blocked:
 		default:
 			t.Errorf("Classify(%q) = %d, which is no route", target, route)
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,6 +30,14 @@ type TokenRequest struct {
 	// Resource is the App-ID URI, verbatim: a trailing slash counts.
 	Resource string
 	Selector Selector
+	// TenantID asks for the token of another tenant of the application, in lower
+	// case; a parameter of podid's own (tenant_id).
+	TenantID string
+	// Refused is the SHA-256, in lower-case hex, of a token that a service has
+	// refused: it must not be served again (token_sha256_to_refresh).
+	Refused string
+	// Capabilities is cp1 when the client understands claims challenges (xms_cc).
+	Capabilities string
 }
 
 // TokenResponse is the body of a token answer: all strings, as IMDS sends them,
@@ -91,6 +98,25 @@ func WriteToken(w http.ResponseWriter, t TokenResponse) {
 	buffers.Put(buf)
 }
 
+// WriteHostToken answers a HostTokenRequest as NMI does: the token as its library
+// wrote it, numbers as strings of digits, and the client id beside it.
+func WriteHostToken(w http.ResponseWriter, t TokenResponse) {
+	b := append([]byte(nil), `{"token":{"access_token":"`...)
+	b = append(b, t.AccessToken...)
+	b = append(b, `","refresh_token":""`...)
+	for _, f := range [...]struct{ name, value string }{
+		{`,"expires_in":`, t.ExpiresIn},
+		{`,"expires_on":`, t.ExpiresOn},
+		{`,"not_before":`, t.NotBefore},
+		{`,"resource":`, t.Resource},
+		{`,"token_type":`, t.TokenType},
+	} {
+		b = appendString(append(b, f.name...), f.value)
+	}
+	b = appendString(append(b, `},"clientid":`...), t.ClientID)
+	writeJSON(w, http.StatusOK, append(b, '}'))
+}
+
 //nolint:gochecknoglobals // a pool is shared or it is none
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
@@ -131,93 +157,6 @@ var (
 	contentType = []string{"application/json; charset=utf-8"}
 	server      = []string{"IMDS/podid"} // MSAL.NET wants "IMDS" in it
 )
-
-// ParseToken reads a token request: GET with the resource and at most one of
-// client_id (or clientid), object_id (principal_id) and msi_res_id (mi_res_id,
-// msi-res-id), in the query. It returns an *Error of kind BadRequest or
-// MethodNotAllowed. The header Metadata is Classify's business.
-func ParseToken(r *http.Request) (TokenRequest, error) {
-	if r.Method != http.MethodGet {
-		return TokenRequest{}, Errorf(MethodNotAllowed, "method %s is not allowed: use GET", r.Method)
-	}
-	for _, h := range []string{"X-Forwarded-For", "Forwarded", "Via"} {
-		if len(r.Header[h]) > 0 {
-			return TokenRequest{}, Errorf(BadRequest, "the header %s is not allowed: ask without a proxy", h)
-		}
-	}
-	var q query
-	if err := q.parse(r.URL.RawQuery); err != nil {
-		return TokenRequest{}, err
-	}
-	switch {
-	case q.apiVersion == "":
-		return TokenRequest{}, Errorf(BadRequest, "Required query variable 'api-version' is missing")
-	case !dateAtLeast(q.apiVersion, APIVersion):
-		return TokenRequest{}, Errorf(BadRequest, "api-version %q is not supported: use %s or later", q.apiVersion, APIVersion)
-	case q.resource == "":
-		return TokenRequest{}, Errorf(BadRequest, "Required query variable 'resource' is missing")
-	case len(q.resource) > longestResource:
-		return TokenRequest{}, Errorf(BadRequest, "the resource is longer than %d characters", longestResource)
-	}
-	return TokenRequest{Resource: q.resource, Selector: q.selector}, nil
-}
-
-// query is what a token request can say. It is filled without a map, since
-// this runs for every token.
-type query struct {
-	apiVersion, resource string
-	selector             Selector
-}
-
-func (q *query) parse(raw string) error {
-	named := ""
-	for raw != "" {
-		var pair string
-		pair, raw, _ = strings.Cut(raw, "&")
-		if pair == "" {
-			continue
-		}
-		key, value, _ := strings.Cut(pair, "=")
-		value, err := url.QueryUnescape(value)
-		if err != nil || strings.ContainsAny(key, "%+") {
-			return Errorf(BadRequest, "the query cannot be decoded")
-		}
-		field, selects := q.field(key)
-		switch {
-		case field == nil: // not ours to judge
-			continue
-		case value == "":
-			return Errorf(BadRequest, "the parameter %s is empty", key)
-		case selects && named != "" && named != key:
-			return Errorf(BadRequest, "%s and %s are both given: name the identity once", named, key)
-		case *field != "":
-			return Errorf(BadRequest, "the parameter %s is given twice", key)
-		case selects:
-			named = key
-		}
-		*field = value
-	}
-	return nil
-}
-
-// field is where the value of a parameter goes, nil when nobody reads it, and
-// whether it selects an identity.
-func (q *query) field(key string) (field *string, selects bool) {
-	switch strings.ToLower(key) {
-	case "api-version":
-		return &q.apiVersion, false
-	case "resource":
-		return &q.resource, false
-	case "client_id", "clientid":
-		return &q.selector.ClientID, true
-	case "object_id", "principal_id":
-		return &q.selector.ObjectID, true
-	case "msi_res_id", "mi_res_id", "msi-res-id":
-		return &q.selector.ResourceID, true
-	default:
-		return nil, false
-	}
-}
 
 // dateAtLeast compares two api-versions, dates with an optional suffix.
 func dateAtLeast(v, least string) bool {

@@ -72,8 +72,8 @@ func TestParseToken(t *testing.T) {
 	}
 }
 
-func TestParseTokenTakesGETOnly(t *testing.T) {
-	for _, method := range []string{"POST", "PUT", "HEAD", "DELETE"} {
+func TestParseTokenTakesNoOtherMethods(t *testing.T) {
+	for _, method := range []string{"PUT", "HEAD", "DELETE"} {
 		_, err := imds.ParseToken(httptest.NewRequest(method, imds.TokenPath+"?api-version=2018-02-01&resource=r", nil))
 		if imds.Status(err) != 405 {
 			t.Errorf("%s: status %d, want 405", method, imds.Status(err))

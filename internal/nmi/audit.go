@@ -68,6 +68,7 @@ type auditLine struct {
 	ClientID       string          `json:"clientID,omitempty"`
 	Resource       string          `json:"resource"`
 	TokenDigest    string          `json:"tokenDigest,omitempty"`
+	OnHost         bool            `json:"onHost,omitempty"`
 	Error          string          `json:"error,omitempty"`
 }
 
@@ -97,7 +98,7 @@ func (a *Audit) record(resource string, ans *answer, at time.Time) error {
 		Time: at, Outcome: ans.outcome, Reason: ans.reason,
 		Namespace: ans.pod.Namespace, Pod: ans.pod.Name, PodUID: ans.pod.UID, ServiceAccount: ans.pod.ServiceAccount,
 		IdentityNS: ans.identity.Namespace, Identity: ans.identity.Name, ClientID: ans.identity.ClientID,
-		Resource: resource, TokenDigest: ans.token.Digest,
+		Resource: resource, TokenDigest: ans.token.Digest, OnHost: ans.onHost,
 	}
 	if ans.err != nil {
 		l.Error = ans.err.Error()

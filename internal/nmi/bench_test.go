@@ -43,7 +43,7 @@ func BenchmarkWarm(b *testing.B) {
 	}
 	client, server := net.Pipe()
 	defer func() { _ = errors.Join(client.Close(), server.Close()) }()
-	req, err := http.NewRequestWithContext(nmi.WithCaller(ctx, server), http.MethodGet, ask, nil)
+	req, err := http.NewRequestWithContext(nmi.WithCaller(s, ctx, server), http.MethodGet, ask, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

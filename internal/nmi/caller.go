@@ -5,14 +5,18 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/podid-io/podid/internal/imds"
 )
 
 // caller is who is at the other end of a connection. It is found out once for
-// each connection, at its first request for a token.
+// each connection, at its first request that needs to know.
 type caller struct {
-	conn net.Conn
+	conn   net.Conn
+	holder holder // the address that the connection says it comes from; unverified
+	share  *share // of holder
+	known  atomic.Bool
 
 	once   sync.Once
 	origin Origin // set by once
@@ -25,24 +29,50 @@ type caller struct {
 type callerKey struct{}
 
 // withCaller is the ConnContext of the server.
-func withCaller(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, callerKey{}, &caller{conn: c})
+func (s *Server) withCaller(ctx context.Context, c net.Conn) context.Context {
+	who := &caller{conn: c, holder: holder{addr: addressOf(c)}}
+	var ok bool
+	if who.share, ok = s.fair.connect(who.holder); !ok {
+		_ = c.Close() // its first read ends it
+	}
+	return context.WithValue(ctx, callerKey{}, who)
 }
 
-// source returns the address of the caller and the interface that it is on,
-// when the connection came by the redirect and by that interface: an address
-// that a neighbour can neither borrow nor forge on a point-to-point link.
-func (c *caller) source(o Origins, metadata netip.AddrPort) (addr netip.Addr, link int, err error) {
+// gone tells that a connection has ended; the server's withCaller saw it begin.
+func (s *Server) gone(c net.Conn) { s.fair.disconnect(holder{addr: addressOf(c)}) }
+
+// addressOf is the address that a connection says it comes from; the zero value
+// for what has none.
+func addressOf(c net.Conn) netip.Addr {
+	if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// cost is what the next request costs: the first one has the kernel asked.
+func (c *caller) cost() int {
+	if c.known.Swap(true) {
+		return 1
+	}
+	return connectionCost
+}
+
+// attribute finds out the address of the caller and the interface that it is on.
+// It fails unless the connection came by the redirect and by the interface that
+// the address is behind: an address that a neighbour can neither borrow nor
+// forge on a point-to-point link.
+func (c *caller) attribute(o Origins, metadata netip.AddrPort) error {
 	c.once.Do(func() { c.origin, c.err = o.Of(c.conn) })
 	switch {
 	case c.err != nil:
-		return netip.Addr{}, 0, &imds.Error{Kind: imds.Internal, Description: "the connection cannot be attributed to a pod", Err: c.err}
+		return &imds.Error{Kind: imds.Internal, Description: "the connection cannot be attributed to a pod", Err: c.err}
 	case metadata.IsValid() && c.origin.Destination != metadata:
-		return netip.Addr{}, 0, imds.Errorf(imds.Denied, "the connection was not made to %s", metadata)
+		return imds.Errorf(imds.Denied, "the connection was not made to %s", metadata)
 	case c.origin.Interface == 0 || c.origin.Interface != c.origin.RouteBack:
-		return netip.Addr{}, 0, imds.Errorf(imds.Denied, "the connection did not come by the interface of %s", c.origin.Source)
+		return imds.Errorf(imds.Denied, "the connection did not come by the interface of %s", c.origin.Source)
 	default:
-		return c.origin.Source, c.origin.Interface, nil
+		return nil
 	}
 }
 

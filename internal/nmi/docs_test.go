@@ -4,10 +4,12 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/podid-io/podid/internal/nmi"
+	"github.com/podid-io/podid/internal/token"
 )
 
 func TestEveryMetricIsDocumented(t *testing.T) {
@@ -17,6 +19,10 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 	}
 	registry := prometheus.NewRegistry()
 	nmi.NewMetrics(registry)
+	up := func() bool { return true }
+	nmi.RegisterState(registry, nmi.State{
+		ViewAge: func() time.Duration { return 0 }, Tokens: func() token.Stats { return token.Stats{} }, Redirect: up, Canary: up,
+	})
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)

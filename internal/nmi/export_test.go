@@ -1,4 +1,4 @@
 package nmi
 
 // WithCaller is the ConnContext of the server, for benchmarks without one.
-var WithCaller = withCaller
+var WithCaller = (*Server).withCaller

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/podid-io/podid/internal/identity"
+	"github.com/podid-io/podid/internal/imds"
 	"github.com/podid-io/podid/internal/token"
 )
 
@@ -32,12 +33,33 @@ const (
 	reasonUnknownPod identity.Reason = "unknown_pod" // no pod, or several, have the address
 	reasonController identity.Reason = "controller"  // mic asked for what it may not have
 	reasonRejected   identity.Reason = "rejected"    // Azure refused
-	reasonTooMany    identity.Reason = "too_many"    // too many requests of the pod, or in all, are held
+	reasonTooMany    identity.Reason = "too_many"    // too many requests of the pod, or in all, wait
+	reasonDefinition identity.Reason = "definition"  // the AzureIdentity, or its Secret, cannot be used as it is
+	reasonNoVolume   identity.Reason = "no_volume"   // asked for on the node, for a pod without such a volume
+	reasonException  identity.Reason = "exception"   // an AzurePodIdentityException lets the pod through
 )
 
-// Metrics are what nmi counts. docs/metrics.md lists them.
+// reasons are all there are.
+func reasons() []identity.Reason {
+	return []identity.Reason{
+		identity.NoLabel, identity.NoBinding, identity.NotBound, identity.Unassigned, identity.NotSupported,
+		reasonOrigin, reasonUnknownPod, reasonController, reasonRejected, reasonTooMany, reasonDefinition, reasonNoVolume, reasonException,
+	}
+}
+
+// door is where a request came in.
+type door string
+
+const (
+	onPod  door = "pod"
+	onHost door = "host"
+)
+
+// Metrics are what nmi counts of its requests. docs/metrics.md lists them.
 type Metrics struct {
-	requests map[outcome]prometheus.Observer
+	requests map[door]map[outcome]prometheus.Observer
+	denials  map[identity.Reason]prometheus.Counter
+	passes   map[imds.Family]prometheus.Counter
 	held     prometheus.Gauge
 	dropped  prometheus.Counter
 }
@@ -46,27 +68,56 @@ type Metrics struct {
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	requests := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "podid_token_request_duration_seconds",
-		Help:    "Time to answer a request for a token, by outcome.",
-		Buckets: []float64{25e-6, 50e-6, 100e-6, 250e-6, 500e-6, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
-	}, []string{"outcome"})
+		Help:    "Time to answer a request for a token, by where it came in and outcome.",
+		Buckets: []float64{25e-6, 50e-6, 100e-6, 250e-6, 500e-6, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"door", "outcome"})
+	denials := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "podid_denials_total", Help: "Requests for a token that got none, by reason.",
+	}, []string{"reason"})
+	passes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "podid_passed_on_total", Help: "Requests passed on to the metadata service, by family.",
+	}, []string{"family"})
 	m := &Metrics{
-		requests: make(map[outcome]prometheus.Observer),
+		requests: map[door]map[outcome]prometheus.Observer{onPod: {}, onHost: {}},
+		denials:  make(map[identity.Reason]prometheus.Counter),
+		passes:   make(map[imds.Family]prometheus.Counter),
 		held: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "podid_held_requests", Help: "Requests that wait for an identity on its way.",
+			Name: "podid_held_requests", Help: "Requests that wait: for an identity on its way, or for Azure.",
 		}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "podid_audit_dropped_total", Help: "Audit lines dropped because the sink was too slow.",
 		}),
 	}
 	for _, o := range []outcome{hit, stale, miss, coalesced, denied, notReady, unavailable, badRequest, canceled, failed} {
-		m.requests[o] = requests.WithLabelValues(string(o))
+		for d, by := range m.requests {
+			by[o] = requests.WithLabelValues(string(d), string(o))
+		}
 	}
-	r.MustRegister(requests, m.held, m.dropped)
+	for _, reason := range reasons() {
+		m.denials[reason] = denials.WithLabelValues(string(reason))
+	}
+	for _, f := range imds.Families() {
+		m.passes[f] = passes.WithLabelValues(string(f))
+	}
+	r.MustRegister(requests, denials, passes, m.held, m.dropped)
 	return m
 }
 
-func (m *Metrics) observe(o outcome, d time.Duration) {
-	if obs, ok := m.requests[o]; ok {
-		obs.Observe(d.Seconds())
+// observe counts an answer.
+func (m *Metrics) observe(d door, a *answer, took time.Duration) {
+	if obs, ok := m.requests[d][a.outcome]; ok {
+		obs.Observe(took.Seconds())
+	}
+	if a.err == nil || a.outcome == canceled {
+		return
+	}
+	if c, ok := m.denials[a.reason]; ok {
+		c.Inc()
+	}
+}
+
+func (m *Metrics) passed(f imds.Family) {
+	if c, ok := m.passes[f]; ok {
+		c.Inc()
 	}
 }

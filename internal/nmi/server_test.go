@@ -47,6 +47,11 @@ type fakeWorld struct {
 	err     error           // guarded by mu
 	asked   []token.Request // guarded by mu
 	origin  nmi.Origin      // guarded by mu
+	ahead   []token.Request // prefetched; guarded by mu
+	asks    []token.Ask     // of Get; guarded by mu
+	block   chan struct{}   // Get waits for it; guarded by mu
+
+	objectIDs map[string]string // by client or resource id
 }
 
 func newWorld() *fakeWorld {
@@ -74,11 +79,61 @@ func (f *fakeWorld) ByIP(a netip.Addr, link int) (nodeview.Found, <-chan struct{
 	return f.found, f.changed, f.viewErr
 }
 
-func (f *fakeWorld) Get(_ context.Context, r *token.Request, _ token.Ask) (token.Token, token.How, error) {
+func (f *fakeWorld) ByName(namespace, name string) (nodeview.Found, <-chan struct{}, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if (namespace != f.found.Pod.Namespace || name != f.found.Pod.Name) && f.viewErr == nil {
+		return nodeview.Found{}, f.changed, nodeview.ErrUnknown
+	}
+	return f.found, f.changed, f.viewErr
+}
+
+func (f *fakeWorld) All() ([]nodeview.Found, <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return []nodeview.Found{f.found}, f.changed
+}
+
+// Cached has a token that the source would give at once.
+func (f *fakeWorld) Cached(r *token.Request, _ token.Ask) (token.Token, token.How, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil || f.how != token.Hit {
+		return token.Token{}, "", false
+	}
+	f.asked = append(f.asked, *r)
+	return f.tokenOf(r), f.how, true
+}
+
+func (f *fakeWorld) Get(ctx context.Context, r *token.Request, a token.Ask) (token.Token, token.How, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked = append(f.asked, *r)
-	return f.token, f.how, f.err
+	f.asks = append(f.asks, a)
+	if f.block != nil {
+		f.mu.Unlock()
+		select {
+		case <-f.block:
+		case <-ctx.Done():
+		}
+		f.mu.Lock()
+	}
+	return f.tokenOf(r), f.how, f.err
+}
+
+func (f *fakeWorld) Prefetch(_ context.Context, r *token.Request) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ahead = append(f.ahead, *r)
+	return f.err
+}
+
+// tokenOf is the token, with the object id of its identity if there is one.
+// f.mu is held.
+func (f *fakeWorld) tokenOf(r *token.Request) token.Token {
+	t := f.token
+	t.ObjectID = f.objectIDs[r.ClientID+r.ResourceID]
+	return t
 }
 
 func (f *fakeWorld) Of(net.Conn) (nmi.Origin, error) {
@@ -138,21 +193,11 @@ type client struct {
 	audit *lockedBuffer
 }
 
-func serve(t *testing.T, w *fakeWorld, controller nmi.Controller) client {
+func serve(t *testing.T, w *fakeWorld, controller nmi.Controller, edits ...func(*nmi.Config)) client {
 	t.Helper()
 	audit := &lockedBuffer{}
-	metrics := nmi.NewMetrics(prometheus.NewRegistry())
-	sink, err := nmi.NewAudit(nmi.AuditSync, audit, metrics)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := nmi.New(nmi.Config{
-		Pods: w, Tokens: w, Origins: w, Audit: sink, Metrics: metrics,
-		Log: slog.New(slog.DiscardHandler), Metadata: metadata, Controller: controller,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	edits = append([]func(*nmi.Config){auditTo(t, audit), func(c *nmi.Config) { c.Controller = controller }}, edits...)
+	s := newServer(t, w, edits...)
 	l := newPipeListener()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -168,8 +213,48 @@ func serve(t *testing.T, w *fakeWorld, controller nmi.Controller) client {
 	return client{http: &http.Client{Transport: tr}, audit: audit}
 }
 
+// auditTo has every line written to sink at once.
+func auditTo(t *testing.T, sink io.Writer) func(*nmi.Config) {
+	t.Helper()
+	return func(c *nmi.Config) {
+		var err error
+		if c.Audit, err = nmi.NewAudit(nmi.AuditSync, sink, c.Metrics); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// newServer makes a server of the world.
+func newServer(t *testing.T, w *fakeWorld, edits ...func(*nmi.Config)) *nmi.Server {
+	t.Helper()
+	config := nmi.Config{
+		Pods: w, Tokens: w, Origins: w, Metrics: nmi.NewMetrics(prometheus.NewRegistry()),
+		Log: slog.New(slog.DiscardHandler), Metadata: metadata,
+	}
+	auditTo(t, io.Discard)(&config)
+	for _, e := range edits {
+		e(&config)
+	}
+	s, err := nmi.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // get asks for path, as SDKs do, and returns the status and the JSON body.
 func (c client) get(t *testing.T, path string) (int, map[string]string) {
+	t.Helper()
+	status, raw := c.raw(t, path)
+	var body map[string]string
+	if err := json.Unmarshal(raw, &body); err != nil {
+		t.Fatalf("the answer is not IMDS-shaped JSON: %s", raw)
+	}
+	return status, body
+}
+
+// raw is get without a look at the body.
+func (c client) raw(t *testing.T, path string) (int, []byte) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://169.254.169.254"+path, nil)
 	if err != nil {
@@ -181,13 +266,9 @@ func (c client) get(t *testing.T, path string) (int, map[string]string) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
+	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
-	}
-	var body map[string]string
-	if err := json.Unmarshal(raw, &body); err != nil {
-		t.Fatalf("the answer is not IMDS-shaped JSON: %s", raw)
 	}
 	return resp.StatusCode, body
 }
@@ -218,7 +299,7 @@ func TestAnswers(t *testing.T) {
 			path: ask, world: func(f *fakeWorld) {
 				f.found.Grants = []identity.Grant{{Identity: identity.Identity{Type: v1.ServicePrincipal, ClientID: "c"}, Ready: true}}
 			},
-			wantStatus: 400, wantText: "not served yet",
+			wantStatus: 400, wantText: "is not served",
 		},
 		"two at once":       {path: ask + "&client_id=a&object_id=b", wantStatus: 400, wantText: "both given"},
 		"no resource":       {path: "/metadata/identity/oauth2/token?api-version=2018-02-01", wantStatus: 400, wantText: "'resource' is missing"},

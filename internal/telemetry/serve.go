@@ -4,16 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 )
 
-// Serve serves h on listen (host:port) until ctx ends, then drains for at most
-// five seconds. An empty listen serves nothing and waits for ctx. An address
+// Serve serves h on listen (host:port, or unix:PATH) until ctx ends, then drains
+// for at most five seconds. An empty listen serves nothing and waits for ctx. An address
 // that cannot be had, such as a port in use, is logged and tried again: what is
 // served here must not take down what it tells of.
 func Serve(ctx context.Context, what, listen string, h http.Handler, log *slog.Logger) error {
@@ -55,6 +58,12 @@ func Serve(ctx context.Context, what, listen string, h http.Handler, log *slog.L
 
 // checkAddress refuses what can never be listened on.
 func checkAddress(ctx context.Context, listen string) error {
+	if path, ok := strings.CutPrefix(listen, unixPrefix); ok {
+		if path == "" {
+			return errors.New("write unix:PATH")
+		}
+		return nil
+	}
 	_, port, err := net.SplitHostPort(listen)
 	if err != nil {
 		return err
@@ -65,9 +74,8 @@ func checkAddress(ctx context.Context, listen string) error {
 
 // awaitListener listens, as soon as that goes; nil when ctx ends before.
 func awaitListener(ctx context.Context, what, listen string, log *slog.Logger) net.Listener {
-	var lc net.ListenConfig
-	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
-		l, err := lc.Listen(ctx, "tcp", listen)
+	for wait := time.Second; ; wait = min(2*wait, 5*time.Second) {
+		l, err := listenOn(ctx, listen)
 		if err == nil {
 			return l
 		}
@@ -80,4 +88,52 @@ func awaitListener(ctx context.Context, what, listen string, log *slog.Logger) n
 		case <-time.After(wait):
 		}
 	}
+}
+
+// unixPrefix is how the address of a Unix socket begins.
+const unixPrefix = "unix:"
+
+func listenOn(ctx context.Context, listen string) (net.Listener, error) {
+	var lc net.ListenConfig
+	path, ok := strings.CutPrefix(listen, unixPrefix)
+	if !ok {
+		return lc.Listen(ctx, "tcp", listen)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // of a run before
+		return nil, fmt.Errorf("remove the old socket: %w", err)
+	}
+	l, err := lc.Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// Ask asks a server that Serve runs on listen, and returns the status and the
+// body of its answer.
+func Ask(ctx context.Context, listen, method, path, body string) (int, string, error) {
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			if socket, ok := strings.CutPrefix(listen, unixPrefix); ok {
+				return d.DialContext(ctx, "unix", socket)
+			}
+			return d.DialContext(ctx, "tcp", listen)
+		},
+		DisableKeepAlives: true,
+	}}
+	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, "", fmt.Errorf("ask the program at %s: %w", listen, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	return resp.StatusCode, string(answer), err
 }

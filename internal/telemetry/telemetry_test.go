@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -56,11 +58,11 @@ func TestReadyzNamesWhatIsMissing(t *testing.T) {
 func TestNewLoggerRefusesWhatItDoesNotKnow(t *testing.T) {
 	var out bytes.Buffer
 	for _, bad := range [][2]string{{"loud", "text"}, {"info", "xml"}} {
-		if _, err := telemetry.NewLogger(&out, bad[0], bad[1]); err == nil || !strings.Contains(err.Error(), "use ") {
+		if _, _, err := telemetry.NewLogger(&out, bad[0], bad[1]); err == nil || !strings.Contains(err.Error(), "use ") {
 			t.Errorf("NewLogger(%v) = %v, want what to write instead", bad, err)
 		}
 	}
-	l, err := telemetry.NewLogger(&out, "warn", "json")
+	l, level, err := telemetry.NewLogger(&out, "warn", "json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,6 +70,62 @@ func TestNewLoggerRefusesWhatItDoesNotKnow(t *testing.T) {
 	l.Warn("said", "k", "v")
 	if got := out.String(); strings.Contains(got, "quiet") || !strings.Contains(got, `"k":"v"`) {
 		t.Errorf("logged %s", got)
+	}
+	level.Set(slog.LevelDebug)
+	if l.Debug("now too"); !strings.Contains(out.String(), "now too") {
+		t.Error("the level cannot be changed")
+	}
+}
+
+func TestLogLevelIsSetFromTheNodeAlone(t *testing.T) {
+	_, level, err := telemetry.NewLogger(io.Discard, "info", "text")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	telemetry.RegisterLevel(mux, level, slog.New(slog.DiscardHandler))
+	put := func(from, name string) int {
+		r := httptest.NewRequest(http.MethodPut, "/log-level", strings.NewReader(name))
+		r.RemoteAddr = from
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, r)
+		return w.Code
+	}
+	if got := put("10.224.4.10:1", "debug"); got != http.StatusForbidden || level.Level() != slog.LevelInfo {
+		t.Errorf("a pod got %d, and the level is %s", got, level.Level())
+	}
+	if got := put("127.0.0.1:1", "loud"); got != http.StatusBadRequest {
+		t.Errorf("an unknown level: %d", got)
+	}
+	if got := put("[::1]:1", "debug"); got != http.StatusOK || level.Level() != slog.LevelDebug {
+		t.Errorf("the node got %d, and the level is %s", got, level.Level())
+	}
+}
+
+func TestServeOnAUnixSocket(t *testing.T) {
+	listen := "unix:" + filepath.Join(t.TempDir(), "health.sock")
+	h := telemetry.NewHealth("view")
+	mux := http.NewServeMux()
+	h.Register(mux)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- telemetry.Serve(ctx, "health", listen, mux, slog.New(slog.DiscardHandler)) }()
+	deadline := time.Now().Add(10 * time.Second)
+	for tick := time.Tick(5 * time.Millisecond); ; <-tick {
+		status, body, err := telemetry.Ask(t.Context(), listen, http.MethodGet, "/readyz", "")
+		if err == nil {
+			if status != http.StatusServiceUnavailable || !strings.Contains(body, "[-] view: starting") {
+				t.Errorf("answered %d %q", status, body)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 

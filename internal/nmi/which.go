@@ -1,0 +1,140 @@
+package nmi
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/identity"
+	"github.com/podid-io/podid/internal/imds"
+	"github.com/podid-io/podid/internal/nodeview"
+	"github.com/podid-io/podid/internal/token"
+)
+
+// decide goes from a pod to the answer.
+func (s *Server) decide(ctx context.Context, found *nodeview.Found, q query, changed <-chan struct{}) answer {
+	m := &s.config.Controller
+	switch {
+	case m.ServiceAccount != "" && found.Pod.ServiceAccount == m.ServiceAccount && found.Pod.Namespace == m.Namespace:
+		return s.controller(ctx, found.Pod, q, changed)
+	case found.Exception != nil:
+		return s.excepted(ctx, found, q, changed)
+	}
+	d := identity.Select(found.Pod, found.Grants, identity.Selector(q.Selector), time.Now())
+	if d.Outcome == identity.Selected {
+		return s.granted(ctx, found.Pod, d.Grant, q, changed)
+	}
+	if d.Reason == identity.NotBound && q.Selector.ObjectID != "" {
+		if a, ok := s.byObjectID(ctx, found, q, changed); ok {
+			return a
+		}
+	}
+	a := refuse(found.Pod, d)
+	a.changed = changed
+	return a
+}
+
+// granted gets the token of a grant.
+func (s *Server) granted(ctx context.Context, pod identity.Pod, g identity.Grant, q query, changed <-chan struct{}) answer {
+	req, wake, err := s.request(g.Identity, q)
+	if err != nil {
+		return s.unusable(pod, g, err, wake, changed)
+	}
+	return s.get(ctx, pod, g.Identity, &req, q, changed)
+}
+
+// byObjectID looks for the identity with the object id that the pod asks for
+// among those of which the AzureIdentity does not say it: their tokens do.
+func (s *Server) byObjectID(ctx context.Context, found *nodeview.Found, q query, changed <-chan struct{}) (answer, bool) {
+	for _, g := range found.Grants {
+		if g.Identity.ObjectID != "" {
+			continue
+		}
+		if !g.Ready {
+			a := refuse(found.Pod, identity.Decision{Outcome: identity.Pending, Reason: identity.Unassigned, Grant: g})
+			a.changed = changed
+			return a, true
+		}
+		a := s.granted(ctx, found.Pod, g, q, changed)
+		if a.again || (a.err == nil && strings.EqualFold(a.token.ObjectID, q.Selector.ObjectID)) {
+			return a, true
+		}
+	}
+	return answer{}, false
+}
+
+// refuse says in words and in kind why there is no token.
+func refuse(pod identity.Pod, d identity.Decision) answer {
+	a := answer{pod: pod, identity: d.Grant.Identity, outcome: denied, reason: d.Reason}
+	switch d.Outcome {
+	case identity.Pending:
+		a.outcome, a.again = notReady, true
+		a.err = imds.Errorf(imds.NotReady, "the identity %s/%s is on its way to this node; try again", a.identity.Namespace, a.identity.Name)
+	case identity.NotYet:
+		a.outcome = notReady
+		a.err = imds.Errorf(imds.NotReady, "%s yet; try again", denial(pod, d))
+	default:
+		a.err = imds.Errorf(imds.Denied, "%s", denial(pod, d))
+	}
+	return a
+}
+
+// denial is what a person needs to know of a refusal.
+func denial(pod identity.Pod, d identity.Decision) string {
+	switch d.Reason {
+	case identity.NoLabel:
+		return "pod " + pod.Namespace + "/" + pod.Name + " has no label " + v1.LabelBinding
+	case identity.NoBinding:
+		if pod.Selector == "" {
+			return "no AzureIdentityBinding of namespace " + pod.Namespace + " has the name \"" + pod.NamespaceBinding + "\" that the annotation of the namespace gives"
+		}
+		return "no AzureIdentityBinding in namespace " + pod.Namespace + " has the selector \"" + pod.Selector + "\" of pod " + pod.Name
+	case identity.NotBound:
+		return "pod " + pod.Namespace + "/" + pod.Name + " is not bound to the identity that it asks for"
+	case identity.NotSupported:
+		return fmt.Sprintf("AzureIdentity %s/%s is of a type (%d) that is not served, or names no identity", d.Grant.Identity.Namespace, d.Grant.Identity.Name, d.Grant.Identity.Type)
+	default:
+		return string(d.Reason)
+	}
+}
+
+// controller answers mic: its own identity, for Azure Resource Manager alone.
+func (s *Server) controller(ctx context.Context, pod identity.Pod, q query, changed <-chan struct{}) answer {
+	m := &s.config.Controller
+	asked := q.Selector
+	isARM := slices.ContainsFunc(m.Resources, func(known string) bool {
+		return strings.EqualFold(strings.TrimRight(q.Resource, "/"), known)
+	})
+	if !isARM || asked.ObjectID != "" || asked.ResourceID != "" ||
+		(asked.ClientID != "" && !strings.EqualFold(asked.ClientID, m.ClientID)) {
+		return answer{
+			pod: pod, outcome: denied, reason: reasonController,
+			err: imds.Errorf(imds.Denied, "mic may ask for its own identity and for Azure Resource Manager only"),
+		}
+	}
+	clientID := strings.ToLower(m.ClientID)
+	id := identity.Identity{Namespace: m.Namespace, Name: m.ServiceAccount, ClientID: clientID}
+	return s.get(ctx, pod, id, &token.Request{ClientID: clientID, VM: m.VM, Resource: q.Resource, Capabilities: q.Capabilities}, q, changed)
+}
+
+// excepted answers a pod that an AzurePodIdentityException lets through to the
+// metadata service: whatever identity of the VM it names, or the VM's own.
+func (s *Server) excepted(ctx context.Context, found *nodeview.Found, q query, changed <-chan struct{}) answer {
+	req := token.Request{
+		ClientID:   strings.ToLower(q.Selector.ClientID),
+		ObjectID:   strings.ToLower(q.Selector.ObjectID),
+		ResourceID: strings.ToLower(q.Selector.ResourceID),
+		VM:         imds.Selector(q.Selector) == imds.Selector{},
+		Resource:   q.Resource, Capabilities: q.Capabilities,
+	}
+	// No AzureIdentity is at work here: what the audit log names is the exception.
+	id := identity.Identity{Namespace: found.Exception.Namespace, Name: found.Exception.Name, ClientID: req.ClientID}
+	a := s.get(ctx, found.Pod, id, &req, q, changed)
+	if a.reason == "" {
+		a.reason = reasonException
+	}
+	return a
+}
