@@ -17,6 +17,7 @@ import (
 	"github.com/podid-io/podid/internal/mic"
 	"github.com/podid-io/podid/internal/mic/assignment"
 	"github.com/podid-io/podid/internal/mic/cloudconfig"
+	"github.com/podid-io/podid/internal/taint"
 	"github.com/podid-io/podid/internal/telemetry"
 )
 
@@ -28,6 +29,7 @@ type options struct {
 	election                           mic.Election
 	window                             time.Duration
 	exceptionNamespaces                []string
+	startupTaints                      []string
 	acrossNamespaces                   bool
 	metricsListen, healthListen        string
 	qps                                float32
@@ -47,6 +49,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.DurationVar(&o.window, "coalesce-window", assignment.DefaultWindow, "how long the first need for a change of a VM or scale set waits for others; 0 means not at all")
 	f.StringSliceVar(&o.exceptionNamespaces, "exception-namespaces", nil, "namespaces where an AzurePodIdentityException counts (default kube-system and --namespace)")
 	f.BoolVar(&o.acrossNamespaces, "allow-cross-namespace", false, "let pods match bindings of other namespaces")
+	f.StringSliceVar(&o.startupTaints, "startup-taint", nil, "keys of taints that mic takes off a node when its nmi is ready, such as "+taint.DefaultKey+" (config/rbac/startup-taint.yaml)")
 	f.StringVar(&o.metricsListen, "metrics-listen", ":8888", "address of /metrics; empty means none")
 	f.StringVar(&o.healthListen, "health-listen", ":8080", "address of /healthz and /readyz; empty means none")
 	f.Float32Var(&o.qps, "kube-api-qps", 100, "requests per second to the API server, those for the lease and for events apart")
@@ -95,7 +98,7 @@ func (o *options) run(ctx context.Context) error {
 	c, err := mic.New(mic.Config{
 		REST: rest, Machines: machines, Namespace: o.namespace, Log: log,
 		Rules:               identity.Rules{AcrossNamespaces: o.acrossNamespaces},
-		ExceptionNamespaces: o.exceptionNamespaces, Window: window, Election: o.election,
+		ExceptionNamespaces: o.exceptionNamespaces, StartupTaints: o.startupTaints, Window: window, Election: o.election,
 		HealthListen: o.healthListen, MetricsListen: o.metricsListen,
 	})
 	if err != nil {

@@ -101,7 +101,7 @@ func (a *agent) run(ctx context.Context, o *options) error {
 // startParts starts what answers are made of.
 func (a *agent) startParts(ctx context.Context, g *errgroup.Group, o *options) {
 	told := make(chan struct{})
-	g.Go(func() error { return redirect.FollowLinks(ctx, a.links(), func() { close(told) }, a.log) })
+	g.Go(func() error { return redirect.FollowLinks(ctx, a.view, func() { close(told) }, a.log) })
 	g.Go(func() error {
 		select {
 		case <-told: // a pod's link must be known before the pod is

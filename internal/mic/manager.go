@@ -29,6 +29,7 @@ import (
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/mic/assignment"
 	"github.com/podid-io/podid/internal/mic/spelling"
+	"github.com/podid-io/podid/internal/mic/taint"
 )
 
 // manage watches, and when it has everything, runs the controllers until ctx
@@ -111,6 +112,7 @@ func (c *Controller) lead(ctx context.Context, scheme *runtime.Scheme, all cache
 			ReportAzure: c.report(checkAzure), Log: c.config.Log,
 		}),
 		spelling.Add(m, c.config.ExceptionNamespaces),
+		c.addTaint(m),
 		m.Add(manager.RunnableFunc(func(ctx context.Context) error { // runs while we lead
 			c.config.Log.InfoContext(ctx, "leading")
 			<-ctx.Done()
@@ -122,6 +124,14 @@ func (c *Controller) lead(ctx context.Context, scheme *runtime.Scheme, all cache
 	c.config.Log.InfoContext(ctx, "waiting for the lease", "lease", c.config.Election.Namespace+"/"+c.config.Election.Name)
 	err = m.Start(ctx)
 	return fmt.Errorf("the controllers ended, since another mic leads now or the API server could not be reached in time to renew the lease: %w", err)
+}
+
+// addTaint adds the controller of start-up taints, if there are any.
+func (c *Controller) addTaint(m manager.Manager) error {
+	if len(c.config.StartupTaints) == 0 {
+		return nil
+	}
+	return taint.Add(m, taint.Config{Keys: c.config.StartupTaints, Namespace: c.config.Namespace, Log: c.config.Log})
 }
 
 // options is what the manager is made with.

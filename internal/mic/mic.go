@@ -35,6 +35,9 @@ type Config struct {
 	// ExceptionNamespaces is where an AzurePodIdentityException counts. The
 	// default is kube-system and Namespace.
 	ExceptionNamespaces []string
+	// StartupTaints are keys of taints that go off a node when its nmi, a pod of
+	// Namespace with the labels of taint.AgentLabels, is ready. The default is none.
+	StartupTaints []string
 	// Window is how long a scope's first need for a PATCH waits for others. The
 	// default is assignment.DefaultWindow; a negative one is none.
 	Window time.Duration

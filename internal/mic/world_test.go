@@ -54,6 +54,8 @@ type world struct {
 	ns    string // a namespace of its own for pods
 	// between stands between mic and Azure; nil for nothing.
 	between func(assignment.Machines) assignment.Machines
+	// edit changes the configuration of mic; nil for nothing.
+	edit func(*mic.Config)
 }
 
 func newWorld(t *testing.T, c azemu.Config) *world {
@@ -142,10 +144,14 @@ func (w *world) config() mic.Config {
 	if w.between != nil {
 		machines = w.between(machines)
 	}
-	return mic.Config{
+	c := mic.Config{
 		REST: rest, Machines: machines, Namespace: system, Log: w.log(),
 		Election: mic.Election{LeaseDuration: 5 * time.Second},
 	}
+	if w.edit != nil {
+		w.edit(&c)
+	}
+	return c
 }
 
 func (w *world) log() *slog.Logger {

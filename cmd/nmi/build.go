@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/podid-io/podid/internal/entra"
+	"github.com/podid-io/podid/internal/identity"
+	"github.com/podid-io/podid/internal/nmi"
+	"github.com/podid-io/podid/internal/nodeview"
+	"github.com/podid-io/podid/internal/redirect"
+	"github.com/podid-io/podid/internal/telemetry"
+	"github.com/podid-io/podid/internal/token"
+)
+
+// run makes an agent and runs it until ctx ends.
+func (o *options) run(ctx context.Context) error {
+	p, err := o.parse()
+	if err != nil {
+		return err
+	}
+	log, level, err := telemetry.NewLogger(os.Stderr, o.logLevel, o.logFormat)
+	if err != nil {
+		return err
+	}
+	telemetry.Bridge(log)
+	sink, err := o.openAudit()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sink.Close() }() // flushed when the audit ended
+	kernel, err := redirect.NewOrigins(redirect.OriginsConfig{Metadata: p.metadata.Addr(), AcceptBridges: o.acceptBridges})
+	if err != nil {
+		return err
+	}
+	defer kernel.Close()
+	events, err := telemetry.NewPodEvents(context.WithoutCancel(ctx), p.rest, "podid-nmi") // ends with Close
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	a := &agent{
+		log: log, level: level, kernel: kernel, events: events, listen: p.listen,
+		health:   telemetry.NewHealth(checkView, checkListener),
+		registry: prometheus.NewRegistry(),
+		synced:   make(chan struct{}),
+	}
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := a.build(o, p, sink); err != nil {
+		return err
+	}
+	log.InfoContext(ctx, "nmi starts", "version", telemetry.Version(), "node", o.node, "mode", o.operationMode, "listen", p.listen.String(), "redirect", o.redirect)
+	return a.run(ctx, o)
+}
+
+// build puts the rooms together: view, sources, cache, server, redirect.
+func (a *agent) build(o *options, p parsed, sink io.Writer) error {
+	authority, err := entra.Authority(o.cloud)
+	if err != nil {
+		return err
+	}
+	rules := identity.Rules{
+		AcrossNamespaces: o.acrossNamespaces, ExceptionNamespaces: o.exceptionNamespaces,
+		DefaultAuthority: authority, AuthorityHosts: o.authorityHosts,
+	}
+	state := nmi.State{}
+	if p.redirects {
+		if err := a.buildRedirect(o, p, &state); err != nil {
+			return err
+		}
+	}
+	if err := a.buildView(o, p, rules); err != nil {
+		return err
+	}
+	metadata, source, err := o.sources(p)
+	if err != nil {
+		return err
+	}
+	a.cache = token.NewCache(token.CacheConfig{Source: source})
+	metrics := nmi.NewMetrics(a.registry)
+	state.ViewAge, state.Tokens = a.view.Age, a.cache.Stats
+	nmi.RegisterState(a.registry, state)
+	if a.audit, err = nmi.NewAudit(nmi.AuditMode(o.audit), sink, metrics); err != nil {
+		return err
+	}
+	config := nmi.Config{
+		Pods: a.view, Tokens: a.cache, Origins: origins{a.kernel}, Host: host{a.kernel},
+		Secrets: a.secrets, Application: rules.Application,
+		Upstream: metadata, PassThrough: p.passThrough,
+		Events: podEvents{a.events}, Audit: a.audit, Metrics: metrics, Log: a.log,
+		Hold: o.hold, PodRate: o.podRate, HeaderOptional: !o.headerRequired,
+		Controller: nmi.Controller{
+			Namespace: p.micNamespace, ServiceAccount: p.micAccount,
+			ClientID: p.micClient, VM: p.micVM, Resources: trimSlashes(o.armResources),
+		},
+	}
+	if p.redirects {
+		config.Metadata = p.metadata
+	}
+	a.server, err = nmi.New(config)
+	return err
+}
+
+// buildRedirect makes the redirect, and has its state told.
+func (a *agent) buildRedirect(o *options, p parsed, state *nmi.State) error {
+	stands, arrives := a.report(checkRedirect), a.report(checkCanary)
+	var up, canary atomic.Bool
+	var err error
+	a.redirect, err = redirect.New(redirect.Config{
+		Metadata: p.metadata, Listen: p.listen, Interval: o.redirectInterval, Log: a.log,
+		Report:       func(err error) { up.Store(err == nil); stands(err) },
+		ReportCanary: func(err error) { canary.Store(err == nil); arrives(err) },
+	})
+	if err != nil {
+		return err
+	}
+	a.health.Set(checkRedirect, errStarting)
+	a.health.Set(checkCanary, errStarting)
+	state.Redirect, state.Canary = up.Load, canary.Load
+	return nil
+}
+
+// buildView makes what the API server tells.
+func (a *agent) buildView(o *options, p parsed, rules identity.Rules) error {
+	boot, err := redirect.BootTime()
+	if err != nil {
+		return err
+	}
+	bootID := ""
+	if o.runDir != "" {
+		id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+		if err != nil {
+			return err
+		}
+		bootID = strings.TrimSpace(string(id))
+	}
+	a.view, a.watcher, err = nodeview.New(nodeview.Config{
+		Node: o.node, REST: p.rest, Log: a.log, LinkOf: a.kernel.LinkOf, Boot: boot, BootID: bootID, RunDir: o.runDir,
+		Managed: p.managed, Rules: rules, Report: a.report(checkView),
+	})
+	if err != nil {
+		return err
+	}
+	a.secrets, err = nodeview.NewSecrets(nodeview.SecretsConfig{REST: p.rest, Log: a.log})
+	return err
+}
+
+// sources are where tokens come from, and the metadata service of the node.
+func (o *options) sources(p parsed) (*entra.IMDS, token.Source, error) {
+	metadata, err := entra.NewIMDS(entra.IMDSConfig{Endpoint: p.imdsEndpoint})
+	if err != nil {
+		return nil, nil, err
+	}
+	applications, err := entra.NewApplications(entra.ApplicationsConfig{CAFile: o.caFile, AuthorityHosts: o.authorityHosts})
+	if err != nil {
+		return nil, nil, err
+	}
+	return metadata, entra.Sources{Managed: metadata, Applications: applications}, nil
+}
+
+func (o *options) uninstallRedirect() error {
+	p, err := o.parseRedirect()
+	if err != nil {
+		return err
+	}
+	r, err := redirect.New(redirect.Config{Metadata: p.metadata, Listen: p.listen, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	return r.Remove()
+}
+
+// origins gives nmi what the kernel knows, in nmi's words.
+type origins struct{ kernel *redirect.Origins }
+
+func (o origins) Of(c net.Conn) (nmi.Origin, error) {
+	origin, err := o.kernel.Of(c)
+	return nmi.Origin(origin), err
+}
+
+// host gives nmi what the kernel knows of processes of the node.
+type host struct{ kernel *redirect.Origins }
+
+func (h host) OfLoopback(c net.Conn) (bool, error) { return h.kernel.OfLoopback(c) }
+func (host) PeerUID(c net.Conn) (uint32, error)    { return redirect.PeerUID(c) }
+
+// podEvents makes Events of what nmi tells of pods.
+type podEvents struct{ events *telemetry.PodEvents }
+
+func (e podEvents) Warn(pod identity.Pod, reason, message string) {
+	e.events.Warn(pod.Namespace, pod.Name, pod.UID, reason, "GetToken", message)
+}
+
+func trimSlashes(list []string) []string {
+	out := make([]string, 0, len(list))
+	for _, s := range list {
+		out = append(out, strings.TrimRight(s, "/"))
+	}
+	return out
+}
