@@ -45,7 +45,6 @@ type agent struct {
 	health   *telemetry.Health
 	view     *nodeview.View
 	watcher  *nodeview.Watcher
-	secrets  *nodeview.Secrets
 	kernel   *redirect.Origins
 	redirect *redirect.Redirect // nil with --redirect=none
 	cache    *token.Cache
@@ -110,7 +109,6 @@ func (a *agent) startParts(ctx context.Context, g *errgroup.Group, o *options) {
 			return nil
 		}
 	})
-	g.Go(func() error { return a.secrets.Run(ctx) })
 	g.Go(func() error { return a.cache.Run(ctx) })
 	g.Go(func() error { return a.server.Prefetch(ctx) })
 	health := http.NewServeMux()
@@ -135,7 +133,7 @@ func (a *agent) startParts(ctx context.Context, g *errgroup.Group, o *options) {
 func (a *agent) redirectPods(ctx, serveCtx context.Context, g *errgroup.Group, o *options) error {
 	l, err := a.awaitListener(ctx)
 	if err != nil {
-		return nil //nolint:nilerr // only ctx ends the wait
+		return nil
 	}
 	drained, drain := context.WithCancel(serveCtx)
 	defer drain()
@@ -175,7 +173,7 @@ func (a *agent) yield(o *options) error {
 	if o.removeOnExit {
 		return a.redirect.Remove()
 	}
-	return a.redirect.Yield()
+	return nil
 }
 
 // awaitListener listens for pods. What stands in the way (an address that
@@ -183,7 +181,9 @@ func (a *agent) yield(o *options) error {
 func (a *agent) awaitListener(ctx context.Context) (net.Listener, error) {
 	return a.retry(ctx, a.report(checkListener), func() (net.Listener, error) {
 		if a.redirect != nil {
-			return a.redirect.Listen(ctx)
+			if err := a.redirect.EnsureAddress(); err != nil {
+				return nil, err
+			}
 		}
 		var lc net.ListenConfig
 		return lc.Listen(ctx, "tcp4", a.listen.String())

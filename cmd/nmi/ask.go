@@ -13,13 +13,13 @@ import (
 )
 
 // readyCommand asks the running agent whether it is ready, as an exec probe does.
-func (o *options) readyCommand() *cobra.Command {
+func (o *options) readyCommand(ctx context.Context) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ready",
 		Short: "Ask the agent that runs on this node whether it is ready, and why not",
 		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			return o.ask(c.Context(), http.MethodGet, "/readyz", "")
+		RunE: func(*cobra.Command, []string) error {
+			return o.ask(ctx, http.MethodGet, "/readyz", "")
 		},
 	}
 	o.addHealthFlag(c)
@@ -27,13 +27,13 @@ func (o *options) readyCommand() *cobra.Command {
 }
 
 // logLevelCommand sets the level of the log of the running agent.
-func (o *options) logLevelCommand() *cobra.Command {
+func (o *options) logLevelCommand(ctx context.Context) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "log-level LEVEL",
 		Short: "Set the log level of the agent that runs on this node: debug, info, warn or error",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			return o.ask(c.Context(), http.MethodPut, "/log-level", args[0])
+		RunE: func(_ *cobra.Command, args []string) error {
+			return o.ask(ctx, http.MethodPut, "/log-level", args[0])
 		},
 	}
 	o.addHealthFlag(c)

@@ -63,13 +63,9 @@ func (o *options) run(ctx context.Context) error {
 
 // build puts the rooms together: view, sources, cache, server, redirect.
 func (a *agent) build(o *options, p parsed, sink io.Writer) error {
-	authority, err := entra.Authority(o.cloud)
-	if err != nil {
-		return err
-	}
 	rules := identity.Rules{
 		AcrossNamespaces: o.acrossNamespaces, ExceptionNamespaces: o.exceptionNamespaces,
-		DefaultAuthority: authority, AuthorityHosts: o.authorityHosts,
+		AuthorityHosts: o.authorityHosts,
 	}
 	state := nmi.State{}
 	if p.redirects {
@@ -80,7 +76,7 @@ func (a *agent) build(o *options, p parsed, sink io.Writer) error {
 	if err := a.buildView(o, p, rules); err != nil {
 		return err
 	}
-	metadata, source, err := o.sources(p)
+	source, err := entra.NewIMDS(entra.IMDSConfig{Endpoint: p.imdsEndpoint})
 	if err != nil {
 		return err
 	}
@@ -93,8 +89,6 @@ func (a *agent) build(o *options, p parsed, sink io.Writer) error {
 	}
 	config := nmi.Config{
 		Pods: a.view, Tokens: a.cache, Origins: origins{a.kernel}, Host: host{a.kernel},
-		Secrets: a.secrets, Application: rules.Application,
-		Upstream: metadata, PassThrough: p.passThrough,
 		Events: podEvents{a.events}, Audit: a.audit, Metrics: metrics, Log: a.log,
 		Hold: o.hold, PodRate: o.podRate, HeaderOptional: !o.headerRequired,
 		Controller: nmi.Controller{
@@ -111,20 +105,18 @@ func (a *agent) build(o *options, p parsed, sink io.Writer) error {
 
 // buildRedirect makes the redirect, and has its state told.
 func (a *agent) buildRedirect(o *options, p parsed, state *nmi.State) error {
-	stands, arrives := a.report(checkRedirect), a.report(checkCanary)
-	var up, canary atomic.Bool
+	stands := a.report(checkRedirect)
+	var up atomic.Bool
 	var err error
 	a.redirect, err = redirect.New(redirect.Config{
 		Metadata: p.metadata, Listen: p.listen, Interval: o.redirectInterval, Log: a.log,
-		Report:       func(err error) { up.Store(err == nil); stands(err) },
-		ReportCanary: func(err error) { canary.Store(err == nil); arrives(err) },
+		Report: func(err error) { up.Store(err == nil); stands(err) },
 	})
 	if err != nil {
 		return err
 	}
 	a.health.Set(checkRedirect, errStarting)
-	a.health.Set(checkCanary, errStarting)
-	state.Redirect, state.Canary = up.Load, canary.Load
+	state.Redirect = up.Load
 	return nil
 }
 
@@ -149,21 +141,7 @@ func (a *agent) buildView(o *options, p parsed, rules identity.Rules) error {
 	if err != nil {
 		return err
 	}
-	a.secrets, err = nodeview.NewSecrets(nodeview.SecretsConfig{REST: p.rest, Log: a.log})
 	return err
-}
-
-// sources are where tokens come from, and the metadata service of the node.
-func (o *options) sources(p parsed) (*entra.IMDS, token.Source, error) {
-	metadata, err := entra.NewIMDS(entra.IMDSConfig{Endpoint: p.imdsEndpoint})
-	if err != nil {
-		return nil, nil, err
-	}
-	applications, err := entra.NewApplications(entra.ApplicationsConfig{CAFile: o.caFile, AuthorityHosts: o.authorityHosts})
-	if err != nil {
-		return nil, nil, err
-	}
-	return metadata, entra.Sources{Managed: metadata, Applications: applications}, nil
 }
 
 func (o *options) uninstallRedirect() error {

@@ -43,7 +43,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		RunE:  func(*cobra.Command, []string) error { return o.uninstallRedirect() },
 	}
 	o.addRedirectFlags(uninstall.Flags())
-	root.AddCommand(uninstall, o.readyCommand(), o.logLevelCommand())
+	root.AddCommand(uninstall, o.readyCommand(ctx), o.logLevelCommand(ctx))
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetArgs(args)
 	root.SetOut(stdout)

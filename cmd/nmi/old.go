@@ -89,37 +89,7 @@ func (*oldOptions) addWithoutEffect(f *pflag.FlagSet, old func(name, instead str
 // apply sets, for each old flag, the flag that took its place.
 func (o *options) apply() error {
 	old, given := &o.old, o.flags.Changed
-	var errs []error
-	join := func(to *string, host, port string) {
-		h, p, err := net.SplitHostPort(*to)
-		if err != nil {
-			return // its own flag says what is wrong
-		}
-		if host != "" {
-			h = host
-		}
-		if port != "" {
-			p = port
-		}
-		*to = net.JoinHostPort(h, p)
-	}
-	if !given("listen") {
-		// 127.0.0.1 was the default, which only a route_localnet of kube-proxy's made work.
-		if a, err := netip.ParseAddr(old.listenAddress); err == nil && !a.IsLoopback() && !a.IsUnspecified() {
-			join(&o.listen, old.listenAddress, "")
-		}
-		join(&o.listen, "", old.port)
-	}
-	if old.port != "" && !given("host-token-port") {
-		port, err := strconv.ParseUint(old.port, 10, 16)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("--nmi-port %q: write a port number", old.port))
-		}
-		o.hostTokenPort = uint16(port)
-	}
-	if !given("metadata") {
-		join(&o.metadata, old.metadataIP, old.metadataPort)
-	}
+	err := o.applyAddresses()
 	if old.updateInterval > 0 && !given("redirect-interval") {
 		o.redirectInterval = time.Duration(old.updateInterval) * time.Second
 	}
@@ -136,7 +106,47 @@ func (o *options) apply() error {
 		o.acceptBridges = true
 	}
 	o.applyHold()
-	return errors.Join(append(errs, o.applyCompatibility())...)
+	return errors.Join(err, o.applyCompatibility())
+}
+
+// applyAddresses puts addresses and ports, which were apart, together.
+func (o *options) applyAddresses() error {
+	old, given := &o.old, o.flags.Changed
+	if !given("listen") {
+		host := ""
+		// 127.0.0.1 was the default, which only a route_localnet of kube-proxy's made work.
+		if a, err := netip.ParseAddr(old.listenAddress); err == nil && !a.IsLoopback() && !a.IsUnspecified() {
+			host = old.listenAddress
+		}
+		o.listen = replaceAddress(o.listen, host, old.port)
+	}
+	if !given("metadata") {
+		o.metadata = replaceAddress(o.metadata, old.metadataIP, old.metadataPort)
+	}
+	if old.port == "" || given("host-token-port") {
+		return nil
+	}
+	port, err := strconv.ParseUint(old.port, 10, 16)
+	if err != nil {
+		return fmt.Errorf("--nmi-port %q: write a port number", old.port)
+	}
+	o.hostTokenPort = uint16(port)
+	return nil
+}
+
+// replaceAddress replaces host and port, where there is one, in address.
+func replaceAddress(address, host, port string) string {
+	h, p, err := net.SplitHostPort(address)
+	if err != nil {
+		return address // its own flag says what is wrong
+	}
+	if host != "" {
+		h = host
+	}
+	if port != "" {
+		p = port
+	}
+	return net.JoinHostPort(h, p)
 }
 
 // applyHold turns attempts and the pause between them into a time.
@@ -145,14 +155,15 @@ func (o *options) applyHold() {
 	if given("hold") || (!given("retry-attempts-for-created") && !given("retry-attempts-for-assigned") && !given("find-identity-retry-interval")) {
 		return
 	}
-	value := func(name string, v, otherwise int) time.Duration {
+	value := func(name string, v, otherwise int) int {
 		if given(name) {
-			return time.Duration(min(max(v, 0), math.MaxInt16))
+			return min(max(v, 0), math.MaxInt16)
 		}
-		return time.Duration(otherwise)
+		return otherwise
 	}
 	attempts := value("retry-attempts-for-created", old.created, 16) + value("retry-attempts-for-assigned", old.assigned, 4)
-	o.hold = min(nmi.MaxHold, max(time.Second, attempts*value("find-identity-retry-interval", old.pause, 5)*time.Second))
+	seconds := attempts * value("find-identity-retry-interval", old.pause, 5)
+	o.hold = min(nmi.MaxHold, max(time.Second, time.Duration(seconds)*time.Second))
 }
 
 // applyCompatibility sets what AAD Pod Identity did by default. What was given

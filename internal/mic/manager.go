@@ -112,7 +112,7 @@ func (c *Controller) lead(ctx context.Context, scheme *runtime.Scheme, all cache
 			ReportAzure: c.report(checkAzure), Log: c.config.Log,
 		}),
 		spelling.Add(m, c.config.ExceptionNamespaces),
-		c.addTaint(m),
+		c.addTaint(ctx, m),
 		m.Add(manager.RunnableFunc(func(ctx context.Context) error { // runs while we lead
 			c.config.Log.InfoContext(ctx, "leading")
 			<-ctx.Done()
@@ -127,11 +127,11 @@ func (c *Controller) lead(ctx context.Context, scheme *runtime.Scheme, all cache
 }
 
 // addTaint adds the controller of start-up taints, if there are any.
-func (c *Controller) addTaint(m manager.Manager) error {
+func (c *Controller) addTaint(ctx context.Context, m manager.Manager) error {
 	if len(c.config.StartupTaints) == 0 {
 		return nil
 	}
-	return taint.Add(m, taint.Config{Keys: c.config.StartupTaints, Namespace: c.config.Namespace, Log: c.config.Log})
+	return taint.Add(ctx, m, taint.Config{Keys: c.config.StartupTaints, Namespace: c.config.Namespace, Log: c.config.Log})
 }
 
 // options is what the manager is made with.

@@ -2,7 +2,6 @@ package nmi
 
 import (
 	"context"
-	"log/slog"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -80,6 +79,6 @@ func (s *Server) fetchAhead(ctx context.Context, pod identity.Pod, req *token.Re
 	defer cancel()
 	if err := s.config.Tokens.Prefetch(ctx, req); err != nil {
 		// The pod hears of it when it asks.
-		s.config.Log.LogAttrs(ctx, slog.LevelDebug, "no token ahead of its request", slog.String("pod", pod.Namespace+"/"+pod.Name), slog.Any("err", err))
+		s.config.Log.DebugContext(ctx, "no token ahead of its request", "pod", pod.Namespace+"/"+pod.Name, "err", err)
 	}
 }

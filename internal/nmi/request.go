@@ -74,8 +74,9 @@ func credential(kind v1.IdentityType, secret map[string][]byte) (*token.Credenti
 		return token.NewCredential("", string(certificate), string(secret[keyPassword])), nil
 	}
 	value, ok := secret[keyClientSecret]
-	if !ok && len(secret) == 1 {
-		for _, value = range secret { // the only one
+	for _, only := range secret {
+		if !ok && len(secret) == 1 {
+			value = only
 		}
 	}
 	if len(value) == 0 {

@@ -43,15 +43,20 @@ func (t *teller) of(a *answer) {
 	if t.events == nil || a.pod.UID == "" {
 		return // nobody to tell it of
 	}
-	event := eventDenied
-	switch a.outcome {
-	case notReady:
-		event = eventNotReady
-	case unavailable, failed:
-		event = eventUnavailable
-	}
+	event := eventOf(a.outcome)
 	if t.due(told{a.pod.UID, event, a.reason}, time.Now()) {
 		t.events.Warn(a.pod, event, a.err.Error())
+	}
+}
+
+func eventOf(o outcome) string {
+	switch o {
+	case notReady:
+		return eventNotReady
+	case unavailable, failed:
+		return eventUnavailable
+	default:
+		return eventDenied
 	}
 }
 

@@ -127,7 +127,7 @@ func (s *Server) excepted(ctx context.Context, found *nodeview.Found, q query, c
 		ClientID:   strings.ToLower(q.Selector.ClientID),
 		ObjectID:   strings.ToLower(q.Selector.ObjectID),
 		ResourceID: strings.ToLower(q.Selector.ResourceID),
-		VM:         imds.Selector(q.Selector) == imds.Selector{},
+		VM:         q.Selector == imds.Selector{},
 		Resource:   q.Resource, Capabilities: q.Capabilities,
 	}
 	// No AzureIdentity is at work here: what the audit log names is the exception.

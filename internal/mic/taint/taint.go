@@ -41,7 +41,7 @@ type Config struct {
 const indexNode = "spec.nodeName"
 
 // Add adds the controller to a manager.
-func Add(m manager.Manager, c Config) error {
+func Add(ctx context.Context, m manager.Manager, c Config) error {
 	nodes, err := corev1client.NewForConfig(m.GetConfig())
 	if err != nil {
 		return fmt.Errorf("make a client for nodes: %w", err)
@@ -63,7 +63,7 @@ func Add(m manager.Manager, c Config) error {
 	if err != nil {
 		return fmt.Errorf("make a cache of agents and nodes: %w", err)
 	}
-	if err := seen.IndexField(context.Background(), &corev1.Pod{}, indexNode, func(o client.Object) []string { // registers, and waits for nothing
+	if err := seen.IndexField(ctx, &corev1.Pod{}, indexNode, func(o client.Object) []string {
 		if p, ok := o.(*corev1.Pod); ok {
 			return []string{p.Spec.NodeName}
 		}
