@@ -1,0 +1,201 @@
+package nodeview
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/podid-io/podid/test/localcluster"
+)
+
+// reading starts a reader of secrets.
+func reading(t *testing.T, config *rest.Config) *Secrets {
+	t.Helper()
+	s, err := NewSecrets(config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var g sync.WaitGroup
+	g.Go(func() {
+		if err := s.Run(ctx); err != nil {
+			t.Errorf("Run() = %v", err)
+		}
+	})
+	t.Cleanup(func() { cancel(); g.Wait() })
+	return s
+}
+
+// awaitSecret asks for a secret until the answer is as wanted.
+func awaitSecret(t *testing.T, s *Secrets, name string, want map[string][]byte, wantErr error) {
+	t.Helper()
+	timeout := time.After(30 * time.Second)
+	for {
+		got, changed, err := s.Get("team", name)
+		if errors.Is(err, wantErr) && cmp.Equal(want, got) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			t.Fatalf("Get(%s) = %d keys, %v; want %d keys, %v", name, len(got), err, len(want), wantErr)
+		}
+	}
+}
+
+func TestSecrets(t *testing.T) {
+	ours := goleak.IgnoreCurrent()
+	cp, err := localcluster.StartControlPlane(t.Context(), localcluster.ControlPlaneConfig{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cp.Stop()
+		goleak.VerifyNone(t, ours,
+			// client-go keeps connections to the API server for whoever comes next.
+			goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+			goleak.IgnoreAnyFunction("net/http/internal/http2.(*clientConnReadLoop).run"), goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"))
+	})
+	k, err := kubernetes.NewForConfig(cp.REST())
+	if err != nil {
+		t.Fatal(err)
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, ns := range []string{"team", "podid-system"} {
+		_, err = k.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}, metav1.CreateOptions{})
+		must(err)
+	}
+	api := k.CoreV1().Secrets("team")
+	put := func(name, value string) {
+		t.Helper()
+		_, err := api.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string][]byte{"clientSecret": []byte(value)}}, metav1.CreateOptions{})
+		must(err)
+	}
+	put("app", "one")
+	put("other", "theirs")
+
+	t.Run("follows one secret", func(t *testing.T) {
+		s := reading(t, cp.REST())
+		if _, _, err := s.Get("team", "app"); !errors.Is(err, ErrSecretNotRead) {
+			t.Errorf("the first Get() = %v, want ErrSecretNotRead", err)
+		}
+		awaitSecret(t, s, "app", map[string][]byte{"clientSecret": []byte("one")}, nil)
+		secret, err := api.Get(t.Context(), "app", metav1.GetOptions{})
+		must(err)
+		secret.Data = map[string][]byte{"clientSecret": []byte("two")}
+		_, err = api.Update(t.Context(), secret, metav1.UpdateOptions{})
+		must(err)
+		awaitSecret(t, s, "app", map[string][]byte{"clientSecret": []byte("two")}, nil)
+		must(api.Delete(t.Context(), "app", metav1.DeleteOptions{}))
+		awaitSecret(t, s, "app", nil, ErrNoSecret)
+		put("app", "three")
+		awaitSecret(t, s, "app", map[string][]byte{"clientSecret": []byte("three")}, nil)
+		awaitSecret(t, s, "missing", nil, ErrNoSecret)
+	})
+	t.Run("says that it may not, until it may", func(t *testing.T) {
+		file := t.TempDir() + "/kubeconfig"
+		_, err := k.CoreV1().ServiceAccounts("podid-system").Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "podid-nmi"}}, metav1.CreateOptions{})
+		must(err)
+		must(cp.TokenKubeconfig(t.Context(), "podid-system", "podid-nmi", file))
+		config, err := clientcmd.BuildConfigFromFlags("", file)
+		must(err)
+		s := reading(t, config)
+		awaitSecret(t, s, "app", nil, ErrSecretForbidden)
+		_, err = k.RbacV1().Roles("team").Create(t.Context(), &rbacv1.Role{
+			ObjectMeta: metav1.ObjectMeta{Name: "one-secret"},
+			Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: []string{"app"}, Verbs: []string{"get", "list", "watch"}}},
+		}, metav1.CreateOptions{})
+		must(err)
+		_, err = k.RbacV1().RoleBindings("team").Create(t.Context(), &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: "one-secret"},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "one-secret"},
+			Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "podid-system", Name: "podid-nmi"}},
+		}, metav1.CreateOptions{})
+		must(err)
+		awaitSecret(t, s, "app", map[string][]byte{"clientSecret": []byte("three")}, nil)
+		awaitSecret(t, s, "other", nil, ErrSecretForbidden)
+	})
+	t.Run("serves what it knows while the API server is away", func(t *testing.T) {
+		s := reading(t, cp.REST())
+		awaitSecret(t, s, "app", map[string][]byte{"clientSecret": []byte("three")}, nil)
+		cp.Stop()
+		awaitSecret(t, s, "app", map[string][]byte{"clientSecret": []byte("three")}, nil)
+		if _, _, err := s.Get("team", "unknown"); !errors.Is(err, ErrSecretNotRead) {
+			t.Errorf("Get() of another = %v, want ErrSecretNotRead", err)
+		}
+	})
+}
+
+func TestTooManySecrets(t *testing.T) {
+	s, err := NewSecrets(&rest.Config{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range MaxSecrets {
+		if _, _, err := s.Get("team", strconv.Itoa(i)); !errors.Is(err, ErrSecretNotRead) {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := s.Get("team", "one-more"); !errors.Is(err, ErrTooManySecrets) {
+		t.Errorf("Get() = %v, want ErrTooManySecrets", err)
+	}
+	if _, _, err := s.Get("team", "0"); !errors.Is(err, ErrSecretNotRead) {
+		t.Errorf("Get() of one that is watched = %v", err)
+	}
+}
+
+// away is an API server that cannot be reached.
+func away() *rest.Config {
+	return &rest.Config{Host: "http://127.0.0.1:1", WrapTransport: refuse}
+}
+
+func TestASecretThatNobodyAsksForIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := reading(t, away())
+		watched := func() int {
+			synctest.Wait()
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return len(s.watched)
+		}
+		ask := func() {
+			if _, _, err := s.Get("team", "app"); !errors.Is(err, ErrSecretNotRead) {
+				t.Errorf("Get() = %v", err)
+			}
+		}
+		ask()
+		<-time.After(secretIdle - time.Minute)
+		ask()
+		<-time.After(secretIdle - time.Minute)
+		if got := watched(); got != 1 {
+			t.Errorf("%d are watched while somebody asks", got)
+		}
+		<-time.After(2 * time.Minute)
+		if got := watched(); got != 0 {
+			t.Errorf("%d are watched when nobody asks", got)
+		}
+		ask()
+		if got := watched(); got != 1 {
+			t.Errorf("%d are watched when somebody asks again", got)
+		}
+	})
+}
