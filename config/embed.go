@@ -1,10 +1,10 @@
 // Package config carries the manifests that podid's programs are installed
-// with: the CRDs and the roles.
+// with: the CRDs, the roles and the admission policies.
 package config
 
 import "embed"
 
-// Files holds crd/ and rbac/.
+// Files holds crd/, rbac/ and policy/.
 //
-//go:embed crd/*.yaml rbac/*.yaml
+//go:embed crd/*.yaml rbac/*.yaml policy/*.yaml
 var Files embed.FS

@@ -50,6 +50,10 @@ type AzureIdentity struct {
 	// +kubebuilder:validation:XValidation:rule="(has(self.type) ? self.type : has(self.Type) ? self.Type : 0) == 0 || (has(self.clientID) ? self.clientID : has(self.ClientID) ? self.ClientID : '') != ''",message="a service principal (type 1 or 2) needs spec.clientID: write the application (client) id"
 	// +kubebuilder:validation:XValidation:rule="(has(self.type) ? self.type : has(self.Type) ? self.Type : 0) == 0 || (has(self.tenantID) ? self.tenantID : has(self.TenantID) ? self.TenantID : '') != ''",message="a service principal (type 1 or 2) needs spec.tenantID: write the id of its Entra tenant"
 	// +kubebuilder:validation:XValidation:rule="(has(self.type) ? self.type : has(self.Type) ? self.Type : 0) == 0 || has(self.clientPassword) || has(self.ClientPassword)",message="a service principal (type 1 or 2) needs spec.clientPassword: write {name: SECRET, namespace: NAMESPACE} of the Secret that holds its client secret or certificate"
+	// +kubebuilder:validation:XValidation:rule="(has(self.type) ? self.type : has(self.Type) ? self.Type : 0) == 0 || (has(self.tenantID) ? self.tenantID : has(self.TenantID) ? self.TenantID : '') == '' || (has(self.tenantID) ? self.tenantID : has(self.TenantID) ? self.TenantID : '').matches('^(?i)([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)+)$')",message="spec.tenantID is no tenant: write its GUID, or a domain name of it like contoso.onmicrosoft.com"
+	// +kubebuilder:validation:XValidation:rule="(has(self.type) ? self.type : has(self.Type) ? self.Type : 0) == 0 || (has(self.auxiliaryTenantIDs) ? self.auxiliaryTenantIDs : has(self.AuxiliaryTenantIDs) ? self.AuxiliaryTenantIDs : []).all(t, t.matches('^(?i)([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)+)$'))",message="spec.auxiliaryTenantIDs has one that is no tenant: write GUIDs, or domain names like contoso.onmicrosoft.com"
+	// +kubebuilder:validation:XValidation:rule="(has(self.type) ? self.type : has(self.Type) ? self.Type : 0) == 0 || size((has(self.auxiliaryTenantIDs) ? self.auxiliaryTenantIDs : has(self.AuxiliaryTenantIDs) ? self.AuxiliaryTenantIDs : [])) <= 3",message="spec.auxiliaryTenantIDs are too many: write at most 3"
+	// +kubebuilder:validation:XValidation:rule="(has(self.type) ? self.type : has(self.Type) ? self.Type : 0) == 0 || (has(self.adEndpoint) ? self.adEndpoint : has(self.ADEndpoint) ? self.ADEndpoint : '') == '' || (has(self.adEndpoint) ? self.adEndpoint : has(self.ADEndpoint) ? self.ADEndpoint : '').matches('^(?i)https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?/?$')",message="spec.adEndpoint is no Entra host: write https and the host, like https://login.microsoftonline.com, without user, path or query"
 	Spec   AzureIdentitySpec   `json:"spec,omitempty"`
 	Status AzureIdentityStatus `json:"status,omitempty"`
 }
@@ -74,10 +78,11 @@ type AzureIdentitySpec struct {
 	// ClientPassword is the Secret with the client secret (type 1) or the
 	// certificate (type 2).
 	ClientPassword *SecretReference `json:"clientPassword,omitempty"`
-	// TenantID is the Entra tenant of the application (types 1 and 2).
+	// TenantID is the Entra tenant of the application (types 1 and 2): its GUID or
+	// a domain name of it.
 	// +kubebuilder:validation:MaxLength=253
 	TenantID string `json:"tenantID,omitempty"`
-	// AuxiliaryTenantIDs are further tenants (type 1).
+	// AuxiliaryTenantIDs are further tenants (types 1 and 2), at most three.
 	// +nullable
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
@@ -86,8 +91,8 @@ type AzureIdentitySpec struct {
 	// ADResourceID is ignored, as it was by AAD Pod Identity.
 	// +kubebuilder:validation:MaxLength=2048
 	ADResourceID string `json:"adResourceID,omitempty"`
-	// ADEndpoint is the Entra authority host (types 1 and 2); empty means that
-	// of the cloud.
+	// ADEndpoint is the Entra authority host (types 1 and 2), as https://HOST; empty
+	// means that of the cloud.
 	// +kubebuilder:validation:MaxLength=2048
 	ADEndpoint string `json:"adEndpoint,omitempty"`
 	// Replicas is ignored, as it was by AAD Pod Identity.

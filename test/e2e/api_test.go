@@ -28,6 +28,11 @@ func parse(t *testing.T, text string) *unstructured.Unstructured {
 	return o
 }
 
+// application is the spec of a service principal with more fields.
+func application(more string) string {
+	return "{type: 1, clientID: c, clientPassword: {name: secret}, " + more + "}"
+}
+
 func TestAPIServerTakesAndRefuses(t *testing.T) {
 	_, c := apiServer(t)
 	tests := map[string]struct {
@@ -39,8 +44,8 @@ func TestAPIServerTakesAndRefuses(t *testing.T) {
 		"one by resource id alone, any case":        {"AzureIdentity", "{type: 0, resourceID: " + strings.ToUpper(resourceID) + "}", ""},
 		"the old spelling":                          {"AzureIdentity", "{ResourceID: " + resourceID + ", ClientID: c}", ""},
 		"both spellings that agree":                 {"AzureIdentity", "{ResourceID: " + resourceID + ", resourceID: " + resourceID + "}", ""},
-		"a service principal":                       {"AzureIdentity", "{type: 1, clientID: c, tenantID: t, clientPassword: {name: secret, namespace: ns}}", ""},
-		"one in the old spelling":                   {"AzureIdentity", "{Type: 2, ClientID: c, TenantID: t, ClientPassword: {Name: secret, Namespace: ns}}", ""},
+		"a service principal":                       {"AzureIdentity", "{type: 1, clientID: c, tenantID: contoso.com, clientPassword: {name: secret, namespace: ns}}", ""},
+		"one in the old spelling":                   {"AzureIdentity", "{Type: 2, ClientID: c, TenantID: contoso.com, ClientPassword: {Name: secret, Namespace: ns}}", ""},
 		"fields that nobody reads":                  {"AzureIdentity", "{clientID: c, replicas: null, adResourceID: x, metadata: {}}", ""},
 		"spellings that differ":                     {"AzureIdentity", "{resourceID: " + resourceID + ", clientID: a, ClientID: b}", "spec.clientID and spec.ClientID differ"},
 		"spellings of the type that differ":         {"AzureIdentity", "{type: 0, Type: 1, clientID: a}", "spec.type and spec.Type differ"},
@@ -51,12 +56,29 @@ func TestAPIServerTakesAndRefuses(t *testing.T) {
 		"the id of something else":                  {"AzureIdentity", "{resourceID: /subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/v}", "is not the id of a user-assigned managed identity"},
 		"an id with something behind it":            {"AzureIdentity", "{resourceID: " + resourceID + "/x}", "is not the id of a user-assigned managed identity"},
 		"an unknown type":                           {"AzureIdentity", "{type: 7, clientID: c}", "spec.type is unknown: write 0"},
-		"a service principal without a secret":      {"AzureIdentity", "{type: 1, clientID: c, tenantID: t}", "needs spec.clientPassword: write {name: SECRET"},
-		"a service principal without a secret name": {"AzureIdentity", "{type: 1, clientID: c, tenantID: t, clientPassword: {namespace: ns}}", "set clientPassword.name"},
+		"a service principal without a secret":      {"AzureIdentity", "{type: 1, clientID: c, tenantID: contoso.com}", "needs spec.clientPassword: write {name: SECRET"},
+		"a service principal without a secret name": {"AzureIdentity", "{type: 1, clientID: c, tenantID: contoso.com, clientPassword: {namespace: ns}}", "set clientPassword.name"},
 		"a service principal without a tenant":      {"AzureIdentity", "{type: 1, clientID: c, clientPassword: {name: secret}}", "needs spec.tenantID"},
-		"a service principal without a client id":   {"AzureIdentity", "{type: 2, tenantID: t, clientPassword: {name: secret}}", "needs spec.clientID"},
-		"a secret's name in two spellings":          {"AzureIdentity", "{type: 1, clientID: c, tenantID: t, clientPassword: {name: a, Name: b}}", "clientPassword.name and clientPassword.Name differ"},
-		"a secret's namespace in two spellings":     {"AzureIdentity", "{type: 1, clientID: c, tenantID: t, clientPassword: {name: a, namespace: b, Namespace: c}}", "clientPassword.namespace and clientPassword.Namespace differ"},
+		"a service principal without a client id":   {"AzureIdentity", "{type: 2, tenantID: contoso.com, clientPassword: {name: secret}}", "needs spec.clientID"},
+		"a secret's name in two spellings":          {"AzureIdentity", "{type: 1, clientID: c, tenantID: contoso.com, clientPassword: {name: a, Name: b}}", "clientPassword.name and clientPassword.Name differ"},
+		"a secret's namespace in two spellings":     {"AzureIdentity", "{type: 1, clientID: c, tenantID: contoso.com, clientPassword: {name: a, namespace: b, Namespace: c}}", "clientPassword.namespace and clientPassword.Namespace differ"},
+		"a tenant that is none":                     {"AzureIdentity", application("tenantID: common"), "spec.tenantID is no tenant: write its GUID"},
+		"a path for a tenant":                       {"AzureIdentity", application("tenantID: contoso.com/x"), "spec.tenantID is no tenant"},
+		"an old tenant that is none":                {"AzureIdentity", application("TenantID: ../evil"), "spec.tenantID is no tenant"},
+		"a tenant by GUID, any case":                {"AzureIdentity", application("tenantID: AAAAAAAA-0000-0000-0000-00000000000F"), ""},
+		"a tenant that nobody reads":                {"AzureIdentity", "{clientID: c, tenantID: anything, adEndpoint: anything}", ""},
+		"auxiliary tenants":                         {"AzureIdentity", application("tenantID: contoso.com, auxiliaryTenantIDs: [a.example, AAAAAAAA-0000-0000-0000-00000000000F]"), ""},
+		"auxiliary tenants that are null":           {"AzureIdentity", application("tenantID: contoso.com, auxiliaryTenantIDs: null"), ""},
+		"an auxiliary tenant that is none":          {"AzureIdentity", application("tenantID: contoso.com, auxiliaryTenantIDs: [a.example, common]"), "spec.auxiliaryTenantIDs has one that is no tenant"},
+		"an old auxiliary tenant that is none":      {"AzureIdentity", application("tenantID: contoso.com, AuxiliaryTenantIDs: [a/b]"), "spec.auxiliaryTenantIDs has one that is no tenant"},
+		"too many auxiliary tenants":                {"AzureIdentity", application("tenantID: contoso.com, auxiliaryTenantIDs: [a.a, b.b, c.c, d.d]"), "write at most 3"},
+		"an authority":                              {"AzureIdentity", application("tenantID: contoso.com, adEndpoint: 'https://Login.MicrosoftOnline.us/'"), ""},
+		"an authority with a port":                  {"AzureIdentity", application("tenantID: contoso.com, adEndpoint: 'https://login.corp.example:8443'"), ""},
+		"an empty authority":                        {"AzureIdentity", application("tenantID: contoso.com, adEndpoint: ''"), ""},
+		"an authority without encryption":           {"AzureIdentity", application("tenantID: contoso.com, adEndpoint: 'http://login.microsoftonline.com'"), "spec.adEndpoint is no Entra host: write https"},
+		"an authority with a user":                  {"AzureIdentity", application("tenantID: contoso.com, adEndpoint: 'https://login.microsoftonline.com@evil.example'"), "spec.adEndpoint is no Entra host"},
+		"an authority with a path":                  {"AzureIdentity", application("tenantID: contoso.com, adEndpoint: 'https://login.microsoftonline.com/x'"), "spec.adEndpoint is no Entra host"},
+		"an old authority with a query":             {"AzureIdentity", application("tenantID: contoso.com, ADEndpoint: 'https://login.microsoftonline.com?x'"), "spec.adEndpoint is no Entra host"},
 		"a binding":                                 {"AzureIdentityBinding", "{azureIdentity: id, selector: web}", ""},
 		"a binding in the old spelling":             {"AzureIdentityBinding", "{AzureIdentity: id, Selector: web, Weight: 3}", ""},
 		"a binding for a namespace's annotation":    {"AzureIdentityBinding", "{azureIdentity: id}", ""},
