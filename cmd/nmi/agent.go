@@ -19,6 +19,7 @@ import (
 	"github.com/podid-io/podid/internal/nmi"
 	"github.com/podid-io/podid/internal/nodeview"
 	"github.com/podid-io/podid/internal/redirect"
+	"github.com/podid-io/podid/internal/taint"
 	"github.com/podid-io/podid/internal/telemetry"
 	"github.com/podid-io/podid/internal/token"
 )
@@ -38,23 +39,29 @@ var errStarting = errors.New("starting")
 // the pods over from the one that it replaces.
 const takeOver = 2 * time.Minute
 
+// surveyPause is the least time between two looks at the node's network.
+const surveyPause = time.Second
+
 // agent is nmi put together.
 type agent struct {
-	log      *slog.Logger
-	level    *slog.LevelVar
-	health   *telemetry.Health
-	view     *nodeview.View
-	watcher  *nodeview.Watcher
-	kernel   *redirect.Origins
-	redirect *redirect.Redirect // nil with --redirect=none
-	cache    *token.Cache
-	server   *nmi.Server
-	audit    *nmi.Audit
-	events   *telemetry.PodEvents
-	registry *prometheus.Registry
-	listen   netip.AddrPort
-	synced   chan struct{} // closed when the view has everything
-	once     sync.Once     // closes synced
+	log       *slog.Logger
+	level     *slog.LevelVar
+	health    *telemetry.Health
+	view      *nodeview.View
+	watcher   *nodeview.Watcher
+	kernel    *redirect.Origins
+	redirect  *redirect.Redirect // nil with --redirect=none
+	cache     *token.Cache
+	server    *nmi.Server
+	audit     *nmi.Audit
+	events    *telemetry.PodEvents
+	registry  *prometheus.Registry
+	listen    netip.AddrPort
+	synced    chan struct{} // closed when the view has everything
+	once      sync.Once     // closes synced
+	ready     chan struct{} // closed when every check is green for the first time
+	onceReady sync.Once     // closes ready
+	nodes     taint.Nodes   // nil without a start-up taint
 }
 
 // run serves until ctx ends or a part fails for good.
@@ -111,6 +118,10 @@ func (a *agent) startParts(ctx context.Context, g *errgroup.Group, o *options) {
 	})
 	g.Go(func() error { return a.cache.Run(ctx) })
 	g.Go(func() error { return a.server.Prefetch(ctx) })
+	g.Go(func() error { return a.survey(ctx) })
+	if a.nodes != nil {
+		g.Go(func() error { return a.untaint(ctx, a.nodes, o.node, o.startupTaint) })
+	}
 	health := http.NewServeMux()
 	a.health.Register(health)
 	telemetry.RegisterLevel(health, a.level, a.log)
@@ -244,5 +255,28 @@ func (a *agent) report(check string) func(error) {
 			return
 		}
 		a.log.Info("ready", "check", check)
+		if all, _ := a.health.Ready(); all {
+			a.onceReady.Do(func() { close(a.ready) })
+		}
+	}
+}
+
+// survey tells whether the node's network keeps its pods apart, whenever a pod or
+// a link comes.
+func (a *agent) survey(ctx context.Context) error {
+	report := a.report(checkNetwork)
+	for {
+		addrs, changed := a.view.Addresses()
+		report(a.kernel.Survey(addrs))
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+		select {
+		case <-time.After(surveyPause): // pods come in crowds
+		case <-ctx.Done():
+			return nil
+		}
 	}
 }

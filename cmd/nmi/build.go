@@ -52,10 +52,16 @@ func (o *options) run(ctx context.Context) error {
 		health:   telemetry.NewHealth(checkView, checkListener),
 		registry: prometheus.NewRegistry(),
 		synced:   make(chan struct{}),
+		ready:    make(chan struct{}),
 	}
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := a.build(o, p, sink); err != nil {
 		return err
+	}
+	if o.startupTaint != "" {
+		if a.nodes, err = p.nodes(); err != nil {
+			return err
+		}
 	}
 	log.InfoContext(ctx, "nmi starts", "version", telemetry.Version(), "node", o.node, "mode", o.operationMode, "listen", p.listen.String(), "redirect", o.redirect)
 	return a.run(ctx, o)

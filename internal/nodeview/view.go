@@ -193,6 +193,18 @@ func (v *View) All() ([]Found, <-chan struct{}) {
 	return all, v.changed
 }
 
+// Addresses lists the addresses that the pods of this node say they have, in no
+// order. The channel is that of ByIP.
+func (v *View) Addresses() ([]netip.Addr, <-chan struct{}) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	all := make([]netip.Addr, 0, len(v.pods))
+	for _, e := range v.pods {
+		all = append(all, e.addrs...)
+	}
+	return all, v.changed
+}
+
 // found is what there is to say of a pod, made anew when anything has changed.
 // v.mu is held.
 func (v *View) found(e *podEntry) Found {
