@@ -49,6 +49,7 @@ type agent struct {
 	health    *telemetry.Health
 	view      *nodeview.View
 	watcher   *nodeview.Watcher
+	secrets   *nodeview.Secrets
 	kernel    *redirect.Origins
 	redirect  *redirect.Redirect // nil with --redirect=none
 	cache     *token.Cache
@@ -116,6 +117,7 @@ func (a *agent) startParts(ctx context.Context, g *errgroup.Group, o *options) {
 			return nil
 		}
 	})
+	g.Go(func() error { return a.secrets.Run(ctx) })
 	g.Go(func() error { return a.cache.Run(ctx) })
 	g.Go(func() error { return a.server.Prefetch(ctx) })
 	g.Go(func() error { return a.survey(ctx) })

@@ -147,6 +147,7 @@ func (a *agent) buildView(o *options, p parsed, rules identity.Rules) error {
 	if err != nil {
 		return err
 	}
+	a.secrets, err = nodeview.NewSecrets(p.rest, a.log)
 	return err
 }
 
