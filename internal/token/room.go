@@ -30,15 +30,17 @@ func (c *Cache) drop(k key) {
 	}
 }
 
-// makeRoom lets go of what is over, and then of one entry where cl would not
-// fit: of its own identity when that has too many, else of the identity with the
+// makeRoom lets go of what is over and of failures, and then of one entry where
+// cl would not fit: of its own identity when that has too many, else of the identity with the
 // most. c.mu is held.
 func (c *Cache) makeRoom(cl *call, now time.Time) {
 	if c.hasRoom(cl.key) {
 		return
 	}
+	full := len(c.entries) >= c.max
 	for k, e := range c.entries {
-		if e.over(now) {
+		failure := e.token.Value == "" && !e.calling && (full || k.identity() == cl.key.identity())
+		if failure || e.over(now) {
 			c.drop(k)
 		}
 	}
@@ -56,9 +58,8 @@ func (c *Cache) makeRoom(cl *call, now time.Time) {
 	c.drop(c.victim(from, cl.owner))
 }
 
-// victim is the entry of an identity that is missed the least: a failure before
-// a token, of those what the owner itself asked for, of those what was asked for
-// the longest ago.
+// victim is the entry of an identity that is missed the least: first what the
+// owner itself asked for, of that what was asked for the longest ago.
 func (c *Cache) victim(identity key, owner string) key {
 	var worst key
 	var least *entry
@@ -71,9 +72,6 @@ func (c *Cache) victim(identity key, owner string) key {
 }
 
 func (e *entry) lessThan(o *entry, owner string) bool {
-	if a, b := e.token.Value == "", o.token.Value == ""; a != b {
-		return a
-	}
 	if a, b := e.owner == owner, o.owner == owner; a != b {
 		return a
 	}
