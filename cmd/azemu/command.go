@@ -59,7 +59,9 @@ func bind(c *cobra.Command, config *azemu.ServeConfig, f *flags) {
 	fs.DurationVar(&config.ARMDelay, "arm-delay", 0, "how long an identity PATCH takes to reach the machines (0: done at once)")
 	fs.DurationVar(&config.RetryAfter, "retry-after", 0, "what pollers are told to wait, in whole seconds (0: 1s)")
 	fs.DurationVar(&config.TokenLifetime, "token-lifetime", 0, "lifetime of managed identities' tokens (0: 24h)")
-	fs.BoolVar(&config.IMDSLimits, "imds-limits", false, "refuse more than 20 metadata requests a second, or 5 at once, of a machine")
+	fs.DurationVar(&config.TokenRenewal, "token-renewal", 0, "age from which a managed identity gets a new token (0: half of its lifetime)")
+	fs.DurationVar(&config.AppTokenLifetime, "app-token-lifetime", 0, "lifetime of apps' tokens (0: 1h)")
+	fs.BoolVar(&config.IMDSLimits, "imds-limits", false, "refuse more than 20 requests of a machine about identity in any second, or 5 at once, and more than 5 for other metadata")
 	fs.StringSliceVar(&config.Hosts, "host", nil, "IP address or DNS name of the server certificate, beside localhost (repeatable)")
 	fs.StringVar(&config.CAFile, "ca-file", "", "file to write the certificate authority to, in PEM (empty: none)")
 	fs.StringVar(&config.ReadyFile, "ready-file", "", "file to write the URLs to, in JSON, when everything listens (empty: none)")
@@ -73,6 +75,7 @@ func (f *flags) complete(c *azemu.ServeConfig) error {
 	}
 	for name, d := range map[string]int64{
 		"arm-delay": int64(c.ARMDelay), "retry-after": int64(c.RetryAfter), "token-lifetime": int64(c.TokenLifetime),
+		"token-renewal": int64(c.TokenRenewal), "app-token-lifetime": int64(c.AppTokenLifetime),
 	} {
 		if d < 0 {
 			return fmt.Errorf("--%s is negative", name)

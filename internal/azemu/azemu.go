@@ -37,10 +37,11 @@ type Config struct {
 	TokenRenewal time.Duration
 	// AppTokenLifetime is the lifetime of apps' tokens. The default is 1h.
 	AppTokenLifetime time.Duration
-	// IMDSLimits makes IMDS refuse more than 20 requests a second, or 5 at once,
-	// of one machine with 429. The default is no limit.
+	// IMDSLimits makes IMDS refuse with 429 more than 20 requests of one machine
+	// about identity in any second, or 5 at once, and more than 5 in any second
+	// for everything else. The default is no limit.
 	IMDSLimits bool
-	// Tenant is the id of the one tenant. The default is the seed's, else DefaultTenant.
+	// Tenant is the id of the main tenant. The default is the seed's, else DefaultTenant.
 	Tenant string
 	// Hosts are IP addresses and DNS names of the server certificate, beside
 	// localhost, 127.0.0.1 and ::1.

@@ -1,6 +1,7 @@
 package azemu
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -15,6 +16,7 @@ const defaultLocation = "westeurope"
 // guards it.
 type cloud struct {
 	tenant     string
+	tenants    map[string]string // ids of the others
 	identities map[string]Identity
 	apps       map[string]App
 	scopes     map[string]*scope
@@ -25,6 +27,7 @@ type cloud struct {
 type scope struct {
 	id       armID
 	location string
+	userData string
 	// goal is what ARM shows: a PATCH shows at once. seen is what IMDS knows:
 	// the goal of the last operation that ended well.
 	goal, seen   assignment
@@ -46,6 +49,7 @@ type machine struct {
 func newCloud(tenant string) *cloud {
 	return &cloud{
 		tenant:     tenant,
+		tenants:    map[string]string{},
 		identities: map[string]Identity{}, apps: map[string]App{},
 		scopes: map[string]*scope{}, operations: map[string]*operation{},
 	}
@@ -55,6 +59,7 @@ func newCloud(tenant string) *cloud {
 func (c *cloud) clone() *cloud {
 	next := &cloud{
 		tenant:     c.tenant,
+		tenants:    maps.Clone(c.tenants),
 		identities: maps.Clone(c.identities), apps: maps.Clone(c.apps),
 		scopes: map[string]*scope{}, operations: c.operations,
 	}
@@ -76,15 +81,13 @@ func (c *cloud) apply(s State) error {
 			return err
 		}
 	}
+	for _, t := range s.Tenants {
+		c.tenants[strings.ToLower(t)] = t
+	}
 	for _, a := range s.Apps {
-		if a.ClientID == "" {
-			return fmt.Errorf("an app has no clientId")
+		if err := c.applyApp(a); err != nil {
+			return err
 		}
-		if a.ObjectID == "" {
-			a.ObjectID = guid("app", a.ClientID)
-		}
-		a.Secrets = slices.Clone(a.Secrets)
-		c.apps[strings.ToLower(a.ClientID)] = a
 	}
 	for _, v := range s.VMs {
 		if err := c.applyVM(v); err != nil {
@@ -122,6 +125,7 @@ func (c *cloud) applyVM(v VM) error {
 	if err != nil {
 		return err
 	}
+	s.userData = cmp.Or(v.UserData, s.userData)
 	m := &machine{name: s.id.name, vmID: v.VMID, sources: v.Sources, on: s.id.key(), limits: newLimits()}
 	if m.vmID == "" {
 		m.vmID = guid("vm", v.ID)
@@ -135,6 +139,7 @@ func (c *cloud) applyScaleSet(v ScaleSet) error {
 	if err != nil {
 		return err
 	}
+	s.userData = cmp.Or(v.UserData, s.userData)
 	for _, i := range v.Instances {
 		if i.InstanceID == "" || i.Name == "" {
 			return fmt.Errorf("instance %q needs an instanceId and a name", i.InstanceID+i.Name)
@@ -254,6 +259,9 @@ func (c *cloud) machineAt(a netip.Addr) *machine {
 // state describes the whole cloud, sorted by id.
 func (c *cloud) state() State {
 	out := State{Tenant: c.tenant}
+	for _, k := range slices.Sorted(maps.Keys(c.tenants)) {
+		out.Tenants = append(out.Tenants, c.tenants[k])
+	}
 	for _, k := range slices.Sorted(maps.Keys(c.identities)) {
 		out.Identities = append(out.Identities, c.identities[k])
 	}
@@ -267,11 +275,12 @@ func (c *cloud) state() State {
 		if s.id.resourceType() == kindVM {
 			m := s.machines[0]
 			out.VMs = append(out.VMs, VM{
-				ID: s.id.String(), Location: s.location, VMID: m.vmID, Identity: s.goal.state(), Sources: m.sources, Status: s.status(),
+				ID: s.id.String(), Location: s.location, VMID: m.vmID, Identity: s.goal.state(), Sources: m.sources,
+				UserData: s.userData, Status: s.status(),
 			})
 			continue
 		}
-		set := ScaleSet{ID: s.id.String(), Location: s.location, Identity: s.goal.state(), Status: s.status()}
+		set := ScaleSet{ID: s.id.String(), Location: s.location, Identity: s.goal.state(), UserData: s.userData, Status: s.status()}
 		for _, m := range s.machines {
 			set.Instances = append(set.Instances, Instance{InstanceID: m.instanceID, Name: m.name, VMID: m.vmID, Sources: m.sources})
 		}

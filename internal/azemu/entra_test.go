@@ -146,9 +146,16 @@ func TestTokenEndpoint(t *testing.T) {
 			form: url.Values{"grant_type": {"client_credentials"}, "client_id": {appID}, "scope": {scope}},
 			want: answer{401, "invalid_client", []any{7000216.0}},
 		},
-		"an assertion, which is later work": {
+		"an assertion that is no JWT": {
+			form: url.Values{
+				"grant_type": {"client_credentials"}, "client_id": {appID}, "scope": {scope}, "client_assertion": {"x.y.z"},
+				"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
+			},
+			want: answer{401, "invalid_client", []any{50027.0}},
+		},
+		"an assertion of no type": {
 			form: url.Values{"grant_type": {"client_credentials"}, "client_id": {appID}, "scope": {scope}, "client_assertion": {"x.y.z"}},
-			want: answer{401, "invalid_client", []any{700027.0}},
+			want: answer{400, "invalid_request", []any{900144.0}},
 		},
 	}
 	for name, tt := range tests {

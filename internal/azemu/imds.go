@@ -6,9 +6,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
-
-	"golang.org/x/time/rate"
 
 	"github.com/podid-io/podid/internal/imds"
 )
@@ -55,24 +52,8 @@ func (e *Emulator) serveIMDS(w http.ResponseWriter, r *http.Request, find func(*
 			e.log.InfoContext(r.Context(), "request for the metadata of no machine", "address", r.RemoteAddr)
 			return
 		}
-		e.limited(m, e.faulty(endpoint, h))(w, r)
+		e.limited(m, endpoint, e.faulty(endpoint, h))(w, r)
 	})
-}
-
-// limited is h within the limits of one machine, where they are enforced. A
-// request that a fault delays holds its place.
-func (e *Emulator) limited(m *machine, h http.HandlerFunc) http.HandlerFunc {
-	if !e.config.IMDSLimits {
-		return h
-	}
-	return func(w http.ResponseWriter, r *http.Request) {
-		if !m.limits.enter(time.Now()) {
-			imds.WriteError(w, imds.Errorf(imds.Overloaded, "Too many requests"))
-			return
-		}
-		defer m.limits.leave()
-		h(w, r)
-	}
 }
 
 // imdsRoute finds what a request to IMDS asks for. An unknown path is 404
@@ -97,6 +78,12 @@ func (e *Emulator) imdsRoute(r *http.Request, m *machine) (string, http.HandlerF
 		}
 	case path == "/metadata/instance" || strings.HasPrefix(path, "/metadata/instance/"):
 		return EndpointIMDSInstance, guarded(func(w http.ResponseWriter, r *http.Request) { e.imdsInstance(w, r, m) })
+	case path == "/metadata/attested/document":
+		return EndpointIMDSAttested, guarded(func(w http.ResponseWriter, r *http.Request) { e.imdsAttested(w, r, m) })
+	case path == "/metadata/scheduledevents":
+		return EndpointIMDSEvents, guarded(imdsEvents)
+	case path == "/metadata/loadbalancer":
+		return EndpointIMDSLoadBalancer, guarded(imdsLoadBalancer)
 	default:
 		return EndpointIMDSOther, func(w http.ResponseWriter, r *http.Request) {
 			imds.WriteError(w, imds.Errorf(imds.NoSuchPath, "Not found"))
@@ -159,80 +146,6 @@ func guarded(h http.HandlerFunc) http.HandlerFunc {
 		})
 	}
 }
-
-// imdsInstance answers with the compute part of a machine's metadata, or one
-// field of it as text.
-func (e *Emulator) imdsInstance(w http.ResponseWriter, r *http.Request, m *machine) {
-	compute := e.computeMetadata(m)
-	switch path := strings.Trim(strings.ToLower(r.URL.Path), "/"); path {
-	case "metadata/instance":
-		writeJSON(w, http.StatusOK, map[string]any{"compute": compute})
-	case "metadata/instance/compute":
-		writeJSON(w, http.StatusOK, compute)
-	default:
-		for field, value := range compute {
-			if path != "metadata/instance/compute/"+strings.ToLower(field) {
-				continue
-			}
-			if r.URL.Query().Get("format") != "text" {
-				imds.WriteError(w, imds.Errorf(imds.BadRequest, "a single field needs format=text"))
-				return
-			}
-			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-			_, _ = w.Write([]byte(value)) // the client is gone when this fails
-			return
-		}
-		imds.WriteError(w, imds.Errorf(imds.NoSuchPath, "Not found"))
-	}
-}
-
-// computeMetadata is /metadata/instance/compute, as far as identity is concerned.
-func (e *Emulator) computeMetadata(m *machine) map[string]string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	s, ok := e.cloud.scopes[m.on]
-	if !ok {
-		return nil
-	}
-	compute := map[string]string{
-		"azEnvironment": "AzurePublicCloud", "location": s.location, "osType": "Linux", "vmId": m.vmID,
-		"subscriptionId": s.id.subscription, "resourceGroupName": s.id.group,
-		"name": s.id.name, "vmScaleSetName": "", "resourceId": s.id.String(),
-	}
-	if m.instanceID != "" {
-		compute["name"] = s.id.name + "_" + m.instanceID
-		compute["vmScaleSetName"] = s.id.name
-		compute["resourceId"] = s.id.String() + "/virtualMachines/" + m.instanceID
-	}
-	return compute
-}
-
-// limits are those of one machine's metadata service:
-// https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#rate-limiting
-type limits struct {
-	perSecond *rate.Limiter
-	slots     chan struct{}
-}
-
-func newLimits() *limits {
-	return &limits{perSecond: rate.NewLimiter(20, 20), slots: make(chan struct{}, 5)}
-}
-
-// enter takes a place, and false when there is none at now. Call leave after.
-func (l *limits) enter(now time.Time) bool {
-	select {
-	case l.slots <- struct{}{}:
-	default:
-		return false
-	}
-	if !l.perSecond.AllowN(now, 1) {
-		l.leave()
-		return false
-	}
-	return true
-}
-
-func (l *limits) leave() { <-l.slots }
 
 func (e *Emulator) tenant() string {
 	e.mu.Lock()

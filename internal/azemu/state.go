@@ -9,8 +9,10 @@ import (
 // of the state file. Ids of clients and principals that are left out are derived
 // from the ARM id, so that the same seed always means the same ids.
 type State struct {
-	// Tenant is the id of the one tenant.
+	// Tenant is the id of the tenant of everything that names no other.
 	Tenant string `json:"tenant,omitempty"`
+	// Tenants are the ids of other tenants that exist, beside those of apps.
+	Tenants []string `json:"tenants,omitempty"`
 	// Identities are the user-assigned managed identities.
 	Identities []Identity `json:"identities,omitempty"`
 	// Apps are the service principals that can sign in.
@@ -39,6 +41,11 @@ type App struct {
 	ObjectID string `json:"objectId,omitempty"`
 	// Secrets are the valid client secrets. They can be written, never read back.
 	Secrets []string `json:"secrets,omitempty"`
+	// Certificates are those that it can sign in with, in PEM or as DER in base64.
+	Certificates []string `json:"certificates,omitempty"`
+	// Tenants are the ids of the tenants that it is in. The default is the
+	// state's one tenant.
+	Tenants []string `json:"tenants,omitempty"`
 }
 
 // LogValue leaves the secrets out.
@@ -56,6 +63,8 @@ type VM struct {
 	Identity *Assigned `json:"identity,omitempty"`
 	// Sources are the addresses from which its IMDS is asked: its own and its pods'.
 	Sources []netip.Prefix `json:"sources,omitempty"`
+	// UserData is what its creator gave it, in base64.
+	UserData string `json:"userData,omitempty"`
 
 	Status
 }
@@ -71,6 +80,8 @@ type ScaleSet struct {
 	Identity *Assigned `json:"identity,omitempty"`
 	// Instances are its machines.
 	Instances []Instance `json:"instances,omitempty"`
+	// UserData is what its creator gave to every instance, in base64.
+	UserData string `json:"userData,omitempty"`
 
 	Status
 }

@@ -30,7 +30,11 @@ const (
 	EndpointIMDSInfo       = "imds.info"
 	EndpointIMDSInstance   = "imds.instance"
 	EndpointIMDSVersions   = "imds.versions"
-	EndpointIMDSOther      = "imds.other"
+	EndpointIMDSAttested   = "imds.attested"
+	EndpointIMDSEvents     = "imds.scheduledevents"
+	// EndpointIMDSLoadBalancer is the load balancer metadata.
+	EndpointIMDSLoadBalancer = "imds.loadbalancer"
+	EndpointIMDSOther        = "imds.other"
 )
 
 // Endpoints are the names of all endpoints.
@@ -40,7 +44,8 @@ func Endpoints() []string {
 		EndpointIdentityGet, EndpointIdentityPut, EndpointIdentityDelete, EndpointIdentityList,
 		EndpointOperationGet, EndpointOperationEnd, EndpointARMOther,
 		EndpointEntraToken, EndpointEntraDiscovery, EndpointEntraKeys,
-		EndpointIMDSToken, EndpointIMDSInfo, EndpointIMDSInstance, EndpointIMDSVersions, EndpointIMDSOther,
+		EndpointIMDSToken, EndpointIMDSInfo, EndpointIMDSInstance, EndpointIMDSVersions,
+		EndpointIMDSAttested, EndpointIMDSEvents, EndpointIMDSLoadBalancer, EndpointIMDSOther,
 	}
 }
 
