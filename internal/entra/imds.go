@@ -1,6 +1,6 @@
 // Package entra gets tokens from Azure: for managed identities from the real
-// instance metadata service of the node, later from Entra ID itself. It is the
-// only package that knows the Azure SDK's pipeline and credentials.
+// instance metadata service of the node, for applications from Entra ID. It is
+// the only package that knows the Azure SDK's pipeline and credentials.
 package entra
 
 import (
@@ -11,11 +11,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
+	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"golang.org/x/time/rate"
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/imds"
@@ -36,9 +37,14 @@ type IMDSConfig struct {
 // of the service to its caller, token.Cache. Requests never use a proxy and
 // follow no redirect.
 type IMDS struct {
-	url      string
+	endpoint string
 	pipeline runtime.Pipeline
+	pages    *rate.Limiter // requests for metadata
 	idle     func()
+
+	mu       sync.Mutex
+	tenant   string    // guarded by mu
+	tenantAt time.Time // guarded by mu
 }
 
 var _ token.Source = (*IMDS)(nil)
@@ -62,7 +68,8 @@ func NewIMDS(c IMDSConfig) (*IMDS, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return &IMDS{
-		url: endpoint.String() + imds.TokenPath,
+		endpoint: endpoint.String(),
+		pages:    rate.NewLimiter(metadataPerSecond-1, 1), // never more than five in any second
 		pipeline: runtime.NewPipeline("podid", "v1", runtime.PipelineOptions{}, &policy.ClientOptions{
 			Transport: client,
 			Retry:     policy.RetryOptions{MaxRetries: -1},
@@ -111,7 +118,7 @@ func (s *IMDS) Token(ctx context.Context, r *token.Request) (token.Token, error)
 }
 
 func (s *IMDS) request(ctx context.Context, r *token.Request) (*policy.Request, error) {
-	req, err := runtime.NewRequest(ctx, http.MethodGet, s.url)
+	req, err := runtime.NewRequest(ctx, http.MethodGet, s.endpoint+imds.TokenPath)
 	if err != nil {
 		return nil, fmt.Errorf("make the request to IMDS: %w", err)
 	}
@@ -125,6 +132,12 @@ func (s *IMDS) request(ctx context.Context, r *token.Request) (*policy.Request, 
 	case r.ObjectID != "":
 		q.Set("object_id", r.ObjectID)
 	}
+	if r.Capabilities != "" {
+		q.Set("xms_cc", r.Capabilities)
+	}
+	if r.Refused != "" {
+		q.Set("token_sha256_to_refresh", r.Refused)
+	}
 	req.Raw().URL.RawQuery = q.Encode()
 	req.Raw().Header.Set("Metadata", "true")
 	return req, nil
@@ -134,10 +147,7 @@ func (s *IMDS) request(ctx context.Context, r *token.Request) (*policy.Request, 
 // documented meanings of IMDS's statuses.
 func failure(resp *http.Response, body []byte) error {
 	description := imds.DecodeError(body)
-	e := &token.Error{Kind: token.Unavailable, Err: fmt.Errorf("IMDS answered %d: %s", resp.StatusCode, description)}
-	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
-		e.RetryAfter = time.Duration(seconds) * time.Second
-	}
+	e := &token.Error{Kind: token.Unavailable, Err: fmt.Errorf("IMDS answered %d: %s", resp.StatusCode, description), RetryAfter: retryAfter(resp)}
 	switch {
 	case resp.StatusCode == http.StatusBadRequest && imds.IsIdentityNotFound(description):
 		e.Kind = token.NotThere

@@ -91,20 +91,12 @@ const (
 
 func byName(name string, getenv func(string) string) (cloud.Configuration, error) {
 	switch strings.ToLower(name) {
-	case "azurecloud", "azurepubliccloud":
-		return cloud.AzurePublic, nil
-	case "azurechinacloud":
-		return cloud.AzureChina, nil
-	case "azureusgovernment", "azureusgovernmentcloud":
-		return cloud.AzureGovernment, nil
-	case "azuregermancloud":
-		return cloud.Configuration{}, errors.New("AzureGermanCloud was closed in 2021: its regions are part of AzureCloud")
 	case strings.ToLower(customCloud):
 		return custom(getenv(customCloudFile))
 	case "":
 		return cloud.Configuration{}, errors.New("cloud (CLOUD) is missing: write AzureCloud, AzureChinaCloud, AzureUSGovernment or AzureStackCloud")
 	default:
-		return cloud.Configuration{}, fmt.Errorf("cloud %q is unknown: write AzureCloud, AzureChinaCloud, AzureUSGovernment or AzureStackCloud", name)
+		return entra.Cloud(name)
 	}
 }
 

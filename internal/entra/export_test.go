@@ -1,0 +1,4 @@
+package entra
+
+// ParseCertificate is for fuzzing.
+var ParseCertificate = parseCertificate
