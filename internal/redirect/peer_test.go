@@ -31,6 +31,8 @@ func helper() (code int, ok bool) {
 	switch words[0] {
 	case "dial":
 		return dialHelper(words[1]), true
+	case "agent":
+		return agentHelper(words[1]), true
 	}
 	return 1, true
 }

@@ -12,9 +12,10 @@ import (
 // tableName is the one nftables table that is podid's.
 const tableName = "podid"
 
-// dnatPriority comes before every other table's dstnat (-100), so that the
-// rules of kube-proxy and of CNIs never see the packet.
-const dnatPriority nftables.ChainPriority = -110
+// dnatPriority is the first place for a nat chain that the kernel has, before
+// every other table's dstnat (-100), so that the rules of kube-proxy and of CNIs
+// never see the packet.
+const dnatPriority nftables.ChainPriority = -199
 
 // chain is one of our chains and its rules, in order.
 type chain struct {
@@ -25,15 +26,30 @@ type chain struct {
 	rules    [][]expr.Any
 }
 
-// chains is the whole table, as nft would print it:
+// chains is the whole table, as nft would print it. LISTEN is an address of
+// podid's own, on which two agents may have a port each. What is not our own
+// connection to it is refused, and what another table sent elsewhere is dropped:
+// only the node itself may reach the metadata service.
 //
 //	chain guard   { type filter hook prerouting priority raw;  ip daddr META fib saddr . iif oif missing drop }
-//	chain dnat    { type nat    hook prerouting priority -110; ip daddr META tcp dport 80 dnat to LISTEN }
-//	chain input   { type filter hook input      priority 0;    LISTEN: ct original ip daddr META accept; reject with tcp reset }
-//	chain forward { type filter hook forward    priority 0;    ip daddr META drop }
-func chains(metadata, listen netip.AddrPort) []chain {
-	toMetadata := daddr(metadata.Addr())
-	toListener := join(daddr(listen.Addr()), tcpPort(listen.Port()))
+//	chain dnat    { type nat    hook prerouting priority -199; ip daddr META tcp dport 80 dnat to LISTEN:PORT }
+//	chain input   { type filter hook input      priority 0;
+//	    ip daddr LISTEN meta l4proto tcp ct original ip daddr META accept
+//	    ip daddr LISTEN meta l4proto tcp iiftype loopback tcp flags & rst == rst accept
+//	    ip daddr LISTEN meta l4proto tcp reject with tcp reset
+//	    ip daddr LISTEN drop
+//	    iiftype != loopback ct direction original ct original ip daddr META drop
+//	}
+//	chain forward { type filter hook forward    priority 0;    ip daddr META drop; ct original ip daddr META drop }
+//
+// In the table of an agent that has yielded, the dnat chain drops.
+func chains(metadata netip.AddrPort, m mark) []chain {
+	toMetadata, toListener := daddr(metadata.Addr()), daddr(m.listen.Addr())
+	wasToMetadata := originalDaddr(metadata.Addr())
+	fate := dnat(m.listen)
+	if m.yielded {
+		fate = verdict(expr.VerdictDrop)
+	}
 	return []chain{
 		{
 			name: "guard", kind: nftables.ChainTypeFilter,
@@ -43,31 +59,28 @@ func chains(metadata, listen netip.AddrPort) []chain {
 		{
 			name: "dnat", kind: nftables.ChainTypeNAT,
 			hook: nftables.ChainHookPrerouting, priority: dnatPriority,
-			rules: [][]expr.Any{join(toMetadata, tcpPort(metadata.Port()), dnat(listen))},
+			rules: [][]expr.Any{join(toMetadata, tcp(), tcpPort(metadata.Port()), fate)},
 		},
 		{
 			name: "input", kind: nftables.ChainTypeFilter,
 			hook: nftables.ChainHookInput, priority: *nftables.ChainPriorityFilter,
 			rules: [][]expr.Any{
-				join(toListener, originalDaddr(metadata.Addr()), verdict(expr.VerdictAccept)),
-				join(toListener, reset()),
+				join(toListener, tcp(), wasToMetadata, verdict(expr.VerdictAccept)),
+				join(toListener, tcp(), iifType(expr.CmpOpEq), rst(), verdict(expr.VerdictAccept)), // what the next rule sends
+				join(toListener, tcp(), reset()),
+				join(toListener, verdict(expr.VerdictDrop)),
+				join(iifType(expr.CmpOpNeq), firstWay(), wasToMetadata, verdict(expr.VerdictDrop)),
 			},
 		},
 		{
 			name: "forward", kind: nftables.ChainTypeFilter,
 			hook: nftables.ChainHookForward, priority: *nftables.ChainPriorityFilter,
-			rules: [][]expr.Any{join(toMetadata, verdict(expr.VerdictDrop))},
+			rules: [][]expr.Any{
+				join(toMetadata, verdict(expr.VerdictDrop)),
+				join(wasToMetadata, verdict(expr.VerdictDrop)),
+			},
 		},
 	}
-}
-
-// objects is how many chains and rules the table has.
-func objects(metadata, listen netip.AddrPort) int {
-	n := 0
-	for _, c := range chains(metadata, listen) {
-		n += 1 + len(c.rules)
-	}
-	return n
 }
 
 func join(parts ...[]expr.Any) []expr.Any {
@@ -90,13 +103,45 @@ func daddr(a netip.Addr) []expr.Any {
 	}
 }
 
-// tcpPort matches TCP and its destination port.
-func tcpPort(port uint16) []expr.Any {
+// tcp matches TCP.
+func tcp() []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 		equal([]byte{unix.IPPROTO_TCP}),
+	}
+}
+
+// tcpPort matches the destination port of what is TCP.
+func tcpPort(port uint16) []expr.Any {
+	return []expr.Any{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
 		equal(binaryutil.BigEndian.PutUint16(port)),
+	}
+}
+
+// iifType matches what came by the loopback interface, or did not.
+func iifType(op expr.CmpOp) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyIIFTYPE, Register: 1},
+		&expr.Cmp{Op: op, Register: 1, Data: binaryutil.NativeEndian.PutUint16(unix.ARPHRD_LOOPBACK)},
+	}
+}
+
+// rst matches TCP segments that end a connection at once.
+func rst() []expr.Any {
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{flagRST}, Xor: []byte{0}},
+		equal([]byte{flagRST}),
+	}
+}
+
+// firstWay matches packets from who began the connection to the other side; the
+// node's own connections to the metadata service are answered on the other way.
+func firstWay() []expr.Any {
+	return []expr.Any{
+		&expr.Ct{Register: 1, Key: expr.CtKeyDIRECTION},
+		equal([]byte{0}),
 	}
 }
 

@@ -1,0 +1,276 @@
+package redirect_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+
+	"github.com/podid-io/podid/internal/redirect"
+	"github.com/podid-io/podid/test/localcluster"
+)
+
+// flood has a pod ask over new connections, one after the other, until it is
+// stopped, and tells how many answers each agent gave and what else happened.
+func flood(t *testing.T, p *localcluster.Pod) (stop func() (answers map[string]int, refused []error)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	answers := make(map[string]int)
+	var failed []error
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		for ctx.Err() == nil {
+			c, err := dialAgent(ctx, p)
+			if err != nil {
+				if ctx.Err() == nil {
+					failed = append(failed, err)
+				}
+				continue
+			}
+			who, err := c.ask("hello")
+			_ = c.conn.Close()
+			if err != nil {
+				failed = append(failed, err)
+				continue
+			}
+			answers[who]++
+		}
+	})
+	return func() (map[string]int, []error) {
+		cancel()
+		asking.Wait()
+		return answers, failed
+	}
+}
+
+func TestOneAgentReplacesAnother(t *testing.T) {
+	n := newNetwork(t)
+	old := startAgent(t, n.node, "old")
+	old.tell("run")
+	old.await("canary <nil>")
+	held, err := dialAgent(t.Context(), n.a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = held.conn.Close() }()
+	if who, err := held.ask("before"); err != nil || who != "old" {
+		t.Fatalf("%q answers (%v)", who, err)
+	}
+	stop := flood(t, n.b)
+	young := startAgent(t, n.node, "young")
+	if got := whoAnswers(t, n.a, 3*time.Second); got != "old" {
+		t.Errorf("%q answers while the new agent is not ready, want the old one", got)
+	}
+	young.tell("run")
+	young.await("canary <nil>")
+	old.await("report a newer agent has the redirect")
+	if got := whoAnswers(t, n.a, 3*time.Second); got != "young" {
+		t.Errorf("%q answers, want the new agent", got)
+	}
+	if who, err := held.ask("after"); err != nil || who != "old" {
+		t.Errorf("a connection from before is answered by %q (%v), want the old agent", who, err)
+	}
+	t.Run("both ports are refused to others", func(t *testing.T) {
+		for _, addr := range []string{"169.254.25.79:2579", "169.254.25.79:2580", "169.254.25.79:22"} {
+			if got := reach(t, n.a, addr); got != "refused" {
+				t.Errorf("a pod reaches %q at %s", got, addr)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			if _, err := n.node.DialContext(ctx, "tcp4", addr); !errors.Is(err, unix.ECONNREFUSED) {
+				t.Errorf("a program of the node reaches %s: %v", addr, err)
+			}
+		}
+	})
+	t.Run("the old one mends nothing, the new one does", func(t *testing.T) {
+		if err := n.node.Do(flushRules); err != nil {
+			t.Fatal(err)
+		}
+		young.forget()
+		young.await("canary <nil>")
+		if got := whoAnswers(t, n.a, 3*time.Second); got != "young" {
+			t.Errorf("%q answers, want the new agent", got)
+		}
+	})
+	old.tell("yield")
+	if got := old.await("yield"); got != "yield <nil>" {
+		t.Error(got)
+	}
+	old.stop()
+	if got := whoAnswers(t, n.a, 3*time.Second); got != "young" {
+		t.Errorf("%q answers when the old agent is gone, want the new one", got)
+	}
+	answers, failed := stop()
+	if answers["old"] == 0 || answers["young"] == 0 {
+		t.Errorf("answers were %v, want some of each", answers)
+	}
+	// What somebody flushed in between is not the upgrade's fault.
+	for _, err := range failed {
+		if !errors.Is(err, unix.ECONNRESET) && !strings.Contains(err.Error(), "EOF") && !strings.Contains(err.Error(), "answered") {
+			t.Errorf("a connection failed: %v", err)
+		}
+	}
+	t.Logf("answers %v, lost to the flush %d", answers, len(failed))
+}
+
+// TestUpgradesRefuseNobody replaces agents one after the other under load, some
+// by surge and some with a gap.
+func TestUpgradesRefuseNobody(t *testing.T) {
+	n := newNetwork(t)
+	present := startAgent(t, n.node, "agent0")
+	present.tell("run")
+	present.await("report <nil>")
+	stop, stop2 := flood(t, n.a), flood(t, n.b)
+	for i := range 6 {
+		name := "agent" + string(rune('1'+i))
+		if i%2 == 0 { // by surge
+			next := startAgent(t, n.node, name)
+			next.tell("run")
+			next.await("report <nil>")
+			present.await("report a newer agent has the redirect")
+			present.tell("yield")
+			present.await("yield <nil>")
+			drain(t, present)
+			present = next
+			continue
+		}
+		present.tell("yield")
+		present.await("yield <nil>")
+		drain(t, present)
+		if got := whoAnswers(t, n.a, 300*time.Millisecond); got != "nobody" {
+			t.Errorf("%q answers while there is no agent, want nobody", got)
+		}
+		present = startAgent(t, n.node, name)
+		present.tell("run")
+		present.await("report <nil>")
+	}
+	for _, stop := range []func() (map[string]int, []error){stop, stop2} {
+		answers, failed := stop()
+		if len(failed) > 0 {
+			t.Errorf("%d connections failed, the first with %v", len(failed), failed[0])
+		}
+		if len(answers) < 4 {
+			t.Errorf("answers were %v: the agents did not take turns", answers)
+		}
+		t.Logf("answers: %v", answers)
+	}
+}
+
+// drain gives the agent a moment in which it accepts what was on its way, as
+// nmi does, closes its listener and ends it.
+func drain(t *testing.T, a *agent) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	<-ctx.Done()
+	a.tell("deafen")
+	a.await("deafen <nil>")
+	a.stop()
+}
+
+func TestTheOldAgentTakesOverFromADeadOne(t *testing.T) {
+	n := newNetwork(t)
+	old := startAgent(t, n.node, "old")
+	old.tell("run")
+	old.await("report <nil>")
+	t.Run("that was killed", func(t *testing.T) {
+		young := startAgent(t, n.node, "young")
+		young.tell("run")
+		young.await("report <nil>")
+		old.await("report a newer agent has the redirect")
+		young.kill()
+		if got := whoAnswers(t, n.a, time.Second); got != "refused" && got != "old" {
+			t.Errorf("%q answers right after, want a refusal or the old agent", got)
+		}
+		old.await("report <nil>")
+		if got := whoAnswers(t, n.a, 3*time.Second); got != "old" {
+			t.Errorf("%q answers, want the old agent", got)
+		}
+	})
+	t.Run("that yielded", func(t *testing.T) {
+		young := startAgent(t, n.node, "young")
+		young.tell("run")
+		young.await("report <nil>")
+		old.await("report a newer agent has the redirect")
+		young.tell("yield")
+		young.await("yield <nil>")
+		old.await("report <nil>")
+		if got := whoAnswers(t, n.a, 3*time.Second); got != "old" {
+			t.Errorf("%q answers, want the old agent", got)
+		}
+	})
+	t.Run("but not from a live one", func(t *testing.T) {
+		young := startAgent(t, n.node, "young")
+		young.tell("run")
+		young.await("report <nil>")
+		for range 3 {
+			if err := n.node.Do(deleteTable); err != nil {
+				t.Fatal(err)
+			}
+			old.forget()
+			old.await("report a newer agent has the redirect")
+		}
+		young.forget()
+		young.await("report <nil>")
+		if got := whoAnswers(t, n.a, 3*time.Second); got != "young" {
+			t.Errorf("%q answers, want the new agent", got)
+		}
+	})
+}
+
+func TestAKilledAgentLeavesNobodyBehind(t *testing.T) {
+	n := newNetwork(t)
+	a := startAgent(t, n.node, "agent")
+	a.tell("run")
+	a.await("canary <nil>")
+	a.kill()
+	if got := whoAnswers(t, n.a, time.Second); got != "refused" {
+		t.Errorf("%q answers, want a refusal: the node's metadata service is not for pods", got)
+	}
+	t.Run("uninstall removes what it left", func(t *testing.T) {
+		r, err := redirect.New(redirect.Config{Listen: netip.MustParseAddrPort("169.254.30.1:99"), Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := n.node.Do(r.Remove); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.node.Do(func() error {
+			if _, err := netlink.LinkByName("podid-canary"); err == nil {
+				t.Error("the canary is still there")
+			}
+			addrs, err := netlink.AddrList(loopback(t), unix.AF_INET)
+			for _, a := range addrs {
+				if a.IP.IsLinkLocalUnicast() {
+					t.Errorf("%s is still there", a)
+				}
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if got := reach(t, n.a, "169.254.169.254:80"); got != "the metadata service of the node" {
+			t.Errorf("pod a reaches %q", got)
+		}
+	})
+}
+
+// deleteTable takes podid's table away.
+func deleteTable() error {
+	conn, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	ours := conn.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "podid"})
+	conn.DelTable(ours)
+	return conn.Flush()
+}
