@@ -42,7 +42,8 @@ func agentHelper(name string) int {
 		say("%v", err)
 		return 1
 	}
-	say("listens at %s", l.Addr())
+	served, err := r.Served()
+	say("listens at %s, served %t %v", l.Addr(), served, err)
 	go repeat(l, name)
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -82,6 +83,7 @@ func repeat(l net.Listener, name string) {
 // agent is a running agentHelper.
 type agent struct {
 	t    *testing.T
+	born string // the line that it began with
 	cmd  *localcluster.Command
 	in   io.WriteCloser
 	said chan string // closed when it ends
@@ -114,7 +116,7 @@ func startAgent(t *testing.T, node *localcluster.Node, name string) *agent {
 		}
 	}()
 	t.Cleanup(a.stop)
-	a.await("listens at")
+	a.born = a.await("listens at")
 	return a
 }
 
@@ -163,7 +165,8 @@ func (a *agent) forget() {
 // stop ends the agent in order; kill at once.
 func (a *agent) stop() {
 	_ = a.in.Close()
-	for range a.said { //nolint:revive // until it ends
+	for range a.said {
+		continue // until it ends
 	}
 	_ = a.cmd.Wait()
 }

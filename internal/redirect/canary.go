@@ -70,7 +70,7 @@ func (r *Redirect) sendCanaries(ctx context.Context, checks <-chan bool) {
 	defer tick.Stop()
 	var seen table
 	for stands := false; ; {
-		due := false
+		var due bool
 		select {
 		case <-ctx.Done():
 			return

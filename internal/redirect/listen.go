@@ -42,6 +42,22 @@ func (r *Redirect) Listen(ctx context.Context) (net.Listener, error) {
 	}
 }
 
+// Served tells whether another agent has the redirect and listens: then there is
+// time until this one is ready, and Run need not come before.
+func (r *Redirect) Served() (bool, error) {
+	now, err := readTable()
+	if err != nil {
+		return false, err
+	}
+	r.mu.Lock()
+	own := r.listen
+	r.mu.Unlock()
+	if now.mark.generation == 0 || now.mark.yielded || now.mark.listen == own {
+		return false, nil
+	}
+	return listening(now.mark.listen)
+}
+
 // listener keeps the canary's connections to itself.
 type listener struct {
 	net.Listener

@@ -10,10 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/podid-io/podid/internal/redirect"
 	"github.com/podid-io/podid/test/localcluster"
@@ -67,6 +66,13 @@ func TestOneAgentReplacesAnother(t *testing.T) {
 	}
 	stop := flood(t, n.b)
 	young := startAgent(t, n.node, "young")
+	for a, want := range map[*agent]string{
+		old: "listens at 169.254.25.79:2579, served false <nil>", young: "listens at 169.254.25.79:2580, served true <nil>",
+	} {
+		if a.born != want {
+			t.Errorf("the agent %q, want %q", a.born, want)
+		}
+	}
 	if got := whoAnswers(t, n.a, 3*time.Second); got != "old" {
 		t.Errorf("%q answers while the new agent is not ready, want the old one", got)
 	}
@@ -150,6 +156,9 @@ func TestUpgradesRefuseNobody(t *testing.T) {
 			t.Errorf("%q answers while there is no agent, want nobody", got)
 		}
 		present = startAgent(t, n.node, name)
+		if !strings.HasSuffix(present.born, "served false <nil>") {
+			t.Errorf("the agent %q after one that yielded", present.born)
+		}
 		present.tell("run")
 		present.await("report <nil>")
 	}
