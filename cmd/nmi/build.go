@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -69,9 +71,13 @@ func (o *options) run(ctx context.Context) error {
 
 // build puts the rooms together: view, sources, cache, server, redirect.
 func (a *agent) build(o *options, p parsed, sink io.Writer) error {
+	cloud, err := entra.Cloud(o.cloud)
+	if err != nil {
+		return fmt.Errorf("--cloud: %w", err)
+	}
 	rules := identity.Rules{
 		AcrossNamespaces: o.acrossNamespaces, ExceptionNamespaces: o.exceptionNamespaces,
-		AuthorityHosts: o.authorityHosts,
+		DefaultAuthority: hostOf(cloud.ActiveDirectoryAuthorityHost), AuthorityHosts: o.authorityHosts,
 	}
 	state := nmi.State{}
 	if p.redirects {
@@ -82,7 +88,7 @@ func (a *agent) build(o *options, p parsed, sink io.Writer) error {
 	if err := a.buildView(o, p, rules); err != nil {
 		return err
 	}
-	source, err := entra.NewIMDS(entra.IMDSConfig{Endpoint: p.imdsEndpoint})
+	metadata, source, err := o.sources(p, rules)
 	if err != nil {
 		return err
 	}
@@ -95,6 +101,8 @@ func (a *agent) build(o *options, p parsed, sink io.Writer) error {
 	}
 	config := nmi.Config{
 		Pods: a.view, Tokens: a.cache, Origins: origins{a.kernel}, Host: host{a.kernel},
+		Secrets: a.secrets, Application: rules.Application,
+		Upstream: metadata, PassThrough: p.passThrough,
 		Events: podEvents{a.events}, Audit: a.audit, Metrics: metrics, Log: a.log,
 		Hold: o.hold, PodRate: o.podRate, HeaderOptional: !o.headerRequired,
 		Controller: nmi.Controller{
@@ -149,6 +157,37 @@ func (a *agent) buildView(o *options, p parsed, rules identity.Rules) error {
 	}
 	a.secrets, err = nodeview.NewSecrets(p.rest, a.log)
 	return err
+}
+
+// sources are the metadata service of the node, and where tokens come from.
+func (o *options) sources(p parsed, rules identity.Rules) (*entra.IMDS, token.Source, error) {
+	metadata, err := entra.NewIMDS(entra.IMDSConfig{Endpoint: p.imdsEndpoint})
+	if err != nil {
+		return nil, nil, err
+	}
+	var ca []byte
+	if o.caFile != "" {
+		if ca, err = os.ReadFile(o.caFile); err != nil {
+			return nil, nil, fmt.Errorf("--ca-file: %w", err)
+		}
+	}
+	applications, err := entra.NewApplications(entra.ApplicationsConfig{CA: ca, Allowed: func(authority string) bool {
+		_, err := rules.Authority(authority)
+		return err == nil
+	}})
+	if err != nil {
+		return nil, nil, fmt.Errorf("--ca-file: %w", err)
+	}
+	return metadata, entra.Sources{Managed: metadata, Applications: applications}, nil
+}
+
+// hostOf is the host of a URL of ours.
+func hostOf(u string) string {
+	parsed, err := url.Parse(u)
+	if err != nil {
+		return ""
+	}
+	return parsed.Host
 }
 
 func (o *options) uninstallRedirect() error {

@@ -32,51 +32,41 @@ const (
 // tenantPath is the one page about identity that is no token's business.
 const tenantPath = "/metadata/identity/info"
 
-// Answer is what IMDS answered to a request for metadata.
-type Answer struct {
-	// Status is the HTTP status.
-	Status int
-	// ContentType and RetryAfter are the headers of these names.
-	ContentType, RetryAfter string
-	// Body is the whole body.
-	Body []byte
-}
-
 var metadataPath = regexp.MustCompile(`^/metadata(/[a-z0-9]+)+$`)
 
 // Metadata gets a page of metadata: a GET for path and query, which the caller
 // rebuilt from what it understood. The path is in lower case and without
 // anything that could mean another one. An answer that is not 200 is an answer
 // too; errors are about getting none.
-func (s *IMDS) Metadata(ctx context.Context, path string, query url.Values) (Answer, error) {
+func (s *IMDS) Metadata(ctx context.Context, path string, query url.Values) (imds.Answer, error) {
 	if !metadataPath.MatchString(path) || (strings.HasPrefix(path, "/metadata/identity") && path != tenantPath) {
-		return Answer{}, &token.Error{Kind: token.Rejected, Err: fmt.Errorf("%q is no path of metadata", path)}
+		return imds.Answer{}, &token.Error{Kind: token.Rejected, Err: fmt.Errorf("%q is no path of metadata", path)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, metadataTimeout)
 	defer cancel()
 	if err := s.pages.Wait(ctx); err != nil {
-		return Answer{}, &token.Error{Kind: token.Unavailable, Err: errors.New("too many requests for metadata are waiting")}
+		return imds.Answer{}, &token.Error{Kind: token.Unavailable, Err: errors.New("too many requests for metadata are waiting")}
 	}
 	req, err := runtime.NewRequest(ctx, http.MethodGet, s.endpoint+path)
 	if err != nil {
-		return Answer{}, fmt.Errorf("make the request to IMDS: %w", err)
+		return imds.Answer{}, fmt.Errorf("make the request to IMDS: %w", err)
 	}
 	runtime.SkipBodyDownload(req) // or it is read without a limit
 	req.Raw().URL.RawQuery = query.Encode()
 	req.Raw().Header.Set("Metadata", "true")
 	resp, err := s.pipeline.Do(req)
 	if err != nil {
-		return Answer{}, &token.Error{Kind: token.Unavailable, Err: fmt.Errorf("ask IMDS: %w", err)}
+		return imds.Answer{}, &token.Error{Kind: token.Unavailable, Err: fmt.Errorf("ask IMDS: %w", err)}
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, longestAnswer+1))
 	if err != nil {
-		return Answer{}, &token.Error{Kind: token.Unavailable, Err: fmt.Errorf("read the answer of IMDS: %w", err)}
+		return imds.Answer{}, &token.Error{Kind: token.Unavailable, Err: fmt.Errorf("read the answer of IMDS: %w", err)}
 	}
 	if len(body) > longestAnswer {
-		return Answer{}, &token.Error{Kind: token.Unavailable, Err: fmt.Errorf("the answer of IMDS is longer than %d bytes", longestAnswer)}
+		return imds.Answer{}, &token.Error{Kind: token.Unavailable, Err: fmt.Errorf("the answer of IMDS is longer than %d bytes", longestAnswer)}
 	}
-	return Answer{
+	return imds.Answer{
 		Status: resp.StatusCode, Body: body,
 		ContentType: resp.Header.Get("Content-Type"), RetryAfter: resp.Header.Get("Retry-After"),
 	}, nil

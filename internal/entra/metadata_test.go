@@ -14,6 +14,7 @@ import (
 
 	"github.com/podid-io/podid/internal/azemu"
 	"github.com/podid-io/podid/internal/entra"
+	"github.com/podid-io/podid/internal/imds"
 	"github.com/podid-io/podid/internal/token"
 )
 
@@ -30,7 +31,7 @@ func TestMetadataGetsAPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := entra.Answer{Status: 429, ContentType: "text/plain", RetryAfter: "3", Body: []byte("slowly")}
+	want := imds.Answer{Status: 429, ContentType: "text/plain", RetryAfter: "3", Body: []byte("slowly")}
 	if diff := cmp.Diff(want, a); diff != "" {
 		t.Errorf("Metadata() (-want +got):\n%s", diff)
 	}

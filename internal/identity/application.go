@@ -47,7 +47,7 @@ func applicationFromAPI(namespace string, s v1.AzureIdentitySpec) Application {
 }
 
 // Application checks how an identity of type 1 or 2 signs in, and returns the
-// authority that its secret may be sent to, like https://login.microsoftonline.com.
+// Authority that its secret may be sent to, like https://login.microsoftonline.com.
 //
 // The API server has refused most of what is refused here. It is checked again
 // because here is where it counts: whoever writes an AzureIdentity must not have
@@ -56,7 +56,7 @@ func applicationFromAPI(namespace string, s v1.AzureIdentitySpec) Application {
 // for both types; AAD Pod Identity passed over those of type 2.
 func (r Rules) Application(id Identity) (authority string, err error) {
 	a := id.Application
-	authority, bad := r.authority(a.Authority)
+	authority, bad := r.Authority(a.Authority)
 	switch {
 	case id.Type != v1.ServicePrincipal && id.Type != v1.ServicePrincipalCertificate:
 		err = fmt.Errorf("type %d is no application: only 1 and 2 are", id.Type)
@@ -84,8 +84,8 @@ func (r Rules) Application(id Identity) (authority string, err error) {
 	return authority, nil
 }
 
-// authority makes https://host of what spec.adEndpoint says.
-func (r Rules) authority(endpoint string) (string, error) {
+// Authority makes https://host of what spec.adEndpoint says.
+func (r Rules) Authority(endpoint string) (string, error) {
 	if endpoint == "" {
 		host := r.DefaultAuthority
 		if host == "" {
