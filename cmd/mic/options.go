@@ -47,7 +47,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.DurationVar(&o.election.RenewDeadline, "leader-election-renew-deadline", 0, "how long the leader tries to renew its lease; 0 means two thirds of --leader-election-lease-duration")
 	f.DurationVar(&o.election.RetryPeriod, "leader-election-retry-period", 0, "time between tries to get or renew the lease; 0 means a fifth of --leader-election-renew-deadline")
 	f.DurationVar(&o.window, "coalesce-window", assignment.DefaultWindow, "how long the first need for a change of a VM or scale set waits for others; 0 means not at all")
-	f.StringSliceVar(&o.exceptionNamespaces, "exception-namespaces", nil, "namespaces where an AzurePodIdentityException counts (default kube-system and --namespace)")
+	f.StringSliceVar(&o.exceptionNamespaces, "exception-namespaces", nil, "namespaces where an AzurePodIdentityException counts; * means all (default kube-system and --namespace)")
 	f.BoolVar(&o.acrossNamespaces, "allow-cross-namespace", false, "let pods match bindings of other namespaces")
 	f.StringSliceVar(&o.startupTaints, "startup-taint", nil, "keys of taints that mic takes off a node when its nmi is ready, such as "+taint.DefaultKey+" (config/rbac/startup-taint.yaml)")
 	f.StringVar(&o.metricsListen, "metrics-listen", ":8888", "address of /metrics; empty means none")

@@ -27,6 +27,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/identity"
 	"github.com/podid-io/podid/internal/mic/assignment"
 	"github.com/podid-io/podid/internal/mic/spelling"
 	"github.com/podid-io/podid/internal/mic/taint"
@@ -105,13 +106,14 @@ func (c *Controller) lead(ctx context.Context, scheme *runtime.Scheme, all cache
 	if err != nil {
 		return fmt.Errorf("make the controllers' manager: %w", err)
 	}
+	recorder := broadcaster.NewRecorder(scheme, "podid-mic")
 	if err := errors.Join(
 		assignment.Add(m, assignment.Config{
 			Machines: c.config.Machines, Namespace: c.config.Namespace, Rules: c.config.Rules, Window: c.config.Window,
-			Recorder:    broadcaster.NewRecorder(scheme, "podid-mic"),
+			Recorder:    recorder,
 			ReportAzure: c.report(checkAzure), Log: c.config.Log,
 		}),
-		spelling.Add(m, c.config.ExceptionNamespaces),
+		spelling.Add(m, identity.Rules{ExceptionNamespaces: c.config.ExceptionNamespaces}, recorder),
 		c.addTaint(ctx, m),
 		m.Add(manager.RunnableFunc(func(ctx context.Context) error { // runs while we lead
 			c.config.Log.InfoContext(ctx, "leading")
@@ -204,7 +206,7 @@ func (c *Controller) awaitSync(ctx context.Context, all cache.Cache, why *atomic
 			report(nil)
 			return true
 		}
-		err := errors.New("waiting for the first list of pods, nodes, identities and bindings")
+		err := errors.New("waiting for the first list of pods, nodes, namespaces, identities and bindings")
 		if text := why.Load(); text != nil {
 			err = fmt.Errorf("%w: %s", err, *text)
 		}

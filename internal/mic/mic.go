@@ -32,8 +32,8 @@ type Config struct {
 	Namespace string
 	// Rules are the operator's choices; see identity.Rules.
 	Rules identity.Rules
-	// ExceptionNamespaces is where an AzurePodIdentityException counts. The
-	// default is kube-system and Namespace.
+	// ExceptionNamespaces is where an AzurePodIdentityException counts; "*" is
+	// everywhere. The default is kube-system and Namespace.
 	ExceptionNamespaces []string
 	// StartupTaints are keys of taints that go off a node when its nmi, a pod of
 	// Namespace with the labels of taint.AgentLabels, is ready. The default is none.

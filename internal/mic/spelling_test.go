@@ -71,8 +71,9 @@ func TestOldSpellingsWorkAndAreNamed(t *testing.T) {
 	}, exceptions)
 	w.awaitCondition(exception, &v1.AzurePodIdentityExceptionList{}, v1.ConditionEffective, condition{
 		metav1.ConditionFalse, "NamespaceNotAllowed",
-		"exceptions of namespace " + w.ns + " do not count: only those of kube-system, podid-system do (--exception-namespaces of mic)", true,
+		"exceptions of namespace " + w.ns + " do not count: only those of kube-system, podid-system do (--exception-namespaces of mic and nmi)", true,
 	}, exceptions)
+	w.awaitEvents("AzurePodIdentityException", "outside", "NamespaceNotAllowed")
 
 	within := &v1.AzurePodIdentityException{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: "within"}, Spec: v1.AzurePodIdentityExceptionSpec{PodLabels: map[string]v1.LabelValue{"a": "b"}}}
 	must(t, w.api.Create(t.Context(), within))
@@ -81,7 +82,7 @@ func TestOldSpellingsWorkAndAreNamed(t *testing.T) {
 		return len(l.Items) == 1 && l.Items[0].Status.ObservedGeneration == 1
 	})
 	must(t, w.api.Get(t.Context(), client.ObjectKeyFromObject(within), within))
-	if diff := cmp.Diff(condition{metav1.ConditionUnknown, "NotServed", "exceptions are not served by nmi yet", true},
+	if diff := cmp.Diff(condition{metav1.ConditionTrue, "NamespaceAllowed", "pods of namespace " + system + " with one of the labels reach the metadata service as the node does", true},
 		conditionOf(within.Generation, within.Status.Conditions, v1.ConditionEffective)); diff != "" {
 		t.Errorf("Effective in an allowed namespace (-want +got):\n%s", diff)
 	}

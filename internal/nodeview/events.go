@@ -25,11 +25,9 @@ func (w *Watcher) handle(ctx context.Context, c cache.Cache) ([]toolscache.Infor
 	var errs []error
 	add := func(s toolscache.InformerSynced, err error) { synced, errs = append(synced, s), append(errs, err) }
 	add(on(ctx, c, &corev1.Pod{}, v.applyPod, func(p *corev1.Pod) { v.deletePod(string(p.UID)) }))
-	add(on(ctx, c, namespaces(),
-		func(o *metav1.PartialObjectMetadata) {
-			v.setNamespace(o.Name, o.Annotations[v1.AnnotationNamespaceBinding])
-		},
-		func(o *metav1.PartialObjectMetadata) { v.setNamespace(o.Name, "") }))
+	add(on(ctx, c, &corev1.Namespace{},
+		func(o *corev1.Namespace) { v.setNamespace(o.Name, o.Annotations[v1.AnnotationNamespaceBinding]) },
+		func(o *corev1.Namespace) { v.setNamespace(o.Name, "") }))
 	add(on(ctx, c, &v1.AzureIdentity{},
 		func(o *v1.AzureIdentity) { v.setIdentity(identity.FromAPI(o)) },
 		func(o *v1.AzureIdentity) { v.deleteIdentity(nameOf(o)) }))
@@ -47,23 +45,13 @@ func (w *Watcher) handle(ctx context.Context, c cache.Cache) ([]toolscache.Infor
 	return synced, errors.Join(errs...)
 }
 
-// namespaces is the kind Namespace, of which the metadata alone is read.
-func namespaces() *metav1.PartialObjectMetadata {
-	o := &metav1.PartialObjectMetadata{}
-	o.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	return o
-}
-
 // stripNamespace keeps of a namespace the one annotation.
 func stripNamespace(o any) (any, error) {
-	n, ok := o.(*metav1.PartialObjectMetadata)
+	n, ok := o.(*corev1.Namespace)
 	if !ok {
 		return o, nil
 	}
-	stripped := &metav1.PartialObjectMetadata{
-		TypeMeta:   n.TypeMeta,
-		ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion},
-	}
+	stripped := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion}}
 	if a, ok := n.Annotations[v1.AnnotationNamespaceBinding]; ok {
 		stripped.Annotations = map[string]string{v1.AnnotationNamespaceBinding: a}
 	}

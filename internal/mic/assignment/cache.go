@@ -2,12 +2,11 @@ package assignment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/selection"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -15,16 +14,13 @@ import (
 	"github.com/podid-io/podid/internal/assign"
 )
 
-// Options says what the cache holds of each kind: of pods only those with the
-// label, and of pods and nodes only what is read.
+// Options says what the cache holds of each kind: of pods, nodes and namespaces
+// only what is read.
 func Options() map[client.Object]cache.ByObject {
-	labelled, err := labels.NewRequirement(v1.LabelBinding, selection.Exists, nil)
-	if err != nil {
-		panic(err) // the label is a constant
-	}
 	return map[client.Object]cache.ByObject{
-		&corev1.Pod{}:  {Label: labels.NewSelector().Add(*labelled), Transform: stripPod},
-		&corev1.Node{}: {Transform: stripNode},
+		&corev1.Pod{}:       {Transform: stripPod},
+		&corev1.Node{}:      {Transform: stripNode},
+		&corev1.Namespace{}: {Transform: stripNamespace},
 	}
 }
 
@@ -33,15 +29,18 @@ func stripPod(o any) (any, error) {
 	if !ok {
 		return o, nil
 	}
-	return &corev1.Pod{
+	stripped := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: p.Namespace, Name: p.Name, UID: p.UID, ResourceVersion: p.ResourceVersion,
 			CreationTimestamp: p.CreationTimestamp,
-			Labels:            map[string]string{v1.LabelBinding: p.Labels[v1.LabelBinding]},
 		},
 		Spec:   corev1.PodSpec{NodeName: p.Spec.NodeName},
 		Status: corev1.PodStatus{Phase: p.Status.Phase},
-	}, nil
+	}
+	if l, ok := p.Labels[v1.LabelBinding]; ok {
+		stripped.Labels = map[string]string{v1.LabelBinding: l}
+	}
+	return stripped, nil
 }
 
 func stripNode(o any) (any, error) {
@@ -55,11 +54,24 @@ func stripNode(o any) (any, error) {
 	}, nil
 }
 
+func stripNamespace(o any) (any, error) {
+	n, ok := o.(*corev1.Namespace)
+	if !ok {
+		return o, nil
+	}
+	stripped := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion}}
+	if a, ok := n.Annotations[v1.AnnotationNamespaceBinding]; ok {
+		stripped.Annotations = map[string]string{v1.AnnotationNamespaceBinding: a}
+	}
+	return stripped, nil
+}
+
 // Names of the indexes.
 const (
 	nodeByScope       = "scope"
 	podByNode         = "node"
 	podBySelector     = "selector"
+	podByNamespace    = "namespace" // those without the label
 	assignedByNode    = "node"
 	assignedByPod     = "pod"
 	assignedByScope   = "scope"
@@ -88,6 +100,12 @@ func Index(ctx context.Context, c client.FieldIndexer) error {
 			}
 			return p.Labels[v1.LabelBinding]
 		})},
+		{&corev1.Pod{}, podByNamespace, on(func(p *corev1.Pod) string {
+			if !bound(p) || labelled(p) {
+				return ""
+			}
+			return p.Namespace
+		})},
 		{&v1.AzureAssignedIdentity{}, assignedByNode, on(func(o *v1.AzureAssignedIdentity) string { return o.Spec.NodeName })},
 		{&v1.AzureAssignedIdentity{}, assignedByPod, on(func(o *v1.AzureAssignedIdentity) string {
 			return o.Spec.PodNamespace + "/" + o.Spec.Pod
@@ -111,8 +129,12 @@ func Index(ctx context.Context, c client.FieldIndexer) error {
 			return fmt.Errorf("index %T by %s: %w", i.kind, i.name, err)
 		}
 	}
-	// Identities are read by name; this has the cache hold them on a standby too.
-	return c.IndexField(ctx, &v1.AzureIdentity{}, "name", func(o client.Object) []string { return []string{o.GetName()} })
+	// These are read by name; this has the cache hold them on a standby too.
+	byName := func(o client.Object) []string { return []string{o.GetName()} }
+	return errors.Join(
+		c.IndexField(ctx, &v1.AzureIdentity{}, "name", byName),
+		c.IndexField(ctx, &corev1.Namespace{}, "name", byName),
+	)
 }
 
 // on makes a key function of one kind a key function of objects.

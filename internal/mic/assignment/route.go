@@ -61,14 +61,25 @@ func (r *Reconciler) routeNode(_ context.Context, n *corev1.Node, scopes scopeSe
 func sameNode(old, now *corev1.Node) bool { return old.Spec.ProviderID == now.Spec.ProviderID }
 
 func (r *Reconciler) routePod(ctx context.Context, p *corev1.Pod, scopes scopeSet) {
-	if p.Spec.NodeName != "" {
-		r.node(ctx, p.Spec.NodeName, scopes)
+	if p.Spec.NodeName == "" {
+		return
 	}
+	if !labelled(p) { // most pods of a cluster: they concern nobody unless their namespace says so
+		binding, err := namespaceBinding(ctx, r.config.Cache, p.Namespace)
+		if err != nil {
+			r.config.Log.ErrorContext(ctx, "read a namespace from the cache", "namespace", p.Namespace, "err", err)
+			return
+		}
+		if binding == "" {
+			return
+		}
+	}
+	r.node(ctx, p.Spec.NodeName, scopes)
 }
 
 func samePod(old, now *corev1.Pod) bool {
 	return old.UID == now.UID && old.Spec.NodeName == now.Spec.NodeName && bound(old) == bound(now) &&
-		old.Labels[v1.LabelBinding] == now.Labels[v1.LabelBinding]
+		labelled(old) == labelled(now) && old.Labels[v1.LabelBinding] == now.Labels[v1.LabelBinding]
 }
 
 // routeAssigned adds the scope that the object is of, and that of its pod.
@@ -88,13 +99,35 @@ func sameAssigned(old, now *v1.AzureAssignedIdentity) bool {
 }
 
 func (r *Reconciler) routeBinding(ctx context.Context, b *v1.AzureIdentityBinding, scopes scopeSet) {
-	selector := b.Spec.Canonical().Selector
-	if selector == "" {
+	if selector := b.Spec.Canonical().Selector; selector != "" {
+		r.nodesOf(ctx, scopes, client.MatchingFields{podBySelector: selector})
+	}
+	named, err := namespaceBinding(ctx, r.config.Cache, b.Namespace)
+	if err != nil {
+		r.config.Log.ErrorContext(ctx, "read a namespace from the cache", "namespace", b.Namespace, "err", err)
 		return
 	}
+	if named == b.Name {
+		r.nodesOf(ctx, scopes, client.MatchingFields{podByNamespace: b.Namespace})
+	}
+}
+
+// routeNamespace adds the scopes of the pods that the annotation speaks for.
+func (r *Reconciler) routeNamespace(ctx context.Context, n *corev1.Namespace, scopes scopeSet) {
+	if n.Annotations[v1.AnnotationNamespaceBinding] != "" {
+		r.nodesOf(ctx, scopes, client.MatchingFields{podByNamespace: n.Name})
+	}
+}
+
+func sameNamespace(old, now *corev1.Namespace) bool {
+	return old.Annotations[v1.AnnotationNamespaceBinding] == now.Annotations[v1.AnnotationNamespaceBinding]
+}
+
+// nodesOf adds the scopes of the nodes of some pods.
+func (r *Reconciler) nodesOf(ctx context.Context, scopes scopeSet, which client.MatchingFields) {
 	var pods corev1.PodList
-	if err := r.config.Cache.List(ctx, &pods, client.MatchingFields{podBySelector: selector}); err != nil {
-		r.config.Log.ErrorContext(ctx, "list pods in the cache", "selector", selector, "err", err)
+	if err := r.config.Cache.List(ctx, &pods, which); err != nil {
+		r.config.Log.ErrorContext(ctx, "list pods in the cache", "which", which, "err", err)
 		return
 	}
 	nodes := make(map[string]bool)

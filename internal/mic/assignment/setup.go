@@ -43,6 +43,7 @@ func Add(m manager.Manager, c Config) error {
 		t.Watch(first),
 		watch(m, t, &corev1.Node{}, routed(r.routeNode, sameNode)),
 		watch(m, t, &corev1.Pod{}, routed(r.routePod, samePod)),
+		watch(m, t, &corev1.Namespace{}, routed(r.routeNamespace, sameNamespace)),
 		watch(m, t, &v1.AzureAssignedIdentity{}, routed(r.routeAssigned, sameAssigned)),
 		watch(m, t, &v1.AzureIdentityBinding{}, routed(r.routeBinding, sameBinding)),
 		watch(m, t, &v1.AzureIdentity{}, routed(r.routeIdentity, sameIdentity)),

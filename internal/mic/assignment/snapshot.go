@@ -16,7 +16,10 @@ import (
 
 // snapshot gathers all that concerns a scope from the cache.
 func (r *Reconciler) snapshot(ctx context.Context, scope assign.Scope, record assign.Record) (assign.Snapshot, error) {
-	g := gatherer{ctx: ctx, cache: r.config.Cache, assigned: make(map[types.NamespacedName]*v1.AzureAssignedIdentity)}
+	g := gatherer{
+		ctx: ctx, cache: r.config.Cache,
+		assigned: make(map[types.NamespacedName]*v1.AzureAssignedIdentity), annotated: make(map[string]string),
+	}
 	var err error
 	if scope == (assign.Scope{}) {
 		err = g.outside()
@@ -49,6 +52,7 @@ type gatherer struct {
 	assigned   map[types.NamespacedName]*v1.AzureAssignedIdentity
 	bindings   []*v1.AzureIdentityBinding
 	identities []*v1.AzureIdentity
+	annotated  map[string]string // by namespace, the binding of its pods without a label
 }
 
 // inside gathers pods and assigned identities by the nodes of a scope, also those
@@ -94,7 +98,9 @@ func (g *gatherer) node(name string) error {
 		return err
 	}
 	for i := range pods.Items {
-		g.pods = append(g.pods, readPod(&pods.Items[i]))
+		if err := g.pod(&pods.Items[i]); err != nil {
+			return err
+		}
 	}
 	return g.listAssigned(client.MatchingFields{assignedByNode: name})
 }
@@ -143,8 +149,11 @@ func (g *gatherer) outside() error {
 		if err != nil {
 			return err
 		}
-		if !in && bound(p) {
-			g.pods = append(g.pods, readPod(p))
+		if in || !bound(p) {
+			continue
+		}
+		if err := g.pod(p); err != nil {
+			return err
 		}
 	}
 	var list v1.AzureAssignedIdentityList
@@ -163,25 +172,52 @@ func (g *gatherer) outside() error {
 	return g.ofPods()
 }
 
+// pod adds a pod that asks for an identity, by its label or its namespace's
+// annotation.
+func (g *gatherer) pod(p *corev1.Pod) error {
+	read := identity.Pod{
+		Namespace: p.Namespace, Name: p.Name, UID: string(p.UID),
+		Node: p.Spec.NodeName, Selector: p.Labels[v1.LabelBinding], Created: p.CreationTimestamp.Time,
+	}
+	if !labelled(p) {
+		binding, known := g.annotated[p.Namespace]
+		if !known {
+			var err error
+			if binding, err = namespaceBinding(g.ctx, g.cache, p.Namespace); err != nil {
+				return err
+			}
+			g.annotated[p.Namespace] = binding
+		}
+		read.NamespaceBinding = binding
+	}
+	if read.Labelled() {
+		g.pods = append(g.pods, read)
+	}
+	return nil
+}
+
 // defined adds the bindings that the gathered pods could match, and their
 // identities.
 func (g *gatherer) defined() error {
-	selectors := make(map[string]bool)
-	identities := make(map[types.NamespacedName]bool)
+	bindings := make(map[types.NamespacedName]*v1.AzureIdentityBinding)
+	looked := make(map[string]bool) // by selector
 	for _, p := range g.pods {
-		if p.Selector == "" || selectors[p.Selector] {
-			continue
+		var err error
+		switch {
+		case p.Selector == "":
+			err = g.named(types.NamespacedName{Namespace: p.Namespace, Name: p.NamespaceBinding}, bindings)
+		case !looked[p.Selector]:
+			looked[p.Selector] = true
+			err = g.selecting(p.Selector, bindings)
 		}
-		selectors[p.Selector] = true
-		var list v1.AzureIdentityBindingList
-		if err := g.cache.List(g.ctx, &list, client.MatchingFields{bindingBySelector: p.Selector}); err != nil {
+		if err != nil {
 			return err
 		}
-		for i := range list.Items {
-			b := &list.Items[i]
-			g.bindings = append(g.bindings, b)
-			identities[types.NamespacedName{Namespace: b.Namespace, Name: b.Spec.Canonical().AzureIdentity}] = true
-		}
+	}
+	identities := make(map[types.NamespacedName]bool)
+	for _, b := range bindings {
+		g.bindings = append(g.bindings, b)
+		identities[types.NamespacedName{Namespace: b.Namespace, Name: b.Spec.Canonical().AzureIdentity}] = true
 	}
 	for name := range identities {
 		var id v1.AzureIdentity
@@ -195,54 +231,49 @@ func (g *gatherer) defined() error {
 	return nil
 }
 
+// named adds the binding of a name, if there is one.
+func (g *gatherer) named(n types.NamespacedName, bindings map[types.NamespacedName]*v1.AzureIdentityBinding) error {
+	if bindings[n] != nil {
+		return nil
+	}
+	var b v1.AzureIdentityBinding
+	if err := g.cache.Get(g.ctx, n, &b); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	bindings[n] = &b
+	return nil
+}
+
+// selecting adds the bindings with a selector.
+func (g *gatherer) selecting(selector string, bindings map[types.NamespacedName]*v1.AzureIdentityBinding) error {
+	var list v1.AzureIdentityBindingList
+	if err := g.cache.List(g.ctx, &list, client.MatchingFields{bindingBySelector: selector}); err != nil {
+		return err
+	}
+	for i := range list.Items {
+		bindings[client.ObjectKeyFromObject(&list.Items[i])] = &list.Items[i]
+	}
+	return nil
+}
+
 // bound reports whether a pod is on a node and has not ended.
 func bound(p *corev1.Pod) bool {
 	return p.Spec.NodeName != "" && p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
 }
 
-func readPod(p *corev1.Pod) identity.Pod {
-	return identity.Pod{
-		Namespace: p.Namespace, Name: p.Name, UID: string(p.UID),
-		Node: p.Spec.NodeName, Selector: p.Labels[v1.LabelBinding], Created: p.CreationTimestamp.Time,
-	}
+// labelled reports whether a pod has the label, be it empty, which keeps it out of
+// its namespace's annotation.
+func labelled(p *corev1.Pod) bool {
+	_, ok := p.Labels[v1.LabelBinding]
+	return ok
 }
 
-// scopeOfNode is the scope of a node: zero for one that has no providerID of
-// Azure. A Node that is gone, or that does not say yet, has the scope that it had:
-// its pods may well run on, and their identities are not taken from under them.
-func scopeOfNode(ctx context.Context, cache client.Reader, name string) (assign.Scope, error) {
-	if name == "" {
-		return assign.Scope{}, nil
+// namespaceBinding is the binding that a namespace's annotation names; empty for
+// none.
+func namespaceBinding(ctx context.Context, cache client.Reader, namespace string) (string, error) {
+	var n corev1.Namespace
+	if err := cache.Get(ctx, types.NamespacedName{Name: namespace}, &n); err != nil {
+		return "", client.IgnoreNotFound(err)
 	}
-	var n corev1.Node
-	if err := cache.Get(ctx, types.NamespacedName{Name: name}, &n); client.IgnoreNotFound(err) != nil {
-		return assign.Scope{}, err
-	}
-	if n.Spec.ProviderID != "" {
-		return scopeOf(&n), nil
-	}
-	return scopeBefore(ctx, cache, name)
-}
-
-// scopeBefore is the scope that a node had, as the objects for its pods say.
-func scopeBefore(ctx context.Context, cache client.Reader, name string) (assign.Scope, error) {
-	var list v1.AzureAssignedIdentityList
-	if err := cache.List(ctx, &list, client.MatchingFields{assignedByNode: name}); err != nil {
-		return assign.Scope{}, err
-	}
-	var first assign.Scope // of several, which is when a name was used again: always the same
-	for i := range list.Items {
-		if scope, ok := assign.ScopeOf(&list.Items[i]); ok && (first == (assign.Scope{}) || scope.ID() < first.ID()) {
-			first = scope
-		}
-	}
-	return first, nil
-}
-
-func scopeOf(n *corev1.Node) assign.Scope {
-	scope, err := assign.ParseProviderID(n.Spec.ProviderID)
-	if err != nil {
-		return assign.Scope{}
-	}
-	return scope
+	return n.Annotations[v1.AnnotationNamespaceBinding], nil
 }

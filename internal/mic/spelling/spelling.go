@@ -11,10 +11,12 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -23,12 +25,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/identity"
 )
 
-// Reasons of the conditions.
+// Reasons of the conditions, and of the event about an exception that does not
+// count.
 const (
 	reasonOldNames   = "OldFieldNames"
-	reasonNotServed  = "NotServed"
+	reasonAllowed    = "NamespaceAllowed"
 	reasonNotAllowed = "NamespaceNotAllowed"
 )
 
@@ -47,9 +51,9 @@ type view struct {
 	observed   *int64
 }
 
-// Add adds one controller per kind to the manager. exceptionNamespaces are those
-// where an AzurePodIdentityException counts.
-func Add(m manager.Manager, exceptionNamespaces []string) error {
+// Add adds one controller per kind to the manager. The rules say where an
+// AzurePodIdentityException counts; of one that does not, the recorder tells.
+func Add(m manager.Manager, rules identity.Rules, recorder events.EventRecorder) error {
 	kinds := []kind{
 		{
 			"azureidentity", &v1.AzureIdentity{},
@@ -74,7 +78,7 @@ func Add(m manager.Manager, exceptionNamespaces []string) error {
 		},
 	}
 	for _, k := range kinds {
-		r := &reconciler{kind: k, client: m.GetClient(), exceptionNamespaces: exceptionNamespaces}
+		r := &reconciler{kind: k, client: m.GetClient(), rules: rules, recorder: recorder}
 		c, err := controller.New("spelling-"+k.name, m, controller.Options{Reconciler: r})
 		if err != nil {
 			return fmt.Errorf("make the spelling controller of %s: %w", k.name, err)
@@ -97,9 +101,10 @@ func on[T client.Object](read func(T) view) func(client.Object) view {
 }
 
 type reconciler struct {
-	kind                kind
-	client              client.Client
-	exceptionNamespaces []string
+	kind     kind
+	client   client.Client
+	rules    identity.Rules
+	recorder events.EventRecorder
 }
 
 // Reconcile writes the conditions of one object, and for which generation they
@@ -129,6 +134,10 @@ func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err := r.client.Status().Patch(ctx, answer, client.RawPatch(types.MergePatchType, patch)); client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, fmt.Errorf("write conditions of %s %s: %w", r.kind.name, req, err)
 	}
+	// Once: the next time the condition says so already.
+	if c := meta.FindStatusCondition(conditions, v1.ConditionEffective); denied(c) && !denied(meta.FindStatusCondition(*old.conditions, v1.ConditionEffective)) {
+		r.recorder.Eventf(cached, nil, corev1.EventTypeWarning, reasonNotAllowed, "Check", "%s", c.Message)
+	}
 	return reconcile.Result{}, nil
 }
 
@@ -146,16 +155,19 @@ func (r *reconciler) decide(o client.Object, spellings []v1.Spelling, conditions
 		return
 	}
 	c := metav1.Condition{
-		Type: v1.ConditionEffective, Status: metav1.ConditionUnknown, ObservedGeneration: o.GetGeneration(),
-		Reason: reasonNotServed, Message: "exceptions are not served by nmi yet",
+		Type: v1.ConditionEffective, Status: metav1.ConditionTrue, ObservedGeneration: o.GetGeneration(),
+		Reason: reasonAllowed, Message: "pods of namespace " + o.GetNamespace() + " with one of the labels reach the metadata service as the node does",
 	}
-	if !slices.Contains(r.exceptionNamespaces, o.GetNamespace()) {
+	if !r.rules.ExceptionsCount(o.GetNamespace()) {
 		c.Status, c.Reason = metav1.ConditionFalse, reasonNotAllowed
-		c.Message = fmt.Sprintf("exceptions of namespace %s do not count: only those of %s do (--exception-namespaces of mic)",
-			o.GetNamespace(), strings.Join(r.exceptionNamespaces, ", "))
+		c.Message = fmt.Sprintf("exceptions of namespace %s do not count: only those of %s do (--exception-namespaces of mic and nmi)",
+			o.GetNamespace(), strings.Join(r.rules.ExceptionNamespaces, ", "))
 	}
 	meta.SetStatusCondition(conditions, c)
 }
+
+// denied reports whether the condition says that an exception does not count.
+func denied(c *metav1.Condition) bool { return c != nil && c.Reason == reasonNotAllowed }
 
 // message names every old spelling and today's.
 func message(spellings []v1.Spelling) string {
