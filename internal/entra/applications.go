@@ -19,6 +19,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
 	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/identity"
 	"github.com/podid-io/podid/internal/token"
 )
 
@@ -29,10 +30,9 @@ type ApplicationsConfig struct {
 	// Proxy is the proxy for a request. The default is that of the environment
 	// (HTTPS_PROXY, NO_PROXY).
 	Proxy func(*http.Request) (*url.URL, error)
-	// Allowed reports whether credentials may be sent to an authority, such as
-	// https://login.microsoftonline.com. The default allows those of Azure's own
-	// public clouds.
-	Allowed func(authority string) bool
+	// AuthorityHosts are hosts, or host:port, that credentials may be sent to
+	// besides those of Azure's clouds. The default is none.
+	AuthorityHosts []string
 	// DisableInstanceDiscovery is for clouds that the public Entra ID does not
 	// know. Hosts that are not of Azure's own clouds are never looked up there.
 	DisableInstanceDiscovery bool
@@ -43,9 +43,9 @@ type ApplicationsConfig struct {
 // on answers from a cache of its own, and tries once: freshness and retries are
 // its caller's.
 type Applications struct {
-	client             *http.Client
-	allowed            func(string) bool
-	noInstanceDiscover bool
+	client              *http.Client
+	hosts               []string
+	noInstanceDiscovery bool
 }
 
 var _ token.Source = (*Applications)(nil)
@@ -58,9 +58,6 @@ func NewApplications(c ApplicationsConfig) (*Applications, error) {
 	}
 	if c.Proxy == nil {
 		c.Proxy = http.ProxyFromEnvironment
-	}
-	if c.Allowed == nil {
-		c.Allowed = azures
 	}
 	return &Applications{
 		client: &http.Client{
@@ -77,7 +74,7 @@ func NewApplications(c ApplicationsConfig) (*Applications, error) {
 			// A redirect could take the credential to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		allowed: c.Allowed, noInstanceDiscover: c.DisableInstanceDiscovery,
+		hosts: slices.Clone(c.AuthorityHosts), noInstanceDiscovery: c.DisableInstanceDiscovery,
 	}, nil
 }
 
@@ -135,7 +132,10 @@ func (a *Applications) check(r *token.Request) error {
 	if err != nil || u.Scheme != "https" || u.Host == "" || r.Authority != "https://"+u.Host {
 		return fmt.Errorf("authority %q: want https://HOST", r.Authority)
 	}
-	if !a.allowed(r.Authority) {
+	host := strings.TrimSuffix(strings.ToLower(u.Host), ":443")
+	if !identity.KnownAuthority(host) && !slices.ContainsFunc(a.hosts, func(h string) bool {
+		return strings.EqualFold(strings.TrimSuffix(h, ":443"), host)
+	}) {
 		return fmt.Errorf("authority %q is not one that credentials may be sent to", r.Authority)
 	}
 	return nil
@@ -148,7 +148,7 @@ func (a *Applications) credential(r *token.Request) (azcore.TokenCredential, err
 		Retry:     policy.RetryOptions{MaxRetries: -1},
 		Telemetry: policy.TelemetryOptions{Disabled: true},
 	}
-	noDiscovery := a.noInstanceDiscover || !azures(r.Authority)
+	noDiscovery := a.noInstanceDiscovery || !azures(r.Authority)
 	if r.Type == v1.ServicePrincipal {
 		if r.Credential.ClientSecret == "" {
 			return nil, errors.New("the client secret is empty")

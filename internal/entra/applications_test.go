@@ -43,10 +43,12 @@ func newDirectory(t *testing.T, app azemu.App) directory {
 	return directory{e, server.URL}
 }
 
+func (d directory) hosts() []string { return []string{strings.TrimPrefix(d.url, "https://")} }
+
 // applications is the source that trusts and may ask d.
 func (d directory) applications(t *testing.T) *entra.Applications {
 	t.Helper()
-	a, err := entra.NewApplications(entra.ApplicationsConfig{CA: d.CA(), Allowed: func(s string) bool { return s == d.url }})
+	a, err := entra.NewApplications(entra.ApplicationsConfig{CA: d.CA(), AuthorityHosts: d.hosts()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,6 +91,7 @@ func TestApplicationsSignInWithASecret(t *testing.T) {
 		"an authority without encryption": {change: func(r *token.Request) { r.Authority = "http" + strings.TrimPrefix(d.url, "https") }, wantText: "want https"},
 		"an authority with a path":        {change: func(r *token.Request) { r.Authority += "/x" }, wantText: "want https"},
 		"an authority with a user":        {change: func(r *token.Request) { r.Authority = "https://login.microsoftonline.com@evil.example" }, wantText: "want https"},
+		"an authority on another port":    {change: func(r *token.Request) { r.Authority = "https://login.microsoftonline.com:8443" }, wantText: "not one that credentials may be sent to"},
 		"an authority of somebody":        {change: func(r *token.Request) { r.Authority = "https://evil.example" }, wantText: "not one that credentials may be sent to"},
 	}
 	for name, tt := range tests {
@@ -183,12 +186,13 @@ func TestApplicationsSayWhatFailed(t *testing.T) {
 func TestApplicationsAreUnavailableWithoutANetwork(t *testing.T) {
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	server.Close() // nobody listens there any more
-	a, err := entra.NewApplications(entra.ApplicationsConfig{Allowed: func(string) bool { return true }})
+	d := directory{url: server.URL}
+	a, err := entra.NewApplications(entra.ApplicationsConfig{AuthorityHosts: d.hosts()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(a.Close)
-	r := directory{url: server.URL}.request(nil)
+	r := d.request(nil)
 	if _, err := a.Token(t.Context(), r); err == nil || token.KindOf(err) != token.Unavailable || strings.Contains(err.Error(), appSecret) {
 		t.Errorf("Token() = %v, want it unavailable", err)
 	}
@@ -201,7 +205,7 @@ func TestApplicationsAreUnavailableWithoutANetwork(t *testing.T) {
 
 func TestApplicationsTrustOnlyWhomTheyAreTold(t *testing.T) {
 	d := newDirectory(t, azemu.App{Secrets: []string{appSecret}})
-	a, err := entra.NewApplications(entra.ApplicationsConfig{Allowed: func(string) bool { return true }})
+	a, err := entra.NewApplications(entra.ApplicationsConfig{AuthorityHosts: d.hosts()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +233,7 @@ func TestApplicationsUseTheProxy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := entra.NewApplications(entra.ApplicationsConfig{CA: d.CA(), Proxy: http.ProxyURL(via), Allowed: func(string) bool { return true }})
+	a, err := entra.NewApplications(entra.ApplicationsConfig{CA: d.CA(), Proxy: http.ProxyURL(via), AuthorityHosts: d.hosts()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,8 +18,9 @@ const MaxAuxiliaryTenants = 3
 // defaultAuthority is the Entra host of the public cloud.
 const defaultAuthority = "login.microsoftonline.com"
 
-// knownAuthority reports whether a host is Entra's, in any of its clouds.
-func knownAuthority(host string) bool {
+// KnownAuthority reports whether a host, in lower case, is Entra's in any of its
+// clouds.
+func KnownAuthority(host string) bool {
 	switch host {
 	case defaultAuthority, "login.microsoft.com", "login.windows.net", "sts.windows.net",
 		"login.microsoftonline.us", "login-us.microsoftonline.com",
@@ -103,7 +104,7 @@ func (r Rules) Authority(endpoint string) (string, error) {
 	}
 	host := strings.TrimSuffix(strings.ToLower(u.Host), ":443")
 	allowed := func(h string) bool { return strings.EqualFold(strings.TrimSuffix(h, ":443"), host) }
-	if !knownAuthority(host) && !slices.ContainsFunc(r.AuthorityHosts, allowed) && (r.DefaultAuthority == "" || !allowed(r.DefaultAuthority)) {
+	if !KnownAuthority(host) && !slices.ContainsFunc(r.AuthorityHosts, allowed) && (r.DefaultAuthority == "" || !allowed(r.DefaultAuthority)) {
 		return "", fmt.Errorf("adEndpoint %q is no known host of Entra: the operator can allow it with --authority-hosts", endpoint)
 	}
 	return "https://" + host, nil

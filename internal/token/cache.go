@@ -2,6 +2,7 @@ package token
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -118,6 +119,15 @@ func (c *Cache) Get(ctx context.Context, r *Request, a Ask) (Token, How, error) 
 	if t, how, ok := c.Cached(r, a); ok {
 		return t, how, nil
 	}
+	t, how, err := c.get(ctx, r, a)
+	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
+		return c.get(ctx, r, a) // Run ended, and with it the call that was joined
+	}
+	return t, how, err
+}
+
+// get waits for the one call for r.
+func (c *Cache) get(ctx context.Context, r *Request, a Ask) (Token, How, error) {
 	now := time.Now()
 	j := c.join(ctx, r, a, foreground, now)
 	if j.call == nil {

@@ -198,3 +198,30 @@ func TestCacheEndsRenewalsWithRun(t *testing.T) {
 		}
 	})
 }
+
+func TestACallerOutlivesTheEndOfRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &service{life: 40 * time.Second}
+		c := token.NewCache(token.CacheConfig{Source: s})
+		stop := start(t, c)
+		if _, err := c.Token(t.Context(), managed("id", "r")); err != nil {
+			t.Fatal(err)
+		}
+		s.setDelay(time.Hour)
+		time.Sleep(41 * time.Second) // expired, and the renewal hangs
+		got := make(chan error)
+		go func() {
+			_, how, err := c.Get(t.Context(), managed("id", "r"), token.Ask{})
+			if how != token.Miss {
+				t.Errorf("the caller got a token by %s, want by a call of its own", how)
+			}
+			got <- err
+		}()
+		synctest.Wait()
+		s.setDelay(0)
+		stop()
+		if err := <-got; err != nil {
+			t.Errorf("a caller fails with Run: %v", err)
+		}
+	})
+}
