@@ -187,8 +187,10 @@ func dialAgent(ctx context.Context, p *localcluster.Pod) (*talk, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &talk{conn: c, lines: bufio.NewReader(c)}, nil
+	return newTalk(c), nil
 }
+
+func newTalk(c net.Conn) *talk { return &talk{conn: c, lines: bufio.NewReader(c)} }
 
 // ask sends a word and returns who answers.
 func (c *talk) ask(word string) (string, error) {

@@ -235,8 +235,8 @@ func TestNeighbourCannotBorrowAnAddress(t *testing.T) {
 	}
 }
 
-// countArrivals counts the packets that reach nmi's port, in a table of the
-// test's own.
+// countArrivals counts the packets to nmi's port that podid's rules let through,
+// but the canary's, in a table of the test's own.
 func countArrivals() error {
 	conn, err := nftables.New()
 	if err != nil {
@@ -245,9 +245,11 @@ func countArrivals() error {
 	table := conn.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "test"})
 	chain := conn.AddChain(&nftables.Chain{
 		Name: "arrivals", Table: table, Type: nftables.ChainTypeFilter,
-		Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFirst,
+		Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPrioritySecurity,
 	})
 	conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: append([]byte("podid-canary"), 0, 0, 0, 0)},
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, redirect.DefaultListen.Port())},
 		&expr.Counter{},
