@@ -30,9 +30,9 @@ type ApplicationsConfig struct {
 	// Proxy is the proxy for a request. The default is that of the environment
 	// (HTTPS_PROXY, NO_PROXY).
 	Proxy func(*http.Request) (*url.URL, error)
-	// AuthorityHosts are hosts, or host:port, that credentials may be sent to
-	// besides those of Azure's clouds. The default is none.
-	AuthorityHosts []string
+	// Allowed reports whether credentials may be sent to an authority, such as
+	// https://login.microsoftonline.com. The default allows those of Azure's clouds.
+	Allowed func(authority string) bool
 	// DisableInstanceDiscovery is for clouds that the public Entra ID does not
 	// know. Hosts that are not of Azure's own clouds are never looked up there.
 	DisableInstanceDiscovery bool
@@ -44,7 +44,7 @@ type ApplicationsConfig struct {
 // its caller's.
 type Applications struct {
 	client              *http.Client
-	hosts               []string
+	allowed             func(string) bool
 	noInstanceDiscovery bool
 }
 
@@ -58,6 +58,9 @@ func NewApplications(c ApplicationsConfig) (*Applications, error) {
 	}
 	if c.Proxy == nil {
 		c.Proxy = http.ProxyFromEnvironment
+	}
+	if c.Allowed == nil {
+		c.Allowed = func(authority string) bool { return identity.KnownAuthority(strings.TrimPrefix(authority, "https://")) }
 	}
 	return &Applications{
 		client: &http.Client{
@@ -74,7 +77,7 @@ func NewApplications(c ApplicationsConfig) (*Applications, error) {
 			// A redirect could take the credential to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		hosts: slices.Clone(c.AuthorityHosts), noInstanceDiscovery: c.DisableInstanceDiscovery,
+		allowed: c.Allowed, noInstanceDiscovery: c.DisableInstanceDiscovery,
 	}, nil
 }
 
@@ -132,10 +135,7 @@ func (a *Applications) check(r *token.Request) error {
 	if err != nil || u.Scheme != "https" || u.Host == "" || r.Authority != "https://"+u.Host {
 		return fmt.Errorf("authority %q: want https://HOST", r.Authority)
 	}
-	host := strings.TrimSuffix(strings.ToLower(u.Host), ":443")
-	if !identity.KnownAuthority(host) && !slices.ContainsFunc(a.hosts, func(h string) bool {
-		return strings.EqualFold(strings.TrimSuffix(h, ":443"), host)
-	}) {
+	if !a.allowed(r.Authority) {
 		return fmt.Errorf("authority %q is not one that credentials may be sent to", r.Authority)
 	}
 	return nil

@@ -43,12 +43,12 @@ func newDirectory(t *testing.T, app azemu.App) directory {
 	return directory{e, server.URL}
 }
 
-func (d directory) hosts() []string { return []string{strings.TrimPrefix(d.url, "https://")} }
+func (d directory) allowed(authority string) bool { return authority == d.url }
 
 // applications is the source that trusts and may ask d.
 func (d directory) applications(t *testing.T) *entra.Applications {
 	t.Helper()
-	a, err := entra.NewApplications(entra.ApplicationsConfig{CA: d.CA(), AuthorityHosts: d.hosts()})
+	a, err := entra.NewApplications(entra.ApplicationsConfig{CA: d.CA(), Allowed: d.allowed})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestApplicationsAreUnavailableWithoutANetwork(t *testing.T) {
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	server.Close() // nobody listens there any more
 	d := directory{url: server.URL}
-	a, err := entra.NewApplications(entra.ApplicationsConfig{AuthorityHosts: d.hosts()})
+	a, err := entra.NewApplications(entra.ApplicationsConfig{Allowed: d.allowed})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestApplicationsAreUnavailableWithoutANetwork(t *testing.T) {
 
 func TestApplicationsTrustOnlyWhomTheyAreTold(t *testing.T) {
 	d := newDirectory(t, azemu.App{Secrets: []string{appSecret}})
-	a, err := entra.NewApplications(entra.ApplicationsConfig{AuthorityHosts: d.hosts()})
+	a, err := entra.NewApplications(entra.ApplicationsConfig{Allowed: d.allowed})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +233,7 @@ func TestApplicationsUseTheProxy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := entra.NewApplications(entra.ApplicationsConfig{CA: d.CA(), Proxy: http.ProxyURL(via), AuthorityHosts: d.hosts()})
+	a, err := entra.NewApplications(entra.ApplicationsConfig{CA: d.CA(), Proxy: http.ProxyURL(via), Allowed: d.allowed})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,4 +275,26 @@ type constant token.Secret
 
 func (c constant) Token(context.Context, *token.Request) (token.Token, error) {
 	return token.Token{Value: token.Secret(c)}, nil
+}
+
+func TestCredentialsGoToAzuresCloudsOnlyByDefault(t *testing.T) {
+	a, err := entra.NewApplications(entra.ApplicationsConfig{Proxy: func(r *http.Request) (*url.URL, error) {
+		return nil, errors.New("this far and no further: " + r.URL.Host)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.Close)
+	for authority, want := range map[string]token.Kind{
+		"https://login.microsoftonline.us":               token.Unavailable,
+		"https://login.partner.microsoftonline.cn":       token.Unavailable,
+		"https://login.microsoftonline.com.evil.example": token.Rejected,
+		"https://login.microsoftonline.com:8443":         token.Rejected,
+		"https://evil.example":                           token.Rejected,
+	} {
+		_, err := a.Token(t.Context(), directory{url: authority}.request(nil))
+		if err == nil || token.KindOf(err) != want {
+			t.Errorf("for %s Token() = %v, want kind %d", authority, err, want)
+		}
+	}
 }
