@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -139,5 +140,40 @@ func TestCloudFindsAzuresClouds(t *testing.T) {
 				t.Errorf("Cloud(%q) = %q, %v", tt.name, got.ActiveDirectoryAuthorityHost, err)
 			}
 		})
+	}
+}
+
+// The cache keeps the limits of IMDS, which the emulator enforces here.
+func TestCacheStaysInsideTheLimitsOfIMDS(t *testing.T) {
+	e, err := azemu.New(azemu.Config{IMDSLimits: true, Seed: azemu.State{
+		Identities: []azemu.Identity{{ID: blueID, ClientID: "blue-client"}},
+		VMs:        []azemu.VM{{ID: vmID, Identity: &azemu.Assigned{UserAssigned: []string{blueID}}}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	if err := e.SetFault(azemu.EndpointIMDSToken, azemu.Fault{Delay: azemu.Duration(100 * time.Millisecond)}); err != nil {
+		t.Fatal(err)
+	}
+	cache := token.NewCache(token.CacheConfig{Source: over(t, e.IMDSOf("vm"))})
+	began := time.Now()
+	var wg sync.WaitGroup
+	const calls = 60
+	for i := range calls {
+		wg.Go(func() {
+			r := &token.Request{ClientID: "blue-client", Resource: resource + "/" + strconv.Itoa(i)}
+			if _, _, err := cache.Get(t.Context(), r, token.Ask{Owner: strconv.Itoa(i)}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	c := e.Counters()[azemu.EndpointIMDSToken]
+	if c.Status[http.StatusTooManyRequests] != 0 || c.Status[http.StatusOK] != calls || c.Peak > 5 {
+		t.Errorf("answers by status %v, %d at once; want %d times 200 and at most 5", c.Status, c.Peak, calls)
+	}
+	if d := time.Since(began); d > 10*time.Second*calls/110 {
+		t.Errorf("%d tokens took %s, want the pace of 110 in 10 s", calls, d)
 	}
 }
