@@ -39,6 +39,10 @@ var errStarting = errors.New("starting")
 // the pods over from the one that it replaces.
 const takeOver = 2 * time.Minute
 
+// drainPause is how long an agent that stops accepts what was on its way to it
+// when new connections were led elsewhere, or held off.
+const drainPause = 500 * time.Millisecond
+
 // surveyPause is the least time between two looks at the node's network.
 const surveyPause = time.Second
 
@@ -149,30 +153,35 @@ func (a *agent) redirectPods(ctx, serveCtx context.Context, g *errgroup.Group, o
 		return nil
 	}
 	drained, drain := context.WithCancel(serveCtx)
-	defer drain()
-	standing := make(chan struct{})
 	g.Go(func() error {
 		defer drain() // after the redirect: nobody is sent to a closed port
-		defer close(standing)
 		if a.redirect == nil {
 			<-ctx.Done()
 			return nil
 		}
-		a.awaitTurn(ctx, l)
+		a.awaitTurn(ctx)
 		err := a.redirect.Run(ctx)
-		return errors.Join(err, a.yield(o))
+		if failed := a.yield(o); failed != nil {
+			a.log.WarnContext(ctx, "new connections cannot be held off: clients may be refused", "err", failed)
+		}
+		<-time.After(drainPause)
+		return err
 	})
 	return a.server.Serve(drained, l)
 }
 
-// awaitTurn waits, where there is an agent that this one replaces, until this
-// one knows the node as well. On a node without one it does not wait: pods must
-// not reach the metadata service meanwhile.
-func (a *agent) awaitTurn(ctx context.Context, l net.Listener) {
-	if at, err := netip.ParseAddrPort(l.Addr().String()); err == nil && at.Port() == a.listen.Port() {
+// awaitTurn waits, where another agent serves the node, until this one knows the
+// node as well. Where none does it does not wait: pods must not reach the
+// metadata service meanwhile.
+func (a *agent) awaitTurn(ctx context.Context) {
+	served, err := a.redirect.Served()
+	if err != nil {
+		a.log.WarnContext(ctx, "no other agent can be seen: taking the redirect over at once", "err", err)
+	}
+	if !served {
 		return
 	}
-	a.log.InfoContext(ctx, "another agent serves this node: taking over when ready", "listen", l.Addr().String())
+	a.log.InfoContext(ctx, "another agent serves this node: taking over when ready")
 	select {
 	case <-a.synced:
 	case <-time.After(takeOver):
@@ -181,12 +190,12 @@ func (a *agent) awaitTurn(ctx context.Context, l net.Listener) {
 	}
 }
 
-// yield ends the redirect as was asked for.
+// yield ends the redirect as was asked for, unless a newer agent has it.
 func (a *agent) yield(o *options) error {
-	if o.removeOnExit {
+	if served, err := a.redirect.Served(); o.removeOnExit && !served && err == nil {
 		return a.redirect.Remove()
 	}
-	return nil
+	return a.redirect.Yield()
 }
 
 // awaitListener listens for pods. What stands in the way (an address that
@@ -194,9 +203,7 @@ func (a *agent) yield(o *options) error {
 func (a *agent) awaitListener(ctx context.Context) (net.Listener, error) {
 	return a.retry(ctx, a.report(checkListener), func() (net.Listener, error) {
 		if a.redirect != nil {
-			if err := a.redirect.EnsureAddress(); err != nil {
-				return nil, err
-			}
+			return a.redirect.Listen(ctx)
 		}
 		var lc net.ListenConfig
 		return lc.Listen(ctx, "tcp4", a.listen.String())

@@ -119,18 +119,20 @@ func (a *agent) build(o *options, p parsed, sink io.Writer) error {
 
 // buildRedirect makes the redirect, and has its state told.
 func (a *agent) buildRedirect(o *options, p parsed, state *nmi.State) error {
-	stands := a.report(checkRedirect)
-	var up atomic.Bool
+	stands, arrives := a.report(checkRedirect), a.report(checkCanary)
+	var up, canary atomic.Bool
 	var err error
 	a.redirect, err = redirect.New(redirect.Config{
 		Metadata: p.metadata, Listen: p.listen, Interval: o.redirectInterval, Log: a.log,
-		Report: func(err error) { up.Store(err == nil); stands(err) },
+		Report:       func(err error) { up.Store(err == nil); stands(err) },
+		ReportCanary: func(err error) { canary.Store(err == nil); arrives(err) },
 	})
 	if err != nil {
 		return err
 	}
 	a.health.Set(checkRedirect, errStarting)
-	state.Redirect = up.Load
+	a.health.Set(checkCanary, errStarting)
+	state.Redirect, state.Canary = up.Load, canary.Load
 	return nil
 }
 
