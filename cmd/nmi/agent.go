@@ -148,8 +148,8 @@ func (a *agent) startParts(ctx context.Context, g *errgroup.Group, o *options) {
 // ends. Then the redirect yields, and what is held is answered: serveCtx is for
 // what outlives ctx.
 func (a *agent) redirectPods(ctx, serveCtx context.Context, g *errgroup.Group, o *options) error {
-	l, err := a.awaitListener(ctx)
-	if err != nil {
+	l := a.awaitListener(ctx)
+	if l == nil {
 		return nil
 	}
 	drained, drain := context.WithCancel(serveCtx)
@@ -200,7 +200,7 @@ func (a *agent) yield(o *options) error {
 
 // awaitListener listens for pods. What stands in the way (an address that
 // cannot be set, a port in use) turns readiness red and is tried again.
-func (a *agent) awaitListener(ctx context.Context) (net.Listener, error) {
+func (a *agent) awaitListener(ctx context.Context) net.Listener {
 	return a.retry(ctx, a.report(checkListener), func() (net.Listener, error) {
 		if a.redirect != nil {
 			return a.redirect.Listen(ctx)
@@ -217,7 +217,7 @@ func (a *agent) serveHost(ctx context.Context, port uint16) error {
 	for _, host := range []string{"127.0.0.1", "::1"} {
 		g.Go(func() error {
 			address := net.JoinHostPort(host, strconv.Itoa(int(port)))
-			l, err := a.retry(ctx, func(err error) {
+			l := a.retry(ctx, func(err error) {
 				if err != nil {
 					a.log.WarnContext(ctx, "the node's own token endpoint cannot be served yet", "address", address, "err", err)
 				}
@@ -225,8 +225,8 @@ func (a *agent) serveHost(ctx context.Context, port uint16) error {
 				var lc net.ListenConfig
 				return lc.Listen(ctx, "tcp", address)
 			})
-			if err != nil {
-				return nil //nolint:nilerr // only ctx ends the wait
+			if l == nil {
+				return nil
 			}
 			return a.server.ServeHost(ctx, l)
 		})
@@ -234,17 +234,17 @@ func (a *agent) serveHost(ctx context.Context, port uint16) error {
 	return g.Wait()
 }
 
-// retry listens, again and again until it succeeds or ctx ends.
-func (a *agent) retry(ctx context.Context, report func(error), listen func() (net.Listener, error)) (net.Listener, error) {
+// retry listens, again and again until it succeeds; nil when ctx ended before.
+func (a *agent) retry(ctx context.Context, report func(error), listen func() (net.Listener, error)) net.Listener {
 	for wait := 200 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		l, err := listen()
 		report(err)
 		if err == nil {
-			return l, nil
+			return l
 		}
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil
 		case <-time.After(wait):
 		}
 	}
