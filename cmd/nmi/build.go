@@ -88,7 +88,7 @@ func (a *agent) build(o *options, p parsed, sink io.Writer) error {
 	if err := a.buildView(o, p, rules); err != nil {
 		return err
 	}
-	metadata, source, err := o.sources(p)
+	metadata, source, err := o.sources(p, rules)
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (a *agent) buildView(o *options, p parsed, rules identity.Rules) error {
 }
 
 // sources are the metadata service of the node, and where tokens come from.
-func (o *options) sources(p parsed) (*entra.IMDS, token.Source, error) {
+func (o *options) sources(p parsed, rules identity.Rules) (*entra.IMDS, token.Source, error) {
 	metadata, err := entra.NewIMDS(entra.IMDSConfig{Endpoint: p.imdsEndpoint})
 	if err != nil {
 		return nil, nil, err
@@ -173,7 +173,10 @@ func (o *options) sources(p parsed) (*entra.IMDS, token.Source, error) {
 			return nil, nil, fmt.Errorf("--ca-file: %w", err)
 		}
 	}
-	applications, err := entra.NewApplications(entra.ApplicationsConfig{CA: ca, AuthorityHosts: o.authorityHosts})
+	applications, err := entra.NewApplications(entra.ApplicationsConfig{CA: ca, Allowed: func(authority string) bool {
+		_, err := rules.Authority(authority)
+		return err == nil
+	}})
 	if err != nil {
 		return nil, nil, fmt.Errorf("--ca-file: %w", err)
 	}

@@ -57,7 +57,7 @@ func applicationFromAPI(namespace string, s v1.AzureIdentitySpec) Application {
 // for both types; AAD Pod Identity passed over those of type 2.
 func (r Rules) Application(id Identity) (authority string, err error) {
 	a := id.Application
-	authority, bad := r.authority(a.Authority)
+	authority, bad := r.Authority(a.Authority)
 	switch {
 	case id.Type != v1.ServicePrincipal && id.Type != v1.ServicePrincipalCertificate:
 		err = fmt.Errorf("type %d is no application: only 1 and 2 are", id.Type)
@@ -85,8 +85,8 @@ func (r Rules) Application(id Identity) (authority string, err error) {
 	return authority, nil
 }
 
-// authority makes https://host of what spec.adEndpoint says.
-func (r Rules) authority(endpoint string) (string, error) {
+// Authority makes https://host of what spec.adEndpoint says.
+func (r Rules) Authority(endpoint string) (string, error) {
 	if endpoint == "" {
 		host := r.DefaultAuthority
 		if host == "" {
