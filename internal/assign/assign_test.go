@@ -225,6 +225,18 @@ func TestPlan(t *testing.T) {
 				Waiting: []string{"web-elsewhere-reader-f1ac031cde"},
 			},
 		},
+		"a pod without a label is bound by the binding that its namespace names": {
+			change: func(s *assign.Snapshot) {
+				s.Pods[0].Selector, s.Pods[0].NamespaceBinding = "", s.Bindings[0].Name
+			},
+			want: summary{Create: states{name: v1.Created}, Attach: []string{"reader"}, Waiting: []string{"web-ns-reader"}},
+		},
+		"a namespace that names a binding of another gives its pods nothing": {
+			change: func(s *assign.Snapshot) {
+				s.Pods[0].Selector, s.Pods[0].NamespaceBinding = "", s.Bindings[0].Name
+				s.Pods[0].Namespace, s.Rules.AcrossNamespaces = "elsewhere", true
+			},
+		},
 		"an object of AAD Pod Identity in our place is taken over": {
 			change: func(s *assign.Snapshot) { s.Record = attached; s.Assigned = []*v1.AzureAssignedIdentity{legacy("ns")} },
 			want:   summary{Update: states{name: v1.Assigned}},

@@ -48,7 +48,7 @@ func applicationFromAPI(namespace string, s v1.AzureIdentitySpec) Application {
 }
 
 // Application checks how an identity of type 1 or 2 signs in, and returns the
-// Authority that its secret may be sent to, like https://login.microsoftonline.com.
+// authority that its secret may be sent to, like https://login.microsoftonline.com.
 //
 // The API server has refused most of what is refused here. It is checked again
 // because here is where it counts: whoever writes an AzureIdentity must not have
@@ -56,33 +56,49 @@ func applicationFromAPI(namespace string, s v1.AzureIdentitySpec) Application {
 // own, nor a path of his own to a host of Entra. Auxiliary tenants are allowed
 // for both types; AAD Pod Identity passed over those of type 2.
 func (r Rules) Application(id Identity) (authority string, err error) {
-	a := id.Application
-	authority, bad := r.Authority(a.Authority)
-	switch {
-	case id.Type != v1.ServicePrincipal && id.Type != v1.ServicePrincipalCertificate:
-		err = fmt.Errorf("type %d is no application: only 1 and 2 are", id.Type)
-	case id.ClientID == "":
-		err = errors.New("clientID is missing: write the application (client) id")
-	case !isTenant(a.TenantID):
-		err = fmt.Errorf("tenantID %q is no tenant: write its GUID or a domain name of it", a.TenantID)
-	case len(a.AuxiliaryTenantIDs) > MaxAuxiliaryTenants:
-		err = fmt.Errorf("%d auxiliaryTenantIDs are too many: write at most %d", len(a.AuxiliaryTenantIDs), MaxAuxiliaryTenants)
-	case !isName(a.SecretName) || !isName(a.SecretNamespace):
-		err = fmt.Errorf("clientPassword names no Secret (%q in namespace %q): write {name: SECRET}", a.SecretName, a.SecretNamespace)
-	case a.SecretNamespace != id.Namespace && (id.Namespaced || !r.AcrossNamespaces):
-		err = fmt.Errorf("clientPassword names a Secret of namespace %s: it must be in that of the identity", a.SecretNamespace)
-	case bad != nil:
-		err = bad
+	err = r.checkSecret(id)
+	if err == nil {
+		err = checkTenants(id.Application)
 	}
-	for _, t := range a.AuxiliaryTenantIDs {
-		if err == nil && !isTenant(t) {
-			err = fmt.Errorf("auxiliary tenant %q is no tenant: write its GUID or a domain name of it", t)
-		}
+	if err == nil {
+		authority, err = r.Authority(id.Application.Authority)
 	}
 	if err != nil {
 		return "", fmt.Errorf("AzureIdentity %s/%s: %w", id.Namespace, id.Name, err)
 	}
 	return authority, nil
+}
+
+// checkSecret checks who signs in, and with whose secret.
+func (r Rules) checkSecret(id Identity) error {
+	a := id.Application
+	switch {
+	case id.Type != v1.ServicePrincipal && id.Type != v1.ServicePrincipalCertificate:
+		return fmt.Errorf("type %d is no application: only 1 and 2 are", id.Type)
+	case id.ClientID == "":
+		return errors.New("clientID is missing: write the application (client) id")
+	case !isName(a.SecretName) || !isName(a.SecretNamespace):
+		return fmt.Errorf("clientPassword names no Secret (%q in namespace %q): write {name: SECRET}", a.SecretName, a.SecretNamespace)
+	case a.SecretNamespace != id.Namespace && (id.Namespaced || !r.AcrossNamespaces):
+		return fmt.Errorf("clientPassword names a Secret of namespace %s: it must be in that of the identity", a.SecretNamespace)
+	default:
+		return nil
+	}
+}
+
+func checkTenants(a Application) error {
+	if !isTenant(a.TenantID) {
+		return fmt.Errorf("tenantID %q is no tenant: write its GUID or a domain name of it", a.TenantID)
+	}
+	if len(a.AuxiliaryTenantIDs) > MaxAuxiliaryTenants {
+		return fmt.Errorf("%d auxiliaryTenantIDs are too many: write at most %d", len(a.AuxiliaryTenantIDs), MaxAuxiliaryTenants)
+	}
+	for _, t := range a.AuxiliaryTenantIDs {
+		if !isTenant(t) {
+			return fmt.Errorf("auxiliary tenant %q is no tenant: write its GUID or a domain name of it", t)
+		}
+	}
+	return nil
 }
 
 // Authority makes https://host of what spec.adEndpoint says.

@@ -11,6 +11,7 @@ import (
 
 func TestExcepted(t *testing.T) {
 	pod := identity.Pod{Namespace: "kube-system", Labels: map[string]string{"app": "Agent", "tier": "node"}}
+	elsewhere := identity.Pod{Namespace: "team", Labels: pod.Labels}
 	except := func(ns, name string, labels ...string) identity.Exception {
 		e := identity.Exception{Namespace: ns, Name: name, PodLabels: map[string]string{}}
 		for i := 0; i < len(labels); i += 2 {
@@ -34,16 +35,10 @@ func TestExcepted(t *testing.T) {
 		"no labels":                              {pod, []identity.Exception{except("kube-system", "e")}, allowed, ""},
 		"several, by name":                       {pod, []identity.Exception{except("kube-system", "z", "app", "agent"), except("kube-system", "a", "tier", "node")}, allowed, "a"},
 		"an exception of another namespace":      {pod, []identity.Exception{except("team", "e", "app", "Agent")}, allowed, ""},
-		"a namespace that is not allowed": {
-			identity.Pod{Namespace: "team", Labels: pod.Labels},
-			[]identity.Exception{except("team", "e", "app", "Agent")}, allowed, "",
-		},
-		"the same, where all are": {
-			identity.Pod{Namespace: "team", Labels: pod.Labels},
-			[]identity.Exception{except("team", "e", "app", "Agent")}, identity.Rules{ExceptionNamespaces: []string{"*"}}, "e",
-		},
-		"another namespace's, where all are": {pod, []identity.Exception{except("team", "e", "app", "Agent")}, identity.Rules{ExceptionNamespaces: []string{"*"}, AcrossNamespaces: true}, ""},
-		"the zero rules":                     {pod, []identity.Exception{except("kube-system", "e", "app", "Agent")}, identity.Rules{}, ""},
+		"a namespace that is not allowed":        {elsewhere, []identity.Exception{except("team", "e", "app", "Agent")}, allowed, ""},
+		"the same, where all are":                {elsewhere, []identity.Exception{except("team", "e", "app", "Agent")}, identity.Rules{ExceptionNamespaces: []string{"*"}}, "e"},
+		"another namespace's, where all are":     {pod, []identity.Exception{except("team", "e", "app", "Agent")}, identity.Rules{ExceptionNamespaces: []string{"*"}, AcrossNamespaces: true}, ""},
+		"the zero rules":                         {pod, []identity.Exception{except("kube-system", "e", "app", "Agent")}, identity.Rules{}, ""},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

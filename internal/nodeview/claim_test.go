@@ -112,6 +112,20 @@ func TestANetworkMadeAnew(t *testing.T) {
 		m.LinkUp(9, "02:00:00:00:00:09", at(4))
 		m.has("the links are told of", 9, "1", nil)
 	})
+	t.Run("lost and made anew once more", func(t *testing.T) {
+		m := newMachine(t)
+		m.up(8, 0)
+		m.tell("1", 1)
+		m.down(8)
+		m.up(9, 2)
+		m.tell("1", 3)
+		m.down(9)
+		m.up(10, 3)
+		m.tell("1", 3)
+		m.has("the evidence for the second", 10, "", ErrOtherLink)
+		m.tell("1", 5)
+		m.has("evidence for the third", 10, "1", nil)
+	})
 	t.Run("told of before the kernel's word of the new link", func(t *testing.T) {
 		m := newMachine(t)
 		m.routes[addr] = 9

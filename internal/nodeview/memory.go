@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -190,7 +189,7 @@ func (w *Watcher) keepMemory(ctx context.Context) {
 		}
 		err := m.write(w.config.RunDir)
 		if err != nil && !failing {
-			w.config.Log.WarnContext(ctx, "who has which link is not written down: pods may be asked for newer evidence after a restart", slog.Any("err", err))
+			w.config.Log.WarnContext(ctx, "who has which link is not written down: pods may be asked for newer evidence after a restart", "err", err)
 		}
 		failing = err != nil
 	}

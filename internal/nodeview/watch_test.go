@@ -6,21 +6,47 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/yaml"
 
 	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/identity"
 	"github.com/podid-io/podid/test/localcluster"
 )
+
+// allKinds has one pod entitled and excepted, by one object of each kind.
+const allKinds = `
+{"apiVersion": "v1", "kind": "Pod",
+ "metadata": {"name": "web", "namespace": "default", "labels": {"app": "web"}, "annotations": {"podid.io/prefetch": "https://vault.azure.net"}},
+ "spec": {"nodeName": "node", "containers": [{"name": "c", "image": "registry.example/c:1"}]}}
+---
+{"apiVersion": "aadpodidentity.k8s.io/v1", "kind": "AzureIdentity", "metadata": {"name": "id", "namespace": "default"}, "spec": {"clientID": "c"}}
+---
+{"apiVersion": "aadpodidentity.k8s.io/v1", "kind": "AzureIdentityBinding", "metadata": {"name": "all", "namespace": "default"}, "spec": {"azureIdentity": "id"}}
+---
+{"apiVersion": "aadpodidentity.k8s.io/v1", "kind": "AzurePodIdentityException", "metadata": {"name": "e", "namespace": "default"}, "spec": {"podLabels": {"app": "web"}}}
+---
+{"apiVersion": "aadpodidentity.k8s.io/v1", "kind": "AzureAssignedIdentity",
+ "metadata": {"name": "a", "namespace": "default", "labels": {"nodename": "node"}},
+ "spec": {"pod": "web", "podNamespace": "default", "nodename": "node", "azureIdentityRef":
+  {"apiVersion": "aadpodidentity.k8s.io/v1", "kind": "AzureIdentity", "metadata": {"name": "id", "namespace": "default"}, "spec": {"clientID": "c"}}},
+ "status": {"status": "Assigned"}}
+`
 
 // watching starts a view of a node and returns it with what it reports.
 func watching(t *testing.T, config *rest.Config) (v *View, reports <-chan error, stop func()) {
@@ -29,6 +55,7 @@ func watching(t *testing.T, config *rest.Config) (v *View, reports <-chan error,
 	v, w, err := New(Config{
 		Node: "node", REST: config, Log: slog.New(slog.DiscardHandler),
 		LinkOf: func(netip.Addr) int { return 7 }, Boot: boot,
+		Rules:  identity.Rules{ExceptionNamespaces: []string{"default"}},
 		Report: func(err error) { told <- err },
 	})
 	if err != nil {
@@ -84,12 +111,19 @@ func TestTheViewIsCompleteWhenItSaysSo(t *testing.T) {
 		}
 		stop()
 	}
+	t.Run("and follows what nmi may read", func(t *testing.T) { followEverything(t, cp) })
 	t.Run("and says so when it is no longer fed", func(t *testing.T) {
-		_, reports, stop := watching(t, cp.REST())
+		v, reports, stop := watching(t, cp.REST())
 		defer stop()
 		next(t, reports, func(err error) bool { return err == nil })
+		if age := v.Age(); age != 0 {
+			t.Errorf("Age() = %s of a view that is fed", age)
+		}
 		cp.Stop()
 		next(t, reports, func(err error) bool { return err != nil && strings.Contains(err.Error(), "is not fed") })
+		if v.Age() == 0 {
+			t.Error("Age() = 0 of a view that is not fed")
+		}
 	})
 }
 
@@ -119,5 +153,68 @@ func addBindings(t *testing.T, config *rest.Config, n int) {
 	g.Wait()
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// followEverything reads with nmi's own rights and has every kind tell of a change.
+func followEverything(t *testing.T, cp *localcluster.ControlPlane) {
+	t.Helper()
+	api, err := client.New(cp.REST(), client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, reports, stop := watching(t, asAgent(t, cp, api))
+	defer stop()
+	next(t, reports, func(err error) bool { return err == nil })
+	createAll(t, api, allKinds)
+	annotate := []byte(`{"metadata": {"annotations": {"` + v1.AnnotationNamespaceBinding + `": "all"}}}`)
+	if err := api.Patch(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, client.RawPatch(types.MergePatchType, annotate)); err != nil {
+		t.Fatal(err)
+	}
+	timeout := time.After(30 * time.Second)
+	for {
+		f, changed, err := v.ByName("default", "web")
+		if err == nil && len(f.Grants) == 1 && f.Grants[0].Ready && f.Exception != nil && len(f.Prefetch) == 1 {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			t.Fatalf("ByName() = %+v, %v", f, err)
+		}
+	}
+}
+
+// asAgent applies nmi's roles and returns what its service account reaches the
+// API server with.
+func asAgent(t *testing.T, cp *localcluster.ControlPlane, api client.Client) *rest.Config {
+	t.Helper()
+	createAll(t, api, `{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "podid-system"}}`)
+	text, err := os.ReadFile("../../config/rbac/nmi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	createAll(t, api, string(text))
+	file := t.TempDir() + "/kubeconfig"
+	if err := cp.TokenKubeconfig(t.Context(), "podid-system", "podid-nmi", file); err != nil {
+		t.Fatal(err)
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+func createAll(t *testing.T, api client.Client, manifests string) {
+	t.Helper()
+	for text := range strings.SplitSeq(manifests, "\n---\n") {
+		o := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal([]byte(text), &o.Object); err != nil {
+			t.Fatal(err)
+		}
+		if err := api.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
