@@ -90,7 +90,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 
 // addAzureFlags adds what concerns Entra ID and mic's identity.
 func (o *options) addAzureFlags(f *pflag.FlagSet) {
-	f.StringVar(&o.cloud, "cloud", "AzurePublicCloud", "the Azure cloud: AzurePublicCloud, AzureChinaCloud, AzureUSGovernmentCloud or AzureGermanCloud")
+	f.StringVar(&o.cloud, "cloud", "AzurePublicCloud", "the Azure cloud: AzurePublicCloud, AzureChinaCloud or AzureUSGovernmentCloud; hosts of others go to --authority-hosts")
 	f.StringSliceVar(&o.authorityHosts, "authority-hosts", nil, "hosts that spec.adEndpoint may name beside those of the known clouds")
 	f.StringVar(&o.caFile, "ca-file", "", "certificates (PEM) that Entra ID is trusted by, beside the system's")
 	f.StringVar(&o.micServiceAccount, "mic-service-account", "", "NAMESPACE/NAME of mic's service account, whose pods get mic's identity for Azure Resource Manager; empty means none")
