@@ -1,12 +1,15 @@
 package nodeview
 
 import (
+	"context"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -180,4 +183,37 @@ func TestNothingIsWrittenDownBeforeTheViewIsComplete(t *testing.T) {
 	if got := m.toRemember(bootID); got != nil {
 		t.Errorf("%+v", got)
 	}
+}
+
+func TestWhatChangesIsWrittenDown(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "podid")
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t)
+		w := &Watcher{config: Config{RunDir: dir, BootID: bootID, Log: slog.New(slog.DiscardHandler)}, view: m.View}
+		ctx, cancel := context.WithCancel(t.Context())
+		var g sync.WaitGroup
+		g.Go(func() { w.keepMemory(ctx) })
+		claims := func() (n int) {
+			read, err := readMemory(dir, bootID)
+			if err != nil || read == nil {
+				t.Fatalf("readMemory() = %v, %v", read, err)
+			}
+			for _, p := range read.Pods {
+				n += len(p.Claims)
+			}
+			return n
+		}
+		m.up(8, 0)
+		m.tell("1", 1)
+		<-time.After(2 * memoryDelay)
+		if got := claims(); got != 1 {
+			t.Errorf("%d claims are written down, want 1", got)
+		}
+		m.down(8)
+		cancel()
+		g.Wait()
+		if got := claims(); got != 0 {
+			t.Errorf("%d claims are written down at the end, want none", got)
+		}
+	})
 }
