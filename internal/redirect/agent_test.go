@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -89,10 +90,16 @@ type agent struct {
 	said chan string // closed when it ends
 }
 
-// startAgent starts an agent on the node and waits until it listens.
-func startAgent(t *testing.T, node *localcluster.Node, name string) *agent {
+// startAgent starts an agent on the node, by means of a wrapper if there is one,
+// and waits until it listens.
+func startAgent(t *testing.T, node *localcluster.Node, name string, wrapper ...string) *agent {
 	t.Helper()
-	a := &agent{t: t, cmd: node.Command(t.Context(), "/proc/self/exe"), said: make(chan string, 1000)}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := slices.Concat(wrapper, []string{self})
+	a := &agent{t: t, cmd: node.Command(t.Context(), words[0], words[1:]...), said: make(chan string, 1000)}
 	a.cmd.Env = append(os.Environ(), helperEnv+"=agent "+name)
 	a.cmd.Stderr = os.Stderr
 	out, outEnd, err := os.Pipe()

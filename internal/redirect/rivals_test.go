@@ -1,7 +1,6 @@
 package redirect_test
 
 import (
-	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -11,7 +10,6 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/podid-io/podid/internal/redirect"
@@ -167,80 +165,4 @@ func TestRulesOfOthers(t *testing.T) {
 			t.Errorf("%q answers the node (%v)", who, err)
 		}
 	})
-}
-
-// TestTheCanaryDies puts what stops pods in front of the agent, and sees that the
-// canary tells.
-func TestTheCanaryDies(t *testing.T) {
-	n := newNetwork(t)
-	serveRepeat(t, "rival", n.node.Addr.String()+":9999", n.node.Do)
-	a := startAgent(t, n.node, "nmi")
-	a.tell("run")
-	a.await("canary <nil>")
-	t.Run("a firewall drops", func(t *testing.T) {
-		if err := n.node.Do(dropAll); err != nil {
-			t.Fatal(err)
-		}
-		a.forget()
-		a.await("canary a canary sent to 169.254.169.254:80 did not arrive at this agent: nobody answers")
-		if err := n.node.Do(undrop); err != nil {
-			t.Fatal(err)
-		}
-		a.forget()
-		a.await("canary <nil>")
-	})
-	t.Run("somebody took its veth pair away", func(t *testing.T) {
-		if err := n.node.Do(func() error { return deleteLink(t, "podid-canary") }); err != nil {
-			t.Fatal(err)
-		}
-		a.forget()
-		a.await("canary <nil>")
-	})
-	t.Run("nobody accepts", func(*testing.T) {
-		a.tell("deafen")
-		a.forget()
-		a.await("canary a canary sent to 169.254.169.254:80 did not arrive at this agent: the connection was refused")
-	})
-	a.stop()
-	if err := n.node.Do(func() error {
-		if _, err := net.InterfaceByName("podid-canary"); err == nil {
-			return errors.New("the canary's veth pair is left")
-		}
-		return nil
-	}); err != nil {
-		t.Error(err)
-	}
-}
-
-// dropAll drops what goes to the agent's address.
-func dropAll() error {
-	conn, err := nftables.New()
-	if err != nil {
-		return err
-	}
-	table := conn.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "firewall"})
-	chain := conn.AddChain(&nftables.Chain{
-		Name: "drop", Table: table, Type: nftables.ChainTypeFilter,
-		Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFirst,
-	})
-	conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: redirect.DefaultListen.Addr().AsSlice()},
-		&expr.Verdict{Kind: expr.VerdictDrop},
-	}})
-	return conn.Flush()
-}
-
-func undrop() error {
-	conn, err := nftables.New()
-	if err != nil {
-		return err
-	}
-	conn.DelTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "firewall"})
-	return conn.Flush()
-}
-
-func deleteLink(t *testing.T, name string) error {
-	t.Helper()
-	return netlink.LinkDel(linkByName(t, name))
 }
