@@ -66,7 +66,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.DurationVar(&o.redirectInterval, "redirect-interval", 5*time.Second, "how often the redirect is checked, apart from netlink events")
 	f.BoolVar(&o.removeOnExit, "remove-redirect-on-exit", false, "take the redirect away when nmi ends: pods then reach the node's identities")
 	f.BoolVar(&o.acceptBridges, "accept-bridged-pods", false, "serve pods behind a bridge, where one can take the address of another")
-	f.StringVar(&o.runDir, "run-dir", "", "folder that a reboot empties, to remember across restarts which pod is on which link; empty means none")
+	f.StringVar(&o.runDir, "run-dir", runDir(), "folder that a reboot empties, to remember across restarts which pod is on which link; empty means none (default "+defaultRunDir+", where it exists)")
 	f.DurationVar(&o.hold, "hold", nmi.DefaultHold, "how long a request waits for an identity on its way, at most "+nmi.MaxHold.String())
 	f.BoolVar(&o.acrossNamespaces, "allow-cross-namespace", false, "let pods match bindings of other namespaces")
 	f.BoolVar(&o.headerRequired, "metadata-header-required", true, "refuse requests for tokens without the header Metadata: true")
@@ -110,4 +110,14 @@ func exceptionNamespaces() []string {
 		list = append(list, own)
 	}
 	return list
+}
+
+// defaultRunDir is the default of --run-dir: mount it from the node.
+const defaultRunDir = "/run/podid"
+
+func runDir() string {
+	if info, err := os.Stat(defaultRunDir); err != nil || !info.IsDir() {
+		return ""
+	}
+	return defaultRunDir
 }

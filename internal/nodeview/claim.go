@@ -45,10 +45,11 @@ type claim struct {
 //
 // What remains possible: times in the API have whole seconds. Where a pod starts
 // a container, loses its network and has its address given to another pod, all
-// within one second, a status that comes late could give it the other's link.
-// Where a pod's network is made anew within the second in which a container of
-// it had started, or the agent learns of a link only a second after the pod's
-// containers started, the pod is not known before another container starts. And
+// within one second (or while this process gets no processor: since when a link
+// can have been there is known as well as that), a status that comes late could
+// give it the other's link. Where a pod's network is made anew within the second
+// in which a container of it had started, the pod is not known before another
+// container starts. And
 // an agent that finds links of which nothing is written down believes what the
 // API server tells of them, if it is from after the boot.
 func (v *View) LinkUp(index int, hardware string, at time.Time) {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"time"
 
@@ -23,6 +24,9 @@ type LinkEvents interface {
 	// LinkDown tells that an interface is gone, and all that was known of it.
 	LinkDown(index int)
 }
+
+// quietProbe is how often FollowLinks makes sure that no event waits for it.
+const quietProbe = 250 * time.Millisecond
 
 // linkPause is how long FollowLinks waits when the kernel cannot be asked.
 const linkPause = 500 * time.Millisecond
@@ -61,6 +65,10 @@ type linkFollower struct {
 	ready func()
 
 	known map[int]string // hardware address by index; nil before the first list
+	// quiet is when there was no event to be read, as far as is known: what is read
+	// next happened after that. It is a little ago, and longer where this process
+	// gets no processor: a link must not seem younger than the pod behind it.
+	quiet time.Time
 }
 
 // follow lists the interfaces and tells of changes until ctx ends or events are
@@ -76,13 +84,24 @@ func (f *linkFollower) follow(ctx context.Context) error {
 			_ = events.Close() // only read from
 		}
 	}()
+	if f.known == nil {
+		f.quiet = time.Now()
+	}
 	// The list comes after the subscription: what happens in between is told by
 	// both, and the second telling changes nothing.
 	if err := f.list(); err != nil {
 		return err
 	}
 	for {
+		began := time.Now()
+		if err := events.SetReadDeadline(began.Add(quietProbe)); err != nil {
+			return fmt.Errorf("wait for events of links: %w", err)
+		}
 		messages, err := events.Receive()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			f.quiet = began // it waited, since there was nothing
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("receive events of links: %w", err)
 		}
@@ -98,7 +117,7 @@ func (f *linkFollower) list() error {
 	if err != nil {
 		return err
 	}
-	at := time.Now()
+	at := f.quiet
 	if f.known == nil {
 		f.known, at = make(map[int]string), time.Time{}
 		defer f.ready()
@@ -119,7 +138,7 @@ func (f *linkFollower) event(m netlink.Message) {
 	switch {
 	case !ok:
 	case m.Header.Type == unix.RTM_NEWLINK:
-		f.up(index, hardware, time.Now())
+		f.up(index, hardware, f.quiet)
 	case m.Header.Type == unix.RTM_DELLINK:
 		f.down(index)
 	}
