@@ -35,9 +35,9 @@ const (
 
 var errStarting = errors.New("starting")
 
-// takeOver is how long an agent waits for its view of the node before it takes
-// the pods over from the one that it replaces.
-const takeOver = 2 * time.Minute
+// servedPause is how often an agent that waits for its turn looks whether the
+// other is still there.
+const servedPause = 2 * time.Second
 
 // drainPause is how long an agent that stops accepts what was on its way to it
 // when new connections were led elsewhere, or held off.
@@ -170,23 +170,28 @@ func (a *agent) redirectPods(ctx, serveCtx context.Context, g *errgroup.Group, o
 	return a.server.Serve(drained, l)
 }
 
-// awaitTurn waits, where another agent serves the node, until this one knows the
-// node as well. Where none does it does not wait: pods must not reach the
-// metadata service meanwhile.
+// awaitTurn waits, for as long as another agent serves the node, until this one
+// knows the node as well. Where none does it does not wait: pods must not reach
+// the metadata service meanwhile.
 func (a *agent) awaitTurn(ctx context.Context) {
-	served, err := a.redirect.Served()
-	if err != nil {
-		a.log.WarnContext(ctx, "no other agent can be seen: taking the redirect over at once", "err", err)
-	}
-	if !served {
-		return
-	}
-	a.log.InfoContext(ctx, "another agent serves this node: taking over when ready")
-	select {
-	case <-a.synced:
-	case <-time.After(takeOver):
-		a.log.WarnContext(ctx, "taking over without a view of the node", "after", takeOver)
-	case <-ctx.Done():
+	for told := false; ; told = true {
+		served, err := a.redirect.Served()
+		if err != nil {
+			a.log.WarnContext(ctx, "no other agent can be seen: taking the redirect over at once", "err", err)
+		}
+		if !served {
+			return
+		}
+		if !told {
+			a.log.InfoContext(ctx, "another agent serves this node: taking over when ready")
+		}
+		select {
+		case <-a.synced:
+			return
+		case <-time.After(servedPause): // the other may end
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
