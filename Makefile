@@ -8,6 +8,7 @@ TESTFLAGS ?= -race
 BENCHFLAGS ?=
 # need: install Debian packages unless a program is there
 need = command -v $(1) >/dev/null || { echo "installing $(2)"; apt-get update -qq && apt-get install -y -qq --no-install-recommends $(2); }
+JS_CLIENT := examples/clients/js/node_modules/.package-lock.json
 export PODID_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/podid
 
 .PHONY: help build generate check test bench demo up down clean deps
@@ -30,7 +31,7 @@ check: deps ## lint, and see that generated files and go.mod are up to date
 	@$(TOOL) golangci-lint run --timeout 15m ./...
 	@cd test/controlplane && $(GO) vet ./...
 
-test: deps build ## run every test, on a real API server and in network namespaces
+test: deps build $(JS_CLIENT) ## run every test, on a real API server and in network namespaces
 	@$(call need,gcc,gcc libc6-dev)
 	@$(call need,iptables-legacy,iptables)
 	@$(GO) run ./test/localcluster/build
@@ -49,6 +50,12 @@ up: deps build ## start what the demo starts, and stay; .local/env says where
 
 down: ## end what `make up` started
 	@if [ -x $(BIN)/podid ]; then $(BIN)/podid demo down; else echo "nothing to end: bin/podid is not built"; fi
+
+# The JavaScript client among the tests' referees, with what its lock file names.
+$(JS_CLIENT): examples/clients/js/package-lock.json examples/clients/js/package.json
+	@$(call need,node,nodejs)
+	@$(call need,npm,npm)
+	@cd examples/clients/js && npm ci --silent --ignore-scripts --no-audit --no-fund && touch node_modules/.package-lock.json
 
 deps:
 	@$(call need,curl,curl ca-certificates)
