@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -14,29 +13,31 @@ import (
 	"time"
 )
 
-// background starts a program with its output in a log file. One that ends
-// before it is told to is a claim that did not hold.
-func (w *World) background(ctx context.Context, name string, cmd *exec.Cmd, start, wait func() error) error {
+// background starts a program with its output in a log file, and tells when it has
+// ended. One that ends before it is told to is a claim that did not hold.
+func (w *World) background(ctx context.Context, name string, cmd *exec.Cmd, start, wait func() error) (<-chan struct{}, error) {
 	f, err := os.OpenFile(w.path(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cmd.Stdout, cmd.Stderr = f, f
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 5 * time.Second
+	cmd.WaitDelay = 15 * time.Second
 	err = start()
 	if err != nil {
 		_ = f.Close() // nothing was written
-		return fmt.Errorf("start %s: %w", name, err)
+		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
+	ended := make(chan struct{})
 	go func() { // ends with the program, which ends with ctx
+		defer close(ended)
 		err := wait()
 		_ = f.Close() // the program has closed its own
 		if ctx.Err() == nil {
 			w.story.claim(false, "%s ended: %v; its log ends with: %s", name, err, lastLine(w.path(name+".log")))
 		}
 	}()
-	return nil
+	return ended, nil
 }
 
 // lastLine is the end of a log.
@@ -50,8 +51,8 @@ func lastLine(path string) string {
 }
 
 // awaitReady waits for /readyz of a program.
-func (w *World) awaitReady(ctx context.Context, name string, addr netip.Addr) error {
-	url := "http://" + net.JoinHostPort(addr.String(), healthPort) + "/readyz"
+func (w *World) awaitReady(ctx context.Context, name string, at netip.AddrPort) error {
+	url := "http://" + at.String() + "/readyz"
 	client := &http.Client{Timeout: 2 * time.Second}
 	return await(ctx, 30*time.Second, name, func() error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -36,7 +37,7 @@ const (
 
 	azurePort  = 8443
 	adminPort  = 8444
-	healthPort = "8085"
+	healthPort = 8085
 )
 
 func groupID() string { return "/subscriptions/" + subscription + "/resourceGroups/" + group }
@@ -61,6 +62,11 @@ type Config struct {
 	Bin string
 	// ARMDelay is how long Azure takes to put an identity on the scale set.
 	ARMDelay time.Duration
+	// Hosts are names that Azure's certificate is for, beside its address.
+	Hosts []string
+	// AgentFlags are given to every nmi after those that it needs here, and
+	// AgentEnv is added to its environment.
+	AgentFlags, AgentEnv []string
 	// Out is told what happens, line by line. The default is nobody.
 	Out io.Writer
 }
@@ -73,9 +79,13 @@ type World struct {
 	Azure   *azemu.Client
 
 	story  *story
+	config Config
 	dir    string
 	bin    string
+	agents map[string]*Agent // by name of the node: those that were there from the start
 	cancel context.CancelFunc
+
+	nextHealth uint16 // port of the health of the agent that is started next
 }
 
 // Start starts the cluster, Azure, nmi and mic, and returns when all are ready.
@@ -110,10 +120,10 @@ func Start(ctx context.Context, c Config) (*World, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	w := &World{
-		Cluster: cluster, story: log, dir: dir, bin: c.Bin, cancel: cancel,
+		Cluster: cluster, story: log, config: c, dir: dir, bin: c.Bin, agents: map[string]*Agent{}, nextHealth: healthPort, cancel: cancel,
 		Azure: azemu.NewClient(fmt.Sprintf("http://%s:%d", localcluster.FabricAddress, adminPort)),
 	}
-	if err := w.startParts(ctx, c.ARMDelay); err != nil {
+	if err := w.startParts(ctx); err != nil {
 		w.Stop()
 		return nil, err
 	}
@@ -126,12 +136,12 @@ func (w *World) Stop() {
 	w.Cluster.Stop()
 }
 
-func (w *World) startParts(ctx context.Context, armDelay time.Duration) error {
+func (w *World) startParts(ctx context.Context) error {
 	var err error
 	if w.Client, err = client.NewWithWatch(w.Cluster.REST(), client.Options{Scheme: scheme()}); err != nil {
 		return err
 	}
-	if err := w.startAzure(ctx, armDelay); err != nil {
+	if err := w.startAzure(ctx); err != nil {
 		return err
 	}
 	if err := w.applyFS(ctx, config.Files, "rbac"); err != nil {
@@ -146,7 +156,7 @@ func (w *World) startParts(ctx context.Context, armDelay time.Duration) error {
 // startAzure starts azemu in the fabric, seeded with the scale set, the
 // identities of the quickstart and mic's own, which the operator of the cluster
 // has put on the nodes.
-func (w *World) startAzure(ctx context.Context, armDelay time.Duration) error {
+func (w *World) startAzure(ctx context.Context) error {
 	w.story.say("starting Azure (azemu): Resource Manager, Entra ID, and the metadata service of each node")
 	set := azemu.ScaleSet{ID: scaleSetID(), Identity: &azemu.Assigned{Type: "UserAssigned", UserAssigned: []string{identityID("podid-mic")}}}
 	for i, n := range w.Cluster.Nodes() {
@@ -172,52 +182,24 @@ func (w *World) startAzure(ctx context.Context, armDelay time.Duration) error {
 	if err := os.WriteFile(stateFile, state, 0o600); err != nil {
 		return err
 	}
+	hosts := append([]string{localcluster.FabricAddress}, w.config.Hosts...)
 	cmd, err := w.program(ctx, "azemu",
 		"--listen", fmt.Sprintf("%s:%d", localcluster.FabricAddress, azurePort),
 		"--admin-listen", fmt.Sprintf("%s:%d", localcluster.FabricAddress, adminPort),
 		"--imds-listen", "169.254.169.254:80",
-		"--host", localcluster.FabricAddress, "--state", stateFile,
-		"--arm-delay", armDelay.String(), "--ca-file", w.path("azure-ca.pem"),
+		"--host", strings.Join(hosts, ","), "--state", stateFile,
+		"--arm-delay", w.config.ARMDelay.String(), "--ca-file", w.path("azure-ca.pem"),
 	)
 	if err != nil {
 		return err
 	}
-	if err := w.background(ctx, "azemu", cmd, cmd.Start, cmd.Wait); err != nil {
+	if _, err := w.background(ctx, "azemu", cmd, cmd.Start, cmd.Wait); err != nil {
 		return err
 	}
 	return await(ctx, 15*time.Second, "azemu", func() error {
 		_, err := w.Azure.Counters(ctx)
 		return err
 	})
-}
-
-// startAgents starts nmi in the network of each node, with the rights of its
-// own service account.
-func (w *World) startAgents(ctx context.Context) error {
-	kubeconfig := w.path("nmi.kubeconfig")
-	if err := w.Cluster.TokenKubeconfig(ctx, systemNamespace, "podid-nmi", kubeconfig); err != nil {
-		return err
-	}
-	bin, err := w.binary("nmi")
-	if err != nil {
-		return err
-	}
-	for _, n := range w.Cluster.Nodes() {
-		w.story.say("starting nmi on node %s", n.Name)
-		cmd := n.Command(ctx, bin, "--node", n.Name, "--kubeconfig", kubeconfig,
-			"--mic-service-account", systemNamespace+"/podid-mic", "--mic-client-id", micClient,
-			"--health-listen", netip.AddrPortFrom(n.Addr, 8085).String(),
-			"--audit-file", w.path("audit-"+n.Name+".jsonl"))
-		if err := w.background(ctx, "nmi-"+n.Name, cmd.Cmd, cmd.Start, cmd.Wait); err != nil {
-			return err
-		}
-	}
-	for _, n := range w.Cluster.Nodes() {
-		if err := w.awaitReady(ctx, "nmi on "+n.Name, n.Addr); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // startMIC starts mic as its pod does: in the pod's network, with the rights of
@@ -243,12 +225,12 @@ func (w *World) startMIC(ctx context.Context) error {
 		return err
 	}
 	cmd := pod.Command(ctx, bin, "--kubeconfig", kubeconfig, "--namespace", systemNamespace,
-		"--cloud-config", w.path("azure.json"), "--health-listen", ":"+healthPort)
+		"--cloud-config", w.path("azure.json"), "--health-listen", fmt.Sprintf(":%d", healthPort))
 	cmd.Env = append(os.Environ(), "AZURE_ENVIRONMENT_FILEPATH="+w.path("azure-cloud.json"), "SSL_CERT_FILE="+w.path("azure-ca.pem"))
-	if err := w.background(ctx, "mic", cmd.Cmd, cmd.Start, cmd.Wait); err != nil {
+	if _, err := w.background(ctx, "mic", cmd.Cmd, cmd.Start, cmd.Wait); err != nil {
 		return err
 	}
-	return w.awaitReady(ctx, "mic", pod.Addr)
+	return w.awaitReady(ctx, "mic", netip.AddrPortFrom(pod.Addr, healthPort))
 }
 
 // writeCloudConfig writes azure.json and the description of the cloud, as they

@@ -1,0 +1,100 @@
+package demo
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"sync/atomic"
+
+	"github.com/podid-io/podid/test/localcluster"
+)
+
+// Agent is an nmi that runs on a node.
+type Agent struct {
+	// Audit is the file that it writes its audit log to, Log what it says.
+	Audit, Log string
+
+	health netip.AddrPort
+	cancel context.CancelFunc
+	kill   atomic.Bool
+	ended  <-chan struct{}
+}
+
+// Agent returns the nmi that has run on a node from the start.
+func (w *World) Agent(node *localcluster.Node) *Agent { return w.agents[node.Name] }
+
+// Kubeconfig is a file with the rights of nmi's service account.
+func (w *World) Kubeconfig() string { return w.path("nmi.kubeconfig") }
+
+// startAgents starts nmi in the network of each node, with the rights of its
+// own service account.
+func (w *World) startAgents(ctx context.Context) error {
+	if err := w.Cluster.TokenKubeconfig(ctx, systemNamespace, "podid-nmi", w.Kubeconfig()); err != nil {
+		return err
+	}
+	for _, n := range w.Cluster.Nodes() {
+		w.story.say("starting nmi on node %s", n.Name)
+		a, err := w.StartAgent(ctx, n, n.Name)
+		if err != nil {
+			return err
+		}
+		w.agents[n.Name] = a
+	}
+	for _, n := range w.Cluster.Nodes() {
+		if err := w.AwaitAgent(ctx, w.agents[n.Name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// StartAgent starts an nmi, with more flags, on a node. It has a name of its own
+// and runs until it is stopped or ctx ends. Start one after the other.
+func (w *World) StartAgent(ctx context.Context, n *localcluster.Node, name string, flags ...string) (*Agent, error) {
+	bin, err := w.binary("nmi")
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	a := &Agent{health: netip.AddrPortFrom(n.Addr, w.nextHealth), Audit: w.path("audit-" + name + ".jsonl"), Log: w.path("nmi-" + name + ".log"), cancel: cancel}
+	w.nextHealth++ // an agent and its successor run at once
+	args := []string{
+		"--node", n.Name, "--kubeconfig", w.Kubeconfig(),
+		"--mic-service-account", systemNamespace + "/podid-mic", "--mic-client-id", micClient,
+		"--health-listen", a.health.String(), "--audit-file", a.Audit,
+	}
+	cmd := n.Command(ctx, bin, append(append(args, w.config.AgentFlags...), flags...)...)
+	cmd.Env = append(os.Environ(), w.config.AgentEnv...)
+	a.ended, err = w.background(ctx, "nmi-"+name, cmd.Cmd, func() error {
+		asked := cmd.Cancel
+		cmd.Cancel = func() error {
+			if a.kill.Load() {
+				return cmd.Process.Kill()
+			}
+			return asked()
+		}
+		return cmd.Start()
+	}, cmd.Wait)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	return a, nil
+}
+
+// AwaitAgent waits until an nmi is ready.
+func (w *World) AwaitAgent(ctx context.Context, a *Agent) error {
+	return w.awaitReady(ctx, "nmi at "+a.health.String(), a.health)
+}
+
+// Stop asks the agent to end, as kubelet does, and waits for it.
+func (a *Agent) Stop() {
+	a.cancel()
+	<-a.ended
+}
+
+// Kill ends the agent without asking it.
+func (a *Agent) Kill() {
+	a.kill.Store(true)
+	a.Stop()
+}
