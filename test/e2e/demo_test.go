@@ -36,11 +36,15 @@ func bin(t *testing.T) string {
 	return dir
 }
 
-// startWorld starts what the demo runs on.
-func startWorld(t *testing.T, armDelay time.Duration) *demo.World {
+// startWorld starts what the demo runs on. Edits change it first.
+func startWorld(t *testing.T, armDelay time.Duration, edits ...func(*demo.Config)) *demo.World {
 	t.Helper()
 	localcluster.Require(t)
-	w, err := demo.Start(t.Context(), demo.Config{Dir: t.TempDir(), Bin: bin(t), ARMDelay: armDelay, Out: t.Output()})
+	c := demo.Config{Dir: t.TempDir(), Bin: bin(t), ARMDelay: armDelay, Out: t.Output()}
+	for _, e := range edits {
+		e(&c)
+	}
+	w, err := demo.Start(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}

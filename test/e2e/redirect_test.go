@@ -106,6 +106,7 @@ func ask(ctx context.Context, p *localcluster.Pod, local netip.Addr) (string, er
 const (
 	vaultClient = "22222222-2222-2222-2222-222222222222"
 	blobClient  = "33333333-3333-3333-3333-333333333333"
+	micClient   = "99999999-9999-9999-9999-999999999999" // on the nodes from the start
 )
 
 // TestPodsKeepToTheirOwnIdentities runs two pods on one node, each with an
