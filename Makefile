@@ -37,6 +37,8 @@ test: deps build $(JS_CLIENT) ## run every test, on a real API server and in net
 	@$(GO) run ./test/localcluster/build
 	@echo "testing"
 	@$(GO) test $(TESTFLAGS) -timeout 20m ./...
+	@echo "churning: a million steps"
+	@$(GO) test -timeout 20m -count 1 -run Churn ./test/churn
 
 bench: deps build ## measure; BENCHFLAGS=-json prints one JSON object a line
 	@$(GO) run ./test/localcluster/build >&2

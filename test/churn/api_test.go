@@ -1,0 +1,356 @@
+package churn_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/test/churn/model"
+)
+
+// event is a change of an object; nil is one that is gone.
+type event struct {
+	key     model.Key
+	object  any
+	before  any
+	version int
+}
+
+// apiServer is an API server that tells what it holds as late as the test wants:
+// LIST and WATCH as the Kubernetes API documents them, for the kinds of one node.
+type apiServer struct {
+	encode func(object any, version int) json.RawMessage
+	// replaced is called with mu held, around a list that differs from what was
+	// told before.
+	replaced func()
+
+	mu      sync.Mutex
+	version int                 // counts changes. This and all below are guarded by mu.
+	holds   *model.Objects      // what there is
+	told    *model.Objects      // what the agent knows
+	kinds   [kinds]*watchedKind // by kind
+	refuses bool                // watches of namespaces
+	streams bool                // lists can be had as the beginning of a watch
+	broken  error
+}
+
+// watchedKind is what the server knows of one kind.
+type watchedKind struct {
+	queue   []event // what has not been told yet
+	version int     // of what was told
+	stream  *stream // the watch that is open; nil for none
+	gone    bool    // the next watch asks for what is too old
+}
+
+// stream is an open watch.
+type stream struct {
+	out  chan []byte
+	stop chan struct{} // closed to end it
+	done chan struct{} // closed when it has ended
+}
+
+func newAPIServer(replaced func()) *apiServer {
+	a := &apiServer{encode: encode, replaced: replaced, holds: model.NewObjects(), told: model.NewObjects(), version: 1}
+	for k := range a.kinds {
+		a.kinds[k] = &watchedKind{version: 1}
+	}
+	return a
+}
+
+// put stores an object, or with nil takes it away.
+func (a *apiServer) put(k kind, key model.Key, object any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	before := lookUp(a.holds, k, key)
+	if before == nil && object == nil {
+		return
+	}
+	a.version++
+	store(a.holds, k, key, object)
+	a.kinds[k].queue = append(a.kinds[k].queue, event{key, object, before, a.version})
+}
+
+// deliver tells one event of a kind, if anybody watches and there is one.
+func (a *apiServer) deliver(k kind, twice bool) {
+	a.mu.Lock()
+	w := a.kinds[k]
+	if w.stream == nil || len(w.queue) == 0 {
+		a.mu.Unlock()
+		return
+	}
+	e := w.queue[0]
+	w.queue = w.queue[1:]
+	w.version = e.version
+	store(a.told, k, e.key, e.object)
+	text := a.line(e)
+	if twice && e.object != nil {
+		e.before = e.object
+		text = append(text, a.line(e)...)
+	}
+	s := w.stream
+	a.mu.Unlock()
+	s.write(text)
+}
+
+// bookmark tells that nothing else has changed.
+func (a *apiServer) bookmark(k kind) {
+	a.mu.Lock()
+	w := a.kinds[k]
+	if w.stream == nil || len(w.queue) > 0 {
+		a.mu.Unlock()
+		return
+	}
+	w.version = a.version
+	s, text := w.stream, bookmark(k, w.version, "")
+	a.mu.Unlock()
+	s.write(text)
+}
+
+// cut ends the watch of a kind, after an error in it or without a word. If gone,
+// what the agent asks for next has been compacted.
+func (a *apiServer) cut(k kind, gone, inBand bool) {
+	a.mu.Lock()
+	w := a.kinds[k]
+	s := w.stream
+	w.stream = nil
+	if s != nil {
+		w.gone = gone && !inBand
+	}
+	a.mu.Unlock()
+	if s == nil {
+		return
+	}
+	if gone && inBand {
+		s.write(fmt.Appendf(nil, `{"type":"ERROR","object":%s}`+"\n", status(http.StatusGone, "Expired")))
+	}
+	close(s.stop)
+	<-s.done
+}
+
+// write sends text, if the watch is still open.
+func (s *stream) write(text []byte) {
+	select {
+	case s.out <- text:
+	case <-s.done:
+	}
+}
+
+// line is an event as a watch tells it.
+func (a *apiServer) line(e event) []byte {
+	word, object := "MODIFIED", e.object
+	switch {
+	case e.before == nil:
+		word = "ADDED"
+	case e.object == nil:
+		word, object = "DELETED", e.before
+	}
+	return fmt.Appendf(nil, `{"type":%q,"object":%s}`+"\n", word, a.encode(object, e.version))
+}
+
+func bookmark(k kind, version int, more string) []byte {
+	r := k.resource()
+	return fmt.Appendf(nil, `{"type":"BOOKMARK","object":{"apiVersion":%q,"kind":%q,"metadata":{"resourceVersion":"%d"%s}}}`+"\n", r.version, r.name, version, more)
+}
+
+func status(code int, reason string) string {
+	return fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":%q,"reason":%q,"code":%d}`, reason, reason, code)
+}
+
+// ServeHTTP answers the agent.
+func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	if text, ok := discovery(r.URL.Path); ok {
+		_, _ = io.WriteString(w, text)
+		return
+	}
+	for k := range kinds {
+		plural := k.resource().plural
+		if !strings.HasSuffix(r.URL.Path, "/"+plural) {
+			continue
+		}
+		if want := selectors(k); r.FormValue("fieldSelector")+r.FormValue("labelSelector") != want {
+			a.refuse(w, http.StatusForbidden, fmt.Sprintf("the agent asks for more %s than those of its node", plural))
+			return
+		}
+		if r.FormValue("watch") == "true" || r.FormValue("watch") == "1" {
+			a.watch(w, r, k)
+		} else {
+			a.list(w, r, k)
+		}
+		return
+	}
+	a.refuse(w, http.StatusNotFound, "NotFound "+r.URL.Path)
+}
+
+func (a *apiServer) refuse(w http.ResponseWriter, code int, why string) {
+	a.mu.Lock()
+	a.broken = fmt.Errorf("the API server was asked: %s", why)
+	a.mu.Unlock()
+	w.WriteHeader(code)
+	_, _ = io.WriteString(w, status(code, why))
+}
+
+// selectors is by what the agent must narrow its view of a kind.
+func selectors(k kind) string {
+	switch k {
+	case pods:
+		return "spec.nodeName=" + nodeName
+	case assigned:
+		return v1.LabelNodeName + "=" + nodeName
+	default:
+		return ""
+	}
+}
+
+// refresh has the kind told as it is now, if that is asked for: "" is.
+func (a *apiServer) refresh(k kind, version string) {
+	w := a.kinds[k]
+	w.gone = false
+	if version == "" {
+		a.replaced()
+		for _, e := range w.queue {
+			store(a.told, k, e.key, e.object)
+		}
+		a.replaced()
+		w.queue, w.version = nil, a.version
+	}
+}
+
+// list answers with what is there, or with what was told last.
+func (a *apiServer) list(w http.ResponseWriter, r *http.Request, k kind) {
+	a.mu.Lock()
+	a.refresh(k, r.FormValue("resourceVersion"))
+	version := a.kinds[k].version
+	var items []string
+	for _, o := range all(a.told, k) {
+		items = append(items, string(a.encode(o, version)))
+	}
+	a.mu.Unlock()
+	res := k.resource()
+	_, _ = fmt.Fprintf(w, `{"apiVersion":%q,"kind":"%sList","metadata":{"resourceVersion":"%d"},"items":[%s]}`, res.version, res.name, version, strings.Join(items, ","))
+}
+
+// watch tells what changes until it is cut or the agent leaves.
+func (a *apiServer) watch(w http.ResponseWriter, r *http.Request, k kind) {
+	s := &stream{out: make(chan []byte), stop: make(chan struct{}), done: make(chan struct{})}
+	var initial []byte
+	a.mu.Lock()
+	watched, version := a.kinds[k], r.FormValue("resourceVersion")
+	if initially := r.FormValue("sendInitialEvents") == "true"; initially && !a.streams {
+		a.mu.Unlock()
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		_, _ = io.WriteString(w, status(http.StatusUnprocessableEntity, "Invalid"))
+		return
+	} else if initially {
+		a.refresh(k, version)
+		for _, o := range all(a.told, k) {
+			initial = append(initial, a.line(event{object: o, version: watched.version})...)
+		}
+		initial = append(initial, bookmark(k, watched.version, `,"annotations":{"k8s.io/initial-events-end":"true"}`)...)
+	} else if watched.gone || version != fmt.Sprint(watched.version) {
+		watched.gone = false
+		a.mu.Unlock()
+		w.WriteHeader(http.StatusGone)
+		_, _ = io.WriteString(w, status(http.StatusGone, "Expired"))
+		return
+	}
+	watched.stream = s
+	a.mu.Unlock()
+	defer close(s.done)
+	defer a.ended(k, s)
+	flush := http.NewResponseController(w)
+	_, _ = w.Write(initial) // an agent that has left is seen below
+	_ = flush.Flush()
+	for {
+		select {
+		case text := <-s.out:
+			_, _ = w.Write(text) // as above
+			_ = flush.Flush()
+		case <-s.stop:
+			return
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// ended forgets a watch.
+func (a *apiServer) ended(k kind, s *stream) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.kinds[k].stream == s {
+		a.kinds[k].stream = nil
+	}
+}
+
+// waiting lists the kinds of which there is something to tell, and somebody to
+// tell it to.
+func (a *apiServer) waiting() []kind {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var list []kind
+	for k, w := range a.kinds {
+		if w.stream != nil && len(w.queue) > 0 {
+			list = append(list, kind(k))
+		}
+	}
+	return list
+}
+
+// watched reports whether a kind is being watched.
+func (a *apiServer) watched(k kind) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.kinds[k].stream != nil
+}
+
+// startOver is for an agent that comes: it gets its first lists as a stream or
+// not, and of now or of what was told last.
+func (a *apiServer) startOver(streams, fresh bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.streams, a.broken = streams, nil
+	for k := range a.kinds {
+		if fresh {
+			a.refresh(kind(k), "")
+		}
+	}
+}
+
+// behind reports whether the agent does not know everything.
+func (a *apiServer) behind() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.ContainsFunc(a.kinds[:], func(w *watchedKind) bool { return w.stream == nil || len(w.queue) > 0 })
+}
+
+// discovery is what the server serves.
+func discovery(path string) (string, bool) {
+	of := func(version, list string) string {
+		return fmt.Sprintf(`{"kind":"APIResourceList","apiVersion":"v1","groupVersion":%q,"resources":[%s]}`, version, list)
+	}
+	entry := func(k kind, name string, namespaced bool) string {
+		return fmt.Sprintf(`{"name":%q,"singularName":"","namespaced":%t,"kind":%q,"verbs":["get","list","watch"]}`, k.resource().plural, namespaced, name)
+	}
+	switch path {
+	case "/api":
+		return `{"kind":"APIVersions","versions":["v1"],"serverAddressByClientCIDRs":[]}`, true
+	case "/apis":
+		return fmt.Sprintf(`{"kind":"APIGroupList","apiVersion":"v1","groups":[{"name":%q,"versions":[{"groupVersion":%q,"version":"v1"}],"preferredVersion":{"groupVersion":%[2]q,"version":"v1"}}]}`, v1.GroupVersion.Group, v1.GroupVersion), true
+	case "/api/v1":
+		return of("v1", entry(pods, "Pod", true)+","+entry(namespaces, "Namespace", false)), true
+	case "/apis/" + v1.GroupVersion.String():
+		var list []string
+		for _, k := range []kind{identities, bindings, assigned, exceptions} {
+			list = append(list, entry(k, k.resource().name, true))
+		}
+		return of(v1.GroupVersion.String(), strings.Join(list, ",")), true
+	default:
+		return "", false
+	}
+}

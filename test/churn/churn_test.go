@@ -1,0 +1,187 @@
+// Package churn_test lets a node churn, and holds the agent against a model of
+// who may have which token: pods come, go and change places, objects and links
+// change, watches break, the agent dies and the node reboots, and all the while
+// somebody asks. The requests go through nmi's HTTP server over connections in
+// memory, the objects through LIST and WATCH of an API server that tells late,
+// twice, or all anew, and the links as the kernel tells of them. Time is a
+// bubble's (testing/synctest), so that "everything has been delivered" is known
+// and never waited for.
+//
+// What no agent could know, it is not asked: see world.after, world.mayUnplug,
+// world.start and world.reusable.
+package churn_test
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/podid-io/podid/test/churn/model"
+)
+
+var (
+	seedFlag    = flag.Uint64("seed", 0, "tell the story of this seed again; 0 means a new one")
+	lastsFlag   = flag.Duration("lasts", 0, "go on for at least so long")
+	figuresFlag = flag.String("figures", "", "append figures to this file, a line of JSON each")
+)
+
+const (
+	// wholeStory is how many steps there are at least; with the race detector
+	// there are fewer, and then they do not count as the churn test.
+	wholeStory = 1_000_000
+	racedStory = 20_000
+	// plantStory is within how many steps a planted bug is found.
+	plantStory = 60_000
+	// worlds is how many nodes churn at a time.
+	worlds = 2
+)
+
+func TestMain(m *testing.M) {
+	ctrllog.SetLogger(logr.Discard())
+	os.Exit(m.Run()) //nolint:forbidigo // TestMain is the main of a test
+}
+
+// seed is the one asked for, or a new one.
+func seed() uint64 {
+	if *seedFlag != 0 {
+		return *seedFlag
+	}
+	return uint64(time.Now().UnixNano())
+}
+
+// live lives through a story and returns what became of it.
+func live(t *testing.T, seed uint64, p *plant, more func(steps int) bool) *world {
+	t.Helper()
+	var w *world
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w = newWorld(t.Context(), seed, p, dir)
+		w.run(more)
+	})
+	return w
+}
+
+func TestChurn(t *testing.T) {
+	first, least := seed(), wholeStory
+	if raced {
+		least = racedStory
+	}
+	var steps, wrong atomic.Int64
+	var over atomic.Bool
+	clock := time.AfterFunc(*lastsFlag, func() { over.Store(true) }) // out of the bubbles, whose time is their own
+	defer clock.Stop()
+	t.Run("worlds", func(t *testing.T) {
+		for i := range uint64(worlds) {
+			t.Run(fmt.Sprint("seed ", first+i), func(t *testing.T) {
+				t.Parallel()
+				w := live(t, first+i, &plant{}, func(n int) bool { return n < least/worlds || !over.Load() })
+				steps.Add(int64(w.count.steps))
+				t.Logf("%+v", w.count)
+				if w.wrong != nil {
+					wrong.Add(1)
+					t.Errorf("step %d: %v\nagain: go test ./test/churn -run TestChurn -seed %d\nthe last that happened:%s", w.count.steps, w.wrong, first+i, &w.story)
+				}
+				w.count.plausible(t)
+			})
+		}
+	})
+	if steps.Load() < int64(least) && wrong.Load() == 0 {
+		t.Errorf("%d steps are too few: want %d", steps.Load(), least)
+	}
+	figure(t, "churn_steps", steps.Load())
+	figure(t, "churn_wrong", wrong.Load())
+	figure(t, "churn_seed", first)
+}
+
+// plausible fails where too little of anything has happened: a churn in which
+// nobody gets a token proves nothing.
+func (c *count) plausible(t *testing.T) {
+	t.Helper()
+	for what, share := range map[string][2]int{
+		"requests":                        {c.requests, c.steps / 2},
+		"tokens":                          {c.tokens, c.steps / 20},
+		"refusals":                        {c.denied, c.steps / 20},
+		"requests to ask again":           {c.later, c.steps / 20},
+		"requests held and then answered": {c.held, c.steps / 1000},
+		"restarts of the agent":           {c.restarts, c.steps / 5000},
+		"reboots":                         {c.reboots, c.steps / 10000},
+		"lists":                           {c.lists, c.steps / 2000},
+	} {
+		if share[0] < share[1] {
+			t.Errorf("%d %s in %d steps are too few", share[0], what, c.steps)
+		}
+	}
+}
+
+// TestPlantedBugsAreFound plants one bug at a time, at least one against each law.
+func TestPlantedBugsAreFound(t *testing.T) {
+	laws := map[model.Law]bool{model.Entitled: false, model.OnePod: false, model.Served: false, model.Final: false, model.Woken: false, model.Orderly: false}
+	found := 0
+	for name, p := range plants() {
+		t.Run(name, func(t *testing.T) {
+			w := live(t, seed(), p, func(n int) bool { return n < plantStory })
+			wrong, ok := errors.AsType[*model.LawError](w.wrong)
+			switch {
+			case w.wrong == nil:
+				t.Errorf("not found in %d steps", w.count.steps)
+			case !ok || !slices.Contains(p.laws, wrong.Law):
+				t.Errorf("found as %v; want one of %q", w.wrong, p.laws)
+			default:
+				t.Logf("found after %d steps: %v", w.count.steps, wrong)
+				laws[wrong.Law] = true
+				found++
+			}
+		})
+	}
+	for law, broken := range laws {
+		if !broken {
+			t.Errorf("nobody broke the law %q", law)
+		}
+	}
+	figure(t, "planted_found", found)
+	figure(t, "planted_total", len(plants()))
+}
+
+// TestTheModelIsOnItsOwn sees to it that the model shares no code with what it
+// judges, nor any library.
+func TestTheModelIsOnItsOwn(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./model").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Fields(string(out)); len(got) != 1 {
+		t.Errorf("the model depends on %q: want nothing but itself", got)
+	}
+}
+
+// figure writes down a figure, if anybody wants it.
+func figure(t *testing.T, name string, value any) {
+	t.Helper()
+	t.Logf("%s: %v", name, value)
+	if *figuresFlag == "" {
+		return
+	}
+	f, err := os.OpenFile(*figuresFlag, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = json.NewEncoder(f).Encode(struct {
+		Name  string `json:"name"`
+		Value any    `json:"value"`
+	}{name, value})
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}

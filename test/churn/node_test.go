@@ -1,0 +1,248 @@
+package churn_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/podid-io/podid/internal/nodeview"
+	"github.com/podid-io/podid/test/churn/model"
+)
+
+// memoryFile is what the agent writes down in its run directory.
+const memoryFile = "links.json"
+
+// wire gives a pod a network: a new link, with an address that nobody has. It
+// may take the index of a link that is gone, which kernels do rarely; then the
+// agent hears of both at once.
+func (w *world) plug(uid string, addr netip.Addr, reuse int) {
+	c := w.running[uid]
+	w.after(max(c.evidence, w.last[addr]))
+	index := reuse
+	if index == 0 {
+		index = w.nextUp
+		w.nextUp++
+	}
+	s := &model.Sandbox{Pod: c.key, UID: uid, Addr: addr, Link: index, Born: time.Now(), Hardware: fmt.Sprintf("02:00:00:00:%02x:%02x", index>>8&255, index&255)}
+	if reuse != 0 {
+		s.Hardware = fmt.Sprintf("02:01:%02x:00:%02x:%02x", w.nextUp&255, index>>8&255, index&255)
+		w.nextUp++
+	}
+	w.see()
+	w.node.Sandboxes = append(w.node.Sandboxes, s)
+	w.present[uid] = s
+	c.ready, c.started = time.Now().Unix(), 0
+	w.prove(uid)
+	w.told = append(w.told, linkEvent{s, true})
+	w.see()
+}
+
+// prove notes what evidence the pod shows now.
+func (w *world) prove(uid string) {
+	c := w.running[uid]
+	c.evidence = max(c.evidence, c.ready, c.started)
+	if s := w.present[uid]; s != nil {
+		w.last[s.Addr] = max(w.last[s.Addr], c.evidence)
+	}
+}
+
+// unplug takes a pod's network away.
+func (w *world) unplug(uid string) {
+	s := w.present[uid]
+	if s == nil {
+		return
+	}
+	w.see()
+	s.Gone = true
+	delete(w.present, uid)
+	c := w.running[uid]
+	c.ready, c.started = 0, 0
+	w.told = append(w.told, linkEvent{s, false})
+	w.see()
+	w.node.Forget()
+}
+
+// mayUnplug reports whether a pod may lose its network now: while the agent is
+// away, only one of which there is no evidence from after the last word that was
+// written down. The agent documents that it believes such evidence.
+func (w *world) mayUnplug(uid string) bool {
+	return w.away.IsZero() || w.running[uid].evidence < w.away.Unix()
+}
+
+// tellLink has the kernel tell of the next link.
+func (w *world) tellLink() bool {
+	if len(w.told) == 0 || w.agent == nil {
+		return false
+	}
+	e := w.told[0]
+	w.told = w.told[1:]
+	w.see()
+	switch {
+	case e.up:
+		e.sandbox.Up, e.sandbox.Since = true, time.Now()
+		w.linkUp(w.agent.view, e.sandbox, time.Now())
+	default:
+		e.sandbox.Down = true
+		if !w.plant.noLinkDown && !w.plant.oneLink {
+			w.agent.view.LinkDown(e.sandbox.Link)
+		}
+		w.node.Forget()
+	}
+	w.see()
+	w.rest()
+	return true
+}
+
+func (w *world) linkUp(v *nodeview.View, s *model.Sandbox, at time.Time) {
+	if !w.plant.oneLink {
+		v.LinkUp(s.Link, s.Hardware, at)
+	}
+}
+
+// report has the kubelet write the status of a pod, as it is now.
+func (w *world) report(uid string) {
+	c := w.running[uid]
+	p, ok := w.api.holds.Pods[c.key]
+	if !ok || p.UID != uid {
+		return
+	}
+	p.Ready, p.Started, p.Pending = c.ready, c.started, c.started == 0
+	if s := w.present[uid]; s != nil {
+		p.Addr = s.Addr
+	}
+	w.api.put(pods, c.key, p)
+}
+
+// flushStale has the statuses of pods without a network say so.
+func (w *world) flushStale() {
+	for _, key := range sortedKeys(w.api.holds.Pods) {
+		p := w.api.holds.Pods[key]
+		if w.present[p.UID] == nil && p.Addr.IsValid() && !p.HostNetwork {
+			p.Addr, p.Ready, p.Started = netip.Addr{}, 0, 0
+			w.api.put(pods, key, p)
+		}
+	}
+}
+
+// free lists the addresses that nobody has.
+func (w *world) free() []netip.Addr {
+	var list []netip.Addr
+	for _, a := range addresses {
+		if w.node.At(a) == nil {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// restart ends the agent and starts it again; things happen while it is away.
+// After a crash it has what was written down before.
+func (w *world) restart(crash, remembers bool) {
+	for w.tellLink() {
+	}
+	newest := int64(0)
+	for _, c := range w.running {
+		newest = max(newest, c.evidence)
+	}
+	w.after(newest)
+	w.advance(300 * time.Millisecond) // what is written down is at most 200 ms late
+	before, err := os.ReadFile(filepath.Join(w.dir, memoryFile))
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	w.stop()
+	switch {
+	case !remembers:
+		w.away, err = w.boot, os.Remove(filepath.Join(w.dir, memoryFile))
+	case crash:
+		err = os.WriteFile(filepath.Join(w.dir, memoryFile), before, 0o600)
+		w.away = written(before)
+	default:
+		before, err = os.ReadFile(filepath.Join(w.dir, memoryFile))
+		w.away = written(before)
+	}
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	w.whileAway()
+	w.start(remembers)
+	w.count.restarts++
+}
+
+// written is of when what was written down is.
+func written(text []byte) time.Time {
+	var memory struct {
+		At time.Time `json:"at"`
+	}
+	_ = json.Unmarshal(text, &memory) // what cannot be read is of no time
+	return memory.At
+}
+
+// whileAway has things happen without an agent.
+func (w *world) whileAway() {
+	for range w.r.IntN(12) {
+		w.act(w.r.IntN(5))
+	}
+}
+
+// reboot makes all links new, and deals out the addresses anew.
+func (w *world) reboot() {
+	w.stop()
+	newest := time.Now().Unix()
+	for _, c := range w.running {
+		newest = max(newest, c.evidence)
+	}
+	var uids []string
+	for _, key := range sortedKeys(w.api.holds.Pods) {
+		if p := w.api.holds.Pods[key]; w.present[p.UID] != nil {
+			uids = append(uids, p.UID)
+		}
+	}
+	for uid := range w.present {
+		w.present[uid].Gone = true
+		c := w.running[uid]
+		c.ready, c.started = 0, 0
+		if !slices.Contains(uids, uid) {
+			delete(w.running, uid)
+		}
+		delete(w.present, uid)
+	}
+	w.told, w.node.Sandboxes, w.nextUp = nil, nil, 10
+	w.after(newest)
+	w.boot, w.away = time.Now(), time.Now()
+	w.boots++
+	if w.r.IntN(2) == 0 && !w.plant.oneBoot { // else it is there, of another boot
+		if err := os.Remove(filepath.Join(w.dir, memoryFile)); err != nil {
+			w.fail(err)
+		}
+	}
+	// Links and addresses are often dealt out in the same order as before, and
+	// the pods come in another.
+	addrs := w.free()
+	w.r.Shuffle(len(uids), func(i, j int) { uids[i], uids[j] = uids[j], uids[i] })
+	if w.r.IntN(3) == 0 {
+		w.r.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
+	}
+	early := 0
+	if len(uids) > 0 {
+		early = w.r.IntN(len(uids) + 1)
+	}
+	for i, uid := range uids {
+		if i == early {
+			w.start(true)
+		}
+		if i < len(addrs) {
+			w.plug(uid, addrs[i], 0)
+		}
+	}
+	if early == len(uids) {
+		w.start(true)
+	}
+	w.count.reboots++
+}

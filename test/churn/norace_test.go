@@ -1,0 +1,6 @@
+//go:build !race
+
+package churn_test
+
+// raced says that the race detector watches, which makes everything slow.
+const raced = false

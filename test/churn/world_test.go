@@ -1,0 +1,263 @@
+package churn_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing/synctest"
+	"time"
+
+	"github.com/podid-io/podid/internal/nodeview"
+	"github.com/podid-io/podid/test/churn/model"
+)
+
+// world is a node, its kubelet, its API server and its agent. One goroutine acts
+// in it; everybody else is at rest whenever it does.
+type world struct {
+	ctx   context.Context
+	r     *rand.Rand
+	plant *plant
+	dir   string // the agent's run directory
+
+	api   *apiServer
+	apiAt *listener
+	node  model.Node
+	told  []linkEvent // what the kernel will tell of links, in order
+	kubelet
+	boot  time.Time
+	boots int
+
+	agent   *agent
+	away    time.Time // since when nobody has written down what is there; zero while the agent is up
+	conns   []*conn
+	replies replies
+	ports   int
+	clients sync.WaitGroup
+
+	count count
+	story story
+	wrong error
+}
+
+// count counts what happened.
+type count struct {
+	steps, requests, tokens, denied, later, held, closed, restarts, reboots, lists int
+}
+
+// kubelet is what the node's kubelet knows.
+type kubelet struct {
+	uids    int
+	nextUp  int                       // the index of the next link
+	running map[string]*container     // by uid
+	last    map[netip.Addr]int64      // the newest evidence of whoever had the address, in Unix seconds
+	present map[string]*model.Sandbox // by uid, those that there are
+}
+
+// container is what runs in a pod.
+type container struct {
+	key            model.Key
+	ready, started int64 // Unix seconds; 0 for not yet
+	evidence       int64 // the newest that there ever was
+}
+
+// linkEvent is the kernel's word of a link.
+type linkEvent struct {
+	sandbox *model.Sandbox
+	up      bool
+}
+
+// story is the last things that happened.
+type story struct {
+	lines [60]string
+	next  int
+}
+
+func (s *story) add(line string) {
+	s.lines[s.next%len(s.lines)] = line
+	s.next++
+}
+
+func (s *story) String() string {
+	text := ""
+	for i := range s.lines {
+		if line := s.lines[(s.next+i)%len(s.lines)]; line != "" {
+			text += "\n  " + line
+		}
+	}
+	return text
+}
+
+// fail notes what ends the test.
+func (w *world) fail(err error) {
+	if w.wrong == nil {
+		w.wrong = err
+	}
+}
+
+// wrongIf notes a broken law; where a bug is planted, one that is to find it.
+func (w *world) wrongIf(x *model.LawError) {
+	if x != nil && (w.plant.laws == nil || slices.Contains(w.plant.laws, x.Law)) {
+		w.fail(x)
+	}
+}
+
+// newWorld makes a node without pods and starts its API server. Everything in it
+// belongs to the bubble that it is made in.
+func newWorld(ctx context.Context, seed uint64, p *plant, dir string) *world {
+	w := &world{
+		ctx: ctx, plant: p, dir: dir,
+		r:       rand.New(rand.NewPCG(seed, 0)),
+		kubelet: kubelet{nextUp: 10, running: map[string]*container{}, last: map[netip.Addr]int64{}, present: map[string]*model.Sandbox{}},
+		apiAt:   listen(),
+	}
+	w.api = newAPIServer(w.replacing)
+	if p.encode != nil {
+		w.api.encode = p.encode
+	}
+	w.boot = time.Now().Add(-time.Hour)
+	for _, ns := range namespaceNames {
+		w.api.put(namespaces, model.Key{Name: ns}, model.Namespace{Name: ns})
+	}
+	return w
+}
+
+// run starts the API server, lives through so many steps, and ends everything.
+func (w *world) run(more func(steps int) bool) {
+	server := &http.Server{Handler: w.api, ReadHeaderTimeout: time.Hour}
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(w.apiAt) }) // ends with Close
+	w.start(true)
+	for w.wrong == nil && more(w.count.steps) {
+		w.step()
+	}
+	w.stop()
+	_ = server.Close() // nobody asks it any more
+	serving.Wait()
+	w.clients.Wait()
+}
+
+// replacing has every call take in what a list is about to change, and has
+// changed.
+func (w *world) replacing() {
+	w.count.lists++
+	w.see()
+	for _, c := range w.conns {
+		if c.call != nil {
+			c.call.SeeAll(w.api.told)
+		}
+	}
+}
+
+// rest waits until everybody has done what there is to do, and judges.
+func (w *world) rest() {
+	synctest.Wait()
+	w.judge()
+}
+
+// advance lets time pass.
+func (w *world) advance(d time.Duration) {
+	w.see()
+	<-time.After(d)
+	synctest.Wait()
+	w.see()
+	w.judge()
+}
+
+// after waits until the clock shows a later second than this one. Times in the
+// API have whole seconds, and the agent documents that it cannot tell what
+// happens within one of them: no address goes to another pod, and no pod gets
+// another network, within the second of the newest evidence.
+func (w *world) after(second int64) {
+	if d := time.Until(time.Unix(second+1, 0)); d > 0 {
+		w.advance(d + time.Duration(w.r.IntN(1000))*time.Millisecond)
+	}
+}
+
+// linkOf is the kernel's answer to where an address is.
+func (w *world) linkOf(a netip.Addr) int {
+	if s := w.node.At(a); s != nil {
+		return s.Link
+	}
+	return 0
+}
+
+// start starts the agent. With its memory of links it may be told of what is
+// long past; without, it is told how things are: it documents that it believes
+// then what it is told.
+func (w *world) start(remembers bool) {
+	if !remembers {
+		for uid := range w.running {
+			w.report(uid)
+		}
+		w.flushStale()
+	}
+	w.api.startOver(w.r.IntN(2) == 0, !remembers)
+	w.node.Complete = false
+	boot, bootID := w.boot, fmt.Sprint("boot-", w.boots)
+	if w.plant.oldBoot {
+		boot = time.Unix(1, 0)
+	}
+	if w.plant.oneBoot {
+		bootID = "boot"
+	}
+	var err error
+	w.agent, err = startAgent(agentConfig{boot: boot, bootID: bootID, runDir: w.dir, linkOf: w.linkOf, api: w.apiAt, world: w, plant: w.plant}, func(v *nodeview.View) {
+		if w.plant.oneLink {
+			v.LinkUp(1, "", time.Time{})
+		}
+		for _, s := range w.node.Sandboxes {
+			if !s.Gone {
+				w.linkUp(v, s, time.Time{})
+				if !s.Up {
+					s.Up, s.Since = true, s.Born
+				} else if !remembers {
+					s.Since = w.boot
+				}
+			}
+		}
+		w.told = nil
+		w.node.Sandboxes = keepPresent(w.node.Sandboxes)
+	})
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	w.away = time.Time{}
+	for range 300 {
+		w.advance(100 * time.Millisecond)
+		if w.agent.complete.Load() {
+			w.node.Complete = true
+			w.see()
+			return
+		}
+		if w.wrong != nil {
+			return
+		}
+	}
+	w.fail(fmt.Errorf("the agent has not been told everything after 30 s; the API server: %v", w.api.broken))
+}
+
+// stop ends the agent; its connections break.
+func (w *world) stop() {
+	w.hangUp(func(*conn) bool { return true })
+	if w.agent != nil {
+		w.agent.end()
+	}
+	w.agent = nil
+	synctest.Wait()
+	w.replies.take()
+}
+
+func keepPresent(list []*model.Sandbox) []*model.Sandbox {
+	kept := list[:0]
+	for _, s := range list {
+		if !s.Gone {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
