@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/identity"
 	"github.com/podid-io/podid/internal/imds"
 	"github.com/podid-io/podid/internal/token"
@@ -213,7 +214,19 @@ func failure(ctx context.Context, a answer, err error) answer {
 		a.err = &imds.Error{Kind: imds.BadRequest, Description: err.Error()}
 	default:
 		a.outcome, a.again, a.pause = unavailable, true, true
-		a.err = &imds.Error{Kind: imds.NotReady, Description: "the source of the token does not answer; try again", Err: err}
+		a.err = &imds.Error{Kind: imds.NotReady, Description: sourceOf(a.identity) + " does not answer; try again", Err: err}
 	}
 	return a
+}
+
+// sourceOf names where the tokens of an identity come from.
+func sourceOf(id identity.Identity) string {
+	switch id.Type {
+	case v1.UserAssignedMSI:
+		return "the metadata service of the node"
+	case v1.ServicePrincipal, v1.ServicePrincipalCertificate:
+		return "Entra ID"
+	default:
+		return "the source of the token"
+	}
 }
