@@ -46,6 +46,8 @@ func TestOneCluster(t *testing.T) {
 			"HTTPS_PROXY=http://" + proxyAddress, "HTTP_PROXY=http://" + proxyAddress,
 			"NO_PROXY=" + localcluster.FabricAddress,
 		}
+		// Agents must refuse what mic has put on their node for a copied label.
+		c.MICFlags = []string{"--allow-cross-namespace"}
 	})
 	serveProxy(t)
 	for _, part := range []struct {
@@ -59,6 +61,11 @@ func TestOneCluster(t *testing.T) {
 		{"the Key Vault provider", acceptKeyVault},
 		{"a secret that is rotated", rotateSecret},
 		{"unmodified clients", referees},
+		{"upgrades and outages of the agent", upgrade},
+		{"who is calling", callers},
+		{"a metadata service that is away", metadataAway},
+		{"an API server that is away", apiServerAway},
+		{"AAD Pod Identity's defaults", oldDefaults},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.test(t, w) }) && t.Context().Err() != nil {
 			return
@@ -261,6 +268,9 @@ func wantOwner(t *testing.T, p *localcluster.Pod, more, clientID string) {
 		t.Errorf("pod %s/%s gets a token of %q (%v), want %s", p.Namespace, p.Name, got.ClientID, err, clientID)
 	}
 }
+
+// errNotYet says that it will come.
+var errNotYet = errors.New("not yet")
 
 // eventually asks again until the answer is good: for what nobody tells of.
 func eventually(t *testing.T, limit time.Duration, ok func() error) {

@@ -80,12 +80,17 @@ func ask(ctx context.Context, p *localcluster.Pod, local netip.Addr) (string, er
 	}
 	tr := &http.Transport{DialContext: dial, DisableKeepAlives: true}
 	defer tr.CloseIdleConnections()
+	return tokenFrom(ctx, &http.Client{Transport: tr})
+}
+
+// tokenFrom asks for a token, and returns the client id of its identity.
+func tokenFrom(ctx context.Context, c *http.Client) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, tokenURL, nil)
 	if err != nil {
 		return "", err
 	}
 	req.Header.Set("Metadata", "true")
-	resp, err := (&http.Client{Transport: tr}).Do(req)
+	resp, err := c.Do(req)
 	if err != nil {
 		return "", err
 	}

@@ -16,11 +16,8 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/cli/demo"
 	"github.com/podid-io/podid/test/localcluster"
 )
 
@@ -200,52 +197,24 @@ func TestMissingPartsTurnReadinessRed(t *testing.T) {
 	}
 }
 
-// TestUnreachableIMDSIsAnsweredInWords has a pod ask an agent whose metadata
-// service is away.
-func TestUnreachableIMDSIsAnsweredInWords(t *testing.T) {
-	cp, c := apiServer(t)
-	listen := freePort(t)
-	p := start(t, "nmi", nil, "--node", "n", "--kubeconfig", cp.Kubeconfig(), "--redirect", "none",
-		"--listen", listen, "--imds-endpoint", "http://127.0.0.1:1", "--hold", "1s")
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "app", Labels: map[string]string{v1.LabelBinding: "app"}},
-		Spec:       corev1.PodSpec{NodeName: "n", Containers: []corev1.Container{{Name: "c", Image: "registry.example/c:1"}}},
-	}
-	meta := metav1.ObjectMeta{Namespace: "default", Name: "app", Labels: map[string]string{v1.LabelNodeName: "n"}}
-	for _, o := range []client.Object{
-		pod,
-		&v1.AzureIdentity{ObjectMeta: meta, Spec: v1.AzureIdentitySpec{ClientID: "c"}},
-		&v1.AzureIdentityBinding{ObjectMeta: meta, Spec: v1.AzureIdentityBindingSpec{AzureIdentity: "app", Selector: "app"}},
-		&v1.AzureAssignedIdentity{ObjectMeta: meta, Spec: v1.AzureAssignedIdentitySpec{
-			Pod: "app", PodNamespace: "default", NodeName: "n",
-			AzureIdentityRef: &v1.AzureIdentityRef{APIVersion: "aadpodidentity.k8s.io/v1", Kind: "AzureIdentity", ObjectMeta: meta, Spec: v1.AzureIdentitySpec{ClientID: "c"}},
-		}, Status: v1.AzureAssignedIdentityStatus{Status: v1.Assigned}},
-	} {
-		if err := c.Create(t.Context(), o); err != nil {
-			t.Fatal(err)
-		}
-	}
-	pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "127.0.0.1", PodIPs: []corev1.PodIP{{IP: "127.0.0.1"}}}
-	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()}}
-	if err := c.Status().Update(t.Context(), pod); err != nil {
-		t.Fatal(err)
-	}
-	p.await(t, http.StatusOK, "")
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, strings.ReplaceAll(tokenURL, "169.254.169.254", listen), nil)
+// metadataAway has a pod ask an agent whose metadata service is away.
+func metadataAway(t *testing.T, w *demo.World) {
+	t.Helper()
+	node := w.Cluster.Nodes()[0]
+	p := run(t, w, newPod(w, "default", "patient", map[string]string{v1.LabelBinding: "late"}))
+	wantOwner(t, p, "", lateClient)
+	replaceAgent(t, w, node, "alone", "--imds-endpoint", "http://127.0.0.1:1", "--hold", "1s")
+	status, body, err := fetch(t.Context(), p.DialContext, tokenURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Metadata", "true")
-	resp, err := patient.Do(req)
-	if err != nil {
+	var said map[string]string
+	if err := json.Unmarshal([]byte(body), &said); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = resp.Body.Close() }()
-	var body map[string]string
-	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
-		t.Fatal(err)
+	if status != http.StatusNotFound || !strings.Contains(said["error_description"], "metadata service of the node does not answer") {
+		t.Errorf("answered %d %v, want 404 and words", status, said)
 	}
-	if resp.StatusCode != http.StatusNotFound || !strings.Contains(body["error_description"], "metadata service of the node does not answer") {
-		t.Errorf("answered %d %v, want 404 and words", resp.StatusCode, body)
-	}
+	replaceAgent(t, w, node, "not-alone")
+	wantOwner(t, p, "", lateClient)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"os"
+	"slices"
 	"sync/atomic"
 
 	"github.com/podid-io/podid/test/localcluster"
@@ -13,15 +14,24 @@ import (
 type Agent struct {
 	// Audit is the file that it writes its audit log to, Log what it says.
 	Audit, Log string
+	// Health is where it tells how it is.
+	Health netip.AddrPort
 
-	health netip.AddrPort
+	node   string
 	cancel context.CancelFunc
 	kill   atomic.Bool
 	ended  <-chan struct{}
 }
 
-// Agent returns the nmi that has run on a node from the start.
-func (w *World) Agent(node *localcluster.Node) *Agent { return w.agents[node.Name] }
+// Agent returns the nmi that was started last on a node.
+func (w *World) Agent(node *localcluster.Node) *Agent {
+	for _, a := range slices.Backward(w.agents) {
+		if a.node == node.Name {
+			return a
+		}
+	}
+	return nil
+}
 
 // Kubeconfig is a file with the rights of nmi's service account.
 func (w *World) Kubeconfig() string { return w.path("nmi.kubeconfig") }
@@ -34,14 +44,12 @@ func (w *World) startAgents(ctx context.Context) error {
 	}
 	for _, n := range w.Cluster.Nodes() {
 		w.story.say("starting nmi on node %s", n.Name)
-		a, err := w.StartAgent(ctx, n, n.Name)
-		if err != nil {
+		if _, err := w.StartAgent(ctx, n, n.Name); err != nil {
 			return err
 		}
-		w.agents[n.Name] = a
 	}
-	for _, n := range w.Cluster.Nodes() {
-		if err := w.AwaitAgent(ctx, w.agents[n.Name]); err != nil {
+	for _, a := range w.agents {
+		if err := w.AwaitAgent(ctx, a); err != nil {
 			return err
 		}
 	}
@@ -49,19 +57,20 @@ func (w *World) startAgents(ctx context.Context) error {
 }
 
 // StartAgent starts an nmi, with more flags, on a node. It has a name of its own
-// and runs until it is stopped or ctx ends. Start one after the other.
+// and runs until it is stopped, the World is, or ctx ends. Start one after the
+// other.
 func (w *World) StartAgent(ctx context.Context, n *localcluster.Node, name string, flags ...string) (*Agent, error) {
 	bin, err := w.binary("nmi")
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	a := &Agent{health: netip.AddrPortFrom(n.Addr, w.nextHealth), Audit: w.path("audit-" + name + ".jsonl"), Log: w.path("nmi-" + name + ".log"), cancel: cancel}
+	a := &Agent{node: n.Name, Health: netip.AddrPortFrom(n.Addr, w.nextHealth), Audit: w.path("audit-" + name + ".jsonl"), Log: w.path("nmi-" + name + ".log"), cancel: cancel}
 	w.nextHealth++ // an agent and its successor run at once
 	args := []string{
 		"--node", n.Name, "--kubeconfig", w.Kubeconfig(),
 		"--mic-service-account", systemNamespace + "/podid-mic", "--mic-client-id", micClient,
-		"--health-listen", a.health.String(), "--audit-file", a.Audit,
+		"--health-listen", a.Health.String(), "--audit-file", a.Audit,
 	}
 	cmd := n.Command(ctx, bin, append(append(args, w.config.AgentFlags...), flags...)...)
 	cmd.Env = append(os.Environ(), w.config.AgentEnv...)
@@ -79,12 +88,13 @@ func (w *World) StartAgent(ctx context.Context, n *localcluster.Node, name strin
 		cancel()
 		return nil, err
 	}
+	w.agents = append(w.agents, a)
 	return a, nil
 }
 
 // AwaitAgent waits until an nmi is ready.
 func (w *World) AwaitAgent(ctx context.Context, a *Agent) error {
-	return w.awaitReady(ctx, "nmi at "+a.health.String(), a.health)
+	return w.awaitReady(ctx, "nmi at "+a.Health.String(), a.Health)
 }
 
 // Stop asks the agent to end, as kubelet does, and waits for it.

@@ -67,6 +67,10 @@ type Config struct {
 	// AgentFlags are given to every nmi after those that it needs here, and
 	// AgentEnv is added to its environment.
 	AgentFlags, AgentEnv []string
+	// MICFlags are given to mic after those that it needs here.
+	MICFlags []string
+	// NoMIC leaves mic out, as in managed mode.
+	NoMIC bool
 	// Out is told what happens, line by line. The default is nobody.
 	Out io.Writer
 }
@@ -82,7 +86,7 @@ type World struct {
 	config Config
 	dir    string
 	bin    string
-	agents map[string]*Agent // by name of the node: those that were there from the start
+	agents []*Agent // in the order in which they were started
 	cancel context.CancelFunc
 
 	nextHealth uint16 // port of the health of the agent that is started next
@@ -120,7 +124,7 @@ func Start(ctx context.Context, c Config) (*World, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	w := &World{
-		Cluster: cluster, story: log, config: c, dir: dir, bin: c.Bin, agents: map[string]*Agent{}, nextHealth: healthPort, cancel: cancel,
+		Cluster: cluster, story: log, config: c, dir: dir, bin: c.Bin, nextHealth: healthPort, cancel: cancel,
 		Azure: azemu.NewClient(fmt.Sprintf("http://%s:%d", localcluster.FabricAddress, adminPort)),
 	}
 	if err := w.startParts(ctx); err != nil {
@@ -133,6 +137,9 @@ func Start(ctx context.Context, c Config) (*World, error) {
 // Stop ends all of it.
 func (w *World) Stop() {
 	w.cancel()
+	for _, a := range w.agents {
+		a.cancel() // it may have a context of its own
+	}
 	w.Cluster.Stop()
 }
 
@@ -147,7 +154,7 @@ func (w *World) startParts(ctx context.Context) error {
 	if err := w.applyFS(ctx, config.Files, "rbac"); err != nil {
 		return err
 	}
-	if err := w.startAgents(ctx); err != nil {
+	if err := w.startAgents(ctx); err != nil || w.config.NoMIC {
 		return err
 	}
 	return w.startMIC(ctx)
@@ -224,8 +231,11 @@ func (w *World) startMIC(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cmd := pod.Command(ctx, bin, "--kubeconfig", kubeconfig, "--namespace", systemNamespace,
-		"--cloud-config", w.path("azure.json"), "--health-listen", fmt.Sprintf(":%d", healthPort))
+	args := []string{
+		"--kubeconfig", kubeconfig, "--namespace", systemNamespace,
+		"--cloud-config", w.path("azure.json"), "--health-listen", fmt.Sprintf(":%d", healthPort),
+	}
+	cmd := pod.Command(ctx, bin, append(args, w.config.MICFlags...)...)
 	cmd.Env = append(os.Environ(), "AZURE_ENVIRONMENT_FILEPATH="+w.path("azure-cloud.json"), "SSL_CERT_FILE="+w.path("azure-ca.pem"))
 	if _, err := w.background(ctx, "mic", cmd.Cmd, cmd.Start, cmd.Wait); err != nil {
 		return err
