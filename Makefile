@@ -6,6 +6,7 @@ LDFLAGS   := -s -w -X github.com/podid-io/podid/internal/telemetry.version=$(VER
 TOOL      := $(GO) tool -modfile=go.tools.mod
 TESTFLAGS ?= -race
 BENCHFLAGS ?=
+BENCH     ?=
 # need: install Debian packages unless a program is there
 need = command -v $(1) >/dev/null || { echo "installing $(2)"; apt-get update -qq && apt-get install -y -qq --no-install-recommends $(2); }
 JS_CLIENT := examples/clients/js/node_modules/.package-lock.json
@@ -40,9 +41,9 @@ test: deps build $(JS_CLIENT) ## run every test, on a real API server and in net
 	@echo "churning: a million steps"
 	@$(GO) test -timeout 20m -count 1 -run Churn ./test/churn
 
-bench: deps build ## measure; BENCHFLAGS=-json prints one JSON object a line
+bench: deps build ## measure; BENCH=nmi: the node agent alone; BENCHFLAGS=-json prints one JSON object a line
 	@$(GO) run ./test/localcluster/build >&2
-	@CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/bench ./test/bench && $(BIN)/bench $(BENCHFLAGS)
+	@CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/bench ./test/bench && $(BIN)/bench -only "$(BENCH)" $(BENCHFLAGS)
 
 demo: deps build ## show the main job: a pod on a real API server gets its own Azure token
 	@$(BIN)/podid demo

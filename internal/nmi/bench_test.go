@@ -3,6 +3,7 @@ package nmi_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -18,46 +19,92 @@ import (
 	"github.com/podid-io/podid/internal/token"
 )
 
-// BenchmarkWarm is one token from a warm cache, audit on, without the network's
-// share: from Classify to Write.
-func BenchmarkWarm(b *testing.B) {
-	w := newWorld()
-	w.token.Value = token.Secret(strings.Repeat("eyJhbGciOi", 160))
-	w.token.ExpiresOn = time.Now().Add(24 * time.Hour)
-	cache := token.NewCache(token.CacheConfig{Source: constant{w.token}})
+// BenchmarkHandler is one token from a warm cache, audit on, without the
+// network's share, from Classify to Write: by the real view of a node, fed with
+// few pods and with many, by turns. The callers are always as many, from pods all
+// over the node, since more of them cost the processor's caches and not nmi.
+func BenchmarkHandler(b *testing.B) {
+	const rounds, callers = 40, 30
+	sizes := []int{30, 250, 5000}
+	nodes := map[int]func(*testing.B){}
+	for _, n := range sizes {
+		nodes[n] = handlerOf(b, n, callers)
+	}
+	for range rounds {
+		for _, n := range sizes {
+			b.Run(fmt.Sprint(n), nodes[n])
+		}
+	}
+}
+
+// handlerOf makes the server of a node with n pods and returns a benchmark in
+// which callers of them ask by turns.
+func handlerOf(b *testing.B, n, callers int) func(*testing.B) {
+	b.Helper()
+	origins := connections{}
+	s := benchServer(b, func(c *nmi.Config) { c.Pods, c.Origins = viewOf(b, n), origins })
+	requests := make([]*http.Request, callers)
+	for i := range requests {
+		client, server := net.Pipe()
+		b.Cleanup(func() { _ = errors.Join(client.Close(), server.Close()) })
+		origins[server] = nmi.Origin{Source: nodeAddr(i * n / callers), Interface: nodeLink, RouteBack: nodeLink, Destination: metadata}
+		req, err := http.NewRequestWithContext(nmi.WithCaller(s, context.Background(), server), http.MethodGet, ask, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		req.RequestURI, req.URL.Host = ask, ""
+		req.Header["Metadata"] = []string{"true"}
+		requests[i] = req
+	}
+	answer := &discard{header: http.Header{}}
+	for _, req := range requests { // every token is there
+		s.ServeHTTP(answer, req)
+	}
+	return func(b *testing.B) {
+		b.Helper()
+		b.ReportAllocs()
+		i := 0
+		for b.Loop() {
+			s.ServeHTTP(answer, requests[i%callers])
+			i++
+		}
+		if answer.status != http.StatusOK {
+			b.Fatalf("answered %d", answer.status)
+		}
+	}
+}
+
+// benchServer is a server over the real cache, with more requests a second
+// allowed to one pod than it can make.
+func benchServer(b *testing.B, edit func(*nmi.Config)) *nmi.Server {
+	b.Helper()
+	value := token.Secret(strings.Repeat("eyJhbGciOi", 160))
+	source := constant{token.Token{Value: value, NotBefore: time.Now(), ExpiresOn: time.Now().Add(24 * time.Hour)}}
 	metrics := nmi.NewMetrics(prometheus.NewRegistry())
 	audit, err := nmi.NewAudit(nmi.AuditBuffered, io.Discard, metrics)
 	if err != nil {
 		b.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(b.Context())
+	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { audit.Run(ctx) })
-	defer func() { cancel(); running.Wait() }()
-	s, err := nmi.New(nmi.Config{
-		Pods: w, Tokens: cache, Origins: w, Audit: audit, Metrics: metrics,
-		Log: slog.New(slog.DiscardHandler), Metadata: metadata,
-	})
+	b.Cleanup(func() { cancel(); running.Wait() })
+	c := nmi.Config{
+		Tokens: token.NewCache(token.CacheConfig{Source: source}), Audit: audit, Metrics: metrics,
+		Log: slog.New(slog.DiscardHandler), Metadata: metadata, PodRate: 1e9,
+	}
+	edit(&c)
+	s, err := nmi.New(c)
 	if err != nil {
 		b.Fatal(err)
 	}
-	client, server := net.Pipe()
-	defer func() { _ = errors.Join(client.Close(), server.Close()) }()
-	req, err := http.NewRequestWithContext(nmi.WithCaller(s, ctx, server), http.MethodGet, ask, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	req.RequestURI, req.URL.Host = ask, ""
-	req.Header["Metadata"] = []string{"true"}
-	answer := &discard{header: http.Header{}}
-	b.ReportAllocs()
-	for b.Loop() {
-		s.ServeHTTP(answer, req)
-	}
-	if answer.status != http.StatusOK {
-		b.Fatalf("answered %d", answer.status)
-	}
+	return s
 }
+
+// connections are where connections come from.
+type connections map[net.Conn]nmi.Origin
+
+func (c connections) Of(conn net.Conn) (nmi.Origin, error) { return c[conn], nil }
 
 type constant struct{ token token.Token }
 

@@ -8,42 +8,46 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/podid-io/podid/test/localcluster"
 )
 
 // agent is an nmi under measurement.
 type agent struct {
-	cmd     *exec.Cmd
-	listen  string
+	cmd     *localcluster.Command
+	listen  string // where its pods ask
 	metrics string
 }
 
-// startAgent starts nmi for a node and returns when it is ready. What redirects
-// is loopback itself: clients have the addresses of pods.
-func (r *rig) startAgent(ctx context.Context, node string) (*agent, error) {
-	var addrs [3]string
-	for i := range addrs {
-		var err error
-		if addrs[i], err = freePort(); err != nil {
-			return nil, err
-		}
+// startAgent starts nmi for a node and returns when it is ready. The link that
+// clients come by leads them to it: there is no redirect. Flags are added.
+func (r *rig) startAgent(ctx context.Context, node string, flags ...string) (*agent, error) {
+	listen := r.freePort(nodeAddr)
+	a, err := r.launch(ctx, node, append([]string{"--redirect", "none", "--listen", listen}, flags...)...)
+	if err == nil {
+		a.listen = listen
 	}
-	a := &agent{listen: addrs[0], metrics: "http://" + addrs[1] + "/metrics"}
-	var err error
-	a.cmd, err = r.run("nmi", nil,
-		"--node", node, "--kubeconfig", r.control.Kubeconfig(),
-		"--redirect", "none", "--listen", addrs[0], "--metrics-listen", addrs[1], "--health-listen", addrs[2],
+	return a, err
+}
+
+// launch starts nmi for a node and returns when it is ready.
+func (r *rig) launch(ctx context.Context, node string, flags ...string) (*agent, error) {
+	metrics, health := r.freePort(r.node.Addr), r.freePort(r.node.Addr)
+	cmd, err := r.run(ctx, "nmi", nil, append([]string{
+		"--node", node, "--kubeconfig", r.cluster.Kubeconfig(),
+		"--metrics-listen", metrics, "--health-listen", health,
 		"--imds-endpoint", r.ready.Machines[machine],
 		"--audit-file", filepath.Join(r.dir, "audit-"+node+".jsonl"),
-	)
+	}, flags...)...)
 	if err != nil {
 		return nil, err
 	}
-	if err := await(ctx, 20*time.Second, func() error { _, err := fetch(ctx, "http://"+addrs[2]+"/readyz"); return err }); err != nil {
+	a := &agent{cmd: cmd, metrics: "http://" + metrics + "/metrics"}
+	if err := await(ctx, 30*time.Second, func() error { _, err := fetch(ctx, "http://"+health+"/readyz"); return err }); err != nil {
 		return nil, fmt.Errorf("nmi for %s: %w", node, err)
 	}
 	return a, nil

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"runtime"
 	"strconv"
 	"time"
+
+	"github.com/podid-io/podid/test/localcluster"
 )
 
 // bare is the server that nmi is compared with: net/http and nothing else,
@@ -55,23 +56,17 @@ func bare(ctx context.Context, args []string) error {
 
 // bareServer is a bare server as a program of its own.
 type bareServer struct {
-	cmd           *exec.Cmd
+	cmd           *localcluster.Command
 	listen, stats string
 }
 
 func (r *rig) startBare(ctx context.Context, file string) (*bareServer, error) {
-	b := &bareServer{}
-	for _, a := range []*string{&b.listen, &b.stats} {
-		var err error
-		if *a, err = freePort(); err != nil {
-			return nil, err
-		}
-	}
+	b := &bareServer{listen: r.freePort(nodeAddr), stats: r.freePort(r.node.Addr)}
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	if b.cmd, err = r.run(self, nil, "bare", "-listen", b.listen, "-stats", b.stats, "-file", file); err != nil {
+	if b.cmd, err = r.run(ctx, self, nil, "bare", "-listen", b.listen, "-stats", b.stats, "-file", file); err != nil {
 		return nil, err
 	}
 	return b, await(ctx, 5*time.Second, func() error { _, err := fetch(ctx, "http://"+b.stats+"/"); return err })

@@ -14,13 +14,17 @@ import (
 	"time"
 )
 
+// errAnswer is an answer other than 200.
+var errAnswer = errors.New("answered")
+
 // conn is a client that costs as little as it can: it writes one request as
 // bytes and reads one answer, so that what is measured is the server.
 type conn struct {
 	net.Conn
 
-	in  *bufio.Reader
-	ask []byte
+	in      *bufio.Reader
+	ask     []byte
+	closing bool // the server said that it will close the connection
 }
 
 // request is what the SDKs send for a token.
@@ -58,10 +62,14 @@ func (c *conn) do(body []byte) ([]byte, error) {
 		if len(line) <= 2 {
 			break
 		}
-		if name, value, found := strings.Cut(string(line), ": "); found && name == "Content-Length" {
+		name, value, _ := strings.Cut(string(line), ": ")
+		switch name {
+		case "Content-Length":
 			if length, err = strconv.Atoi(strings.TrimSpace(value)); err != nil {
 				return nil, err
 			}
+		case "Connection":
+			c.closing = strings.TrimSpace(value) == "close"
 		}
 	}
 	if length < 0 {
@@ -72,7 +80,7 @@ func (c *conn) do(body []byte) ([]byte, error) {
 		return nil, err
 	}
 	if !ok {
-		return nil, fmt.Errorf("answered %s: %s", said, body)
+		return nil, fmt.Errorf("%w %s: %s", errAnswer, said, body)
 	}
 	return body, nil
 }

@@ -17,54 +17,71 @@ import (
 
 // seed creates the identities and their bindings.
 func (r *rig) seed(ctx context.Context) error {
-	for i := range identities {
+	return parallel(allIdentities, func(i int) error {
 		name := fmt.Sprintf("id-%d", i)
 		meta := metav1.ObjectMeta{Namespace: namespace, Name: name}
-		if err := errors.Join(
+		return errors.Join(
 			r.client.Create(ctx, &v1.AzureIdentity{ObjectMeta: meta, Spec: v1.AzureIdentitySpec{ResourceID: identityID(i), ClientID: clientID(i)}}),
 			r.client.Create(ctx, &v1.AzureIdentityBinding{ObjectMeta: meta, Spec: v1.AzureIdentityBindingSpec{AzureIdentity: name, Selector: name}}),
-		); err != nil {
-			return err
-		}
-	}
-	return nil
+		)
+	})
 }
 
-// podIP is the address of a pod of a node: of loopback, so that a client can
+// podIP is the address of a pod of a node: in podRange, so that a client can
 // have it.
-func podIP(node, pod int) string { return fmt.Sprintf("127.%d.%d.%d", 10+node, pod/200, 1+pod%200) }
+func podIP(node, pod int) string { return fmt.Sprintf("10.%d.%d.%d", 64+node, pod/200, 1+pod%200) }
 
-// addPods creates n running pods on a node, each bound to one of the
+// pods are those of one node: which identity each is bound to, and what is
+// special of it.
+type pods struct {
+	node     string
+	number   int                    // of the node; see podIP
+	identity func(i int) int        // nil: the shared ones, by turns
+	edit     func(*corev1.Pod, int) // may be nil
+}
+
+// addPods creates n running pods on a node, each bound to one of the shared
 // identities, which is Assigned to it.
 func (r *rig) addPods(ctx context.Context, node string, number, n int) error {
-	return parallel(n, func(i int) error {
-		p := newPod(node, i)
+	return r.add(ctx, pods{node: node, number: number}, 0, n)
+}
+
+// add creates running pods, from one number to before another.
+func (r *rig) add(ctx context.Context, c pods, from, to int) error {
+	if c.identity == nil {
+		c.identity = func(i int) int { return i % identities }
+	}
+	return parallel(to-from, func(i int) error {
+		i += from
+		p := newPod(c.node, i, c.identity(i))
+		if c.edit != nil {
+			c.edit(p, i)
+		}
 		if err := r.client.Create(ctx, p); err != nil {
 			return err
 		}
 		p.Status.Phase = corev1.PodRunning
-		p.Status.PodIP = podIP(number, i)
-		p.Status.PodIPs = []corev1.PodIP{{IP: podIP(number, i)}}
+		p.Status.PodIP = podIP(c.number, i)
+		p.Status.PodIPs = []corev1.PodIP{{IP: podIP(c.number, i)}}
 		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()}}
 		if err := r.client.Status().Update(ctx, p); err != nil {
 			return err
 		}
-		return r.client.Create(ctx, newAssigned(p, i))
+		return r.client.Create(ctx, newAssigned(p, c.identity(i)))
 	})
 }
 
-func newPod(node string, i int) *corev1.Pod {
+func newPod(node string, i, identity int) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: namespace, Name: fmt.Sprintf("%s-pod-%d", node, i),
-			Labels: map[string]string{v1.LabelBinding: fmt.Sprintf("id-%d", i%identities)},
+			Labels: map[string]string{v1.LabelBinding: fmt.Sprintf("id-%d", identity)},
 		},
 		Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "c", Image: "registry.example/c:1"}}},
 	}
 }
 
 func newAssigned(p *corev1.Pod, i int) *v1.AzureAssignedIdentity {
-	i %= identities
 	return &v1.AzureAssignedIdentity{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: namespace, Name: p.Name + "-assigned",

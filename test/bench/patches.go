@@ -42,7 +42,7 @@ func patches(ctx context.Context, r *rig, out *report) error {
 	}
 	start := time.Now()
 	for i := range burstPods {
-		if err := r.client.Create(ctx, newPod(fmt.Sprint(burstNode, i%burstNodes), i)); err != nil {
+		if err := r.client.Create(ctx, newPod(fmt.Sprint(burstNode, i%burstNodes), i, i%identities)); err != nil {
 			return err
 		}
 	}
@@ -91,10 +91,7 @@ func (r *rig) startMIC(ctx context.Context) (stop func(), err error) {
 			return nil, err
 		}
 	}
-	health, err := freePort()
-	if err != nil {
-		return nil, err
-	}
+	health := r.freePort(r.node.Addr)
 	cloud, err := json.Marshal(map[string]string{ //nolint:gosec // an audience is no credential
 		"name": "AzureStackCloud", "resourceManagerEndpoint": r.ready.Azure + "/",
 		"activeDirectoryEndpoint": r.ready.Azure + "/", "tokenAudience": "https://management.azure.com/",
@@ -110,17 +107,17 @@ func (r *rig) startMIC(ctx context.Context) (stop func(), err error) {
 	if err := client.IgnoreAlreadyExists(r.client.Create(ctx, ns)); err != nil {
 		return nil, err
 	}
-	cmd, err := r.run("mic", []string{
+	cmd, err := r.run(ctx, "mic", []string{
 		"CLOUD=AzureStackCloud", "AZURE_ENVIRONMENT_FILEPATH=" + cloudFile, "SSL_CERT_FILE=" + filepath.Join(r.dir, "ca.pem"),
 		"TENANT_ID=" + tenant, "CLIENT_ID=" + micApp, "CLIENT_SECRET=" + micSecret, "SUBSCRIPTION_ID=" + subscription, "RESOURCE_GROUP=bench",
-	}, "--kubeconfig", r.control.Kubeconfig(), "--namespace", "podid-system", "--cloud-config", "",
+	}, "--kubeconfig", r.cluster.Kubeconfig(), "--namespace", "podid-system", "--cloud-config", "",
 		"--health-listen", health, "--metrics-listen", "")
 	if err != nil {
 		return nil, err
 	}
 	if err := await(ctx, 30*time.Second, func() error { _, err := fetch(ctx, "http://"+health+"/readyz"); return err }); err != nil {
-		end(cmd)
+		r.end(cmd)
 		return nil, fmt.Errorf("mic: %w", err)
 	}
-	return func() { end(cmd) }, nil
+	return func() { r.end(cmd) }, nil
 }

@@ -5,11 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,15 +24,17 @@ import (
 )
 
 const (
-	subscription = "11111111-1111-1111-1111-111111111111"
-	tenant       = "44444444-4444-4444-4444-444444444444"
-	micApp       = "99999999-9999-9999-9999-999999999999"
-	micSecret    = "bench" // of the emulator
-	namespace    = "default"
-	machine      = "bench-vmss000000"
-	setName      = "bench-vmss"
-	armDelay     = 3 * time.Second
-	identities   = 20
+	subscription  = "11111111-1111-1111-1111-111111111111"
+	tenant        = "44444444-4444-4444-4444-444444444444"
+	micApp        = "99999999-9999-9999-9999-999999999999"
+	micSecret     = "bench" // of the emulator
+	namespace     = "default"
+	machine       = "bench-vmss000000"
+	setName       = "bench-vmss"
+	armDelay      = 3 * time.Second
+	identities    = 20 // that pods share
+	ownFrom       = 20 // the first of those that one pod each has
+	allIdentities = ownFrom + rssPods
 )
 
 func groupID() string { return "/subscriptions/" + subscription + "/resourceGroups/bench" }
@@ -43,15 +46,28 @@ func scaleSetID(name string) string {
 	return groupID() + "/providers/Microsoft.Compute/virtualMachineScaleSets/" + name
 }
 
-// rig is what every measurement runs on: an API server and an emulated Azure.
+// Addresses of the node and of its pods, which are all behind one link.
+//
+//nolint:gochecknoglobals // constants that Go cannot spell as such
+var (
+	podRange     = netip.MustParsePrefix("10.64.0.0/10")
+	nodeAddr     = netip.MustParseAddr("10.63.0.1") // as its pods see it
+	metadataAddr = netip.MustParseAddr("10.63.0.2") // that they ask where nmi redirects
+)
+
+// rig is what every measurement runs on: an API server, a node with an emulated
+// Azure, and a link to the node that pods are behind. The measuring program
+// stands at the pods' end of it; podid's programs run on the node.
 type rig struct {
 	dir     string
 	bin     string
-	control *localcluster.ControlPlane
+	cluster *localcluster.Cluster
+	node    *localcluster.Node
 	client  client.WithWatch
 	azure   *azemu.Client
 	ready   azemu.Ready
-	procs   []*exec.Cmd
+	procs   []*localcluster.Command
+	port    atomic.Uint32 // the last one given away
 }
 
 func newRig(ctx context.Context) (*rig, error) {
@@ -64,6 +80,7 @@ func newRig(ctx context.Context) (*rig, error) {
 		return nil, err
 	}
 	r := &rig{dir: dir, bin: filepath.Dir(self)}
+	r.port.Store(20000)
 	if err := r.start(ctx); err != nil {
 		r.close()
 		return nil, err
@@ -73,18 +90,22 @@ func newRig(ctx context.Context) (*rig, error) {
 
 func (r *rig) start(ctx context.Context) error {
 	var err error
-	r.control, err = localcluster.StartControlPlane(ctx, localcluster.ControlPlaneConfig{Dir: filepath.Join(r.dir, "control"), Progress: os.Stderr})
+	r.cluster, err = localcluster.Start(ctx, localcluster.Config{
+		Dir: filepath.Join(r.dir, "control"), Nodes: []localcluster.NodeConfig{{Name: "bench"}},
+		CRDs: filepath.Join(r.bin, "..", "config", "crd"), Progress: os.Stderr,
+	})
 	if err != nil {
 		return err
 	}
-	if err := r.control.InstallCRDs(ctx, filepath.Join(r.bin, "..", "config", "crd")); err != nil {
+	r.node = r.cluster.Node("bench")
+	if err := r.cluster.AddCrowd(r.node, podRange, nodeAddr, metadataAddr); err != nil {
 		return err
 	}
 	scheme := runtime.NewScheme()
 	if err := errors.Join(corev1.AddToScheme(scheme), v1.AddToScheme(scheme)); err != nil {
 		return err
 	}
-	config := r.control.REST()
+	config := r.cluster.REST()
 	config.QPS, config.Burst = 1000, 1000
 	if r.client, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
 		return err
@@ -97,7 +118,7 @@ func (r *rig) start(ctx context.Context) error {
 func (r *rig) startAzure(ctx context.Context) error {
 	state := azemu.State{Tenant: tenant, Apps: []azemu.App{{ClientID: micApp, Secrets: []string{micSecret}}}}
 	var all []string
-	for i := range identities {
+	for i := range allIdentities {
 		state.Identities = append(state.Identities, azemu.Identity{ID: identityID(i), ClientID: clientID(i)})
 		all = append(all, identityID(i))
 	}
@@ -113,8 +134,9 @@ func (r *rig) startAzure(ctx context.Context) error {
 	if err := os.WriteFile(stateFile, b, 0o600); err != nil {
 		return err
 	}
-	if _, err := r.run("azemu", nil, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--imds-machine", machine+"=127.0.0.1:0",
-		"--state", stateFile, "--arm-delay", armDelay.String(), "--ca-file", filepath.Join(r.dir, "ca.pem"), "--ready-file", readyFile); err != nil {
+	own := r.node.Addr.String()
+	if _, err := r.run(ctx, "azemu", nil, "--listen", own+":0", "--admin-listen", own+":0", "--imds-machine", machine+"="+own+":0",
+		"--host", own, "--state", stateFile, "--arm-delay", armDelay.String(), "--ca-file", filepath.Join(r.dir, "ca.pem"), "--ready-file", readyFile); err != nil {
 		return err
 	}
 	if err := await(ctx, 10*time.Second, func() error {
@@ -130,8 +152,8 @@ func (r *rig) startAzure(ctx context.Context) error {
 	return nil
 }
 
-// run starts one of podid's programs with its output in a log.
-func (r *rig) run(name string, env []string, args ...string) (*exec.Cmd, error) {
+// run starts one of podid's programs on the node, with its output in a log.
+func (r *rig) run(ctx context.Context, name string, env []string, args ...string) (*localcluster.Command, error) {
 	path := name
 	if !strings.Contains(name, "/") {
 		path = filepath.Join(r.bin, name)
@@ -140,11 +162,10 @@ func (r *rig) run(name string, env []string, args ...string) (*exec.Cmd, error) 
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = log.Close() }() // the program has its own
-	cmd := exec.Command(path, args...) //nolint:noctx // ended by close, in order
+	defer func() { _ = log.Close() }()                               // the program has its own
+	cmd := r.node.Command(context.WithoutCancel(ctx), path, args...) // ended by close, in order
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s (make build): %w", name, err)
 	}
@@ -153,21 +174,20 @@ func (r *rig) run(name string, env []string, args ...string) (*exec.Cmd, error) 
 }
 
 // end ends a program that run started.
-func end(cmd *exec.Cmd) {
+func (r *rig) end(cmd *localcluster.Command) {
+	r.procs = slices.DeleteFunc(r.procs, func(c *localcluster.Command) bool { return c == cmd })
 	_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-	timer := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	_ = cmd.Wait() // how it ended does not matter
 }
 
 func (r *rig) close() {
-	for _, cmd := range r.procs {
-		if cmd.ProcessState == nil {
-			end(cmd)
-		}
+	for len(r.procs) > 0 {
+		r.end(r.procs[len(r.procs)-1])
 	}
-	if r.control != nil {
-		r.control.Stop()
+	if r.cluster != nil {
+		r.cluster.Stop()
 	}
 	_ = os.RemoveAll(r.dir) // a folder of ours under the temporary one
 }
@@ -191,12 +211,8 @@ func await(ctx context.Context, limit time.Duration, ok func() error) error {
 	}
 }
 
-// freePort is a port of loopback that nobody listens on.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0") //nolint:noctx // closed at once
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String(), nil
+// freePort is a port of the node that nobody listens on: nothing runs there but
+// what we start.
+func (r *rig) freePort(on netip.Addr) string {
+	return netip.AddrPortFrom(on, uint16(r.port.Add(1))).String() //nolint:gosec // far from the end
 }

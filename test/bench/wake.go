@@ -25,9 +25,9 @@ func wake(ctx context.Context, r *rig, out *report) error {
 	if err != nil {
 		return err
 	}
-	defer end(a.cmd)
+	defer r.end(a.cmd)
 	for i := range identities { // every identity's token is in the cache
-		if err := askOnce(ctx, a, podIP(number, i)); err != nil {
+		if err := askOnce(ctx, a, podIP(number, i), vault); err != nil {
 			return err
 		}
 	}
@@ -45,8 +45,8 @@ func wake(ctx context.Context, r *rig, out *report) error {
 	return nil
 }
 
-func askOnce(ctx context.Context, a *agent, from string) error {
-	c, err := dial(ctx, from, a.listen, request(vault))
+func askOnce(ctx context.Context, a *agent, from, resource string) error {
+	c, err := dial(ctx, from, a.listen, request(resource))
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func wakeTrial(ctx context.Context, r *rig, a *agent, node string, number, pod i
 	for range 100 { // until nmi has seen that the identity is off
 		answered := make(chan result, 1)
 		go func() { // ends with the answer
-			err := askOnce(ctx, a, podIP(number, pod))
+			err := askOnce(ctx, a, podIP(number, pod), vault)
 			answered <- result{time.Now(), err}
 		}()
 		if held, err := awaitHeld(ctx, a, answered); err != nil || !held {
