@@ -1,6 +1,7 @@
 package nodeview
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 )
@@ -15,6 +16,16 @@ type link struct {
 	kept bool
 }
 
+// since is when the link was born, by the node's clock as it is set now: a link
+// does not get younger or older when that is set.
+func (l *link) since() time.Time {
+	now := time.Now()
+	return now.Add(-now.Sub(l.born))
+}
+
+// shared says that several pods may be at the other end.
+func (l *link) shared() bool { return l.hardware == "" }
+
 // claim ties an address of a pod to a link.
 type claim struct {
 	link int
@@ -22,9 +33,11 @@ type claim struct {
 	evidence time.Time
 }
 
-// LinkUp tells of a link: its index, its hardware address, and since when it has
-// been there. The zero time means since before the agent; those links are told
-// of before Run.
+// LinkUp tells of a link: its index, its hardware address, and since when it can
+// have been there. The zero time means since before the agent; those links are
+// told of before Run. A link without a hardware address, such as a bridge, is
+// taken for one that several pods share. LinkUp of a link that is known changes
+// nothing but that address.
 //
 // # Whose address it is
 //
@@ -41,26 +54,44 @@ type claim struct {
 // them need evidence that is newer than what they had then. A link that was there
 // before the agent is as old as the node's boot, or as what the agent before
 // wrote down; see Config.RunDir. So after a boot, with addresses dealt out anew,
-// no pod is believed for what its status said before.
+// no pod is believed for what its status said before. A link that two pods claim
+// is nobody's, unless it is one that pods share.
 //
-// What remains possible: times in the API have whole seconds. Where a pod starts
-// a container, loses its network and has its address given to another pod, all
-// within one second (or while this process gets no processor: since when a link
-// can have been there is known as well as that), a status that comes late could
-// give it the other's link. Where a pod's network is made anew within the second
-// in which a container of it had started, the pod is not known before another
-// container starts. And
-// an agent that finds links of which nothing is written down believes what the
-// API server tells of them, if it is from after the boot.
+// # What remains possible
+//
+// Times in the API have whole seconds, and since when a link can have been there
+// is known to a quarter of a second, or as well as this process gets a processor.
+// Where a pod starts a container, loses its network and has its address given to
+// another pod, all within that time, a status that comes late could give it the
+// other's link.
+//
+// Where a pod's network is made anew within the second in which a container of it
+// had started, the pod is not known before another container starts. Neither is a
+// pod that was on its way out already when the agent started without what the one
+// before wrote down.
+//
+// An agent that finds a link of which nothing is written down believes what the
+// API server tells of it, if it is from after the boot, or after the last that was
+// written. The first list of pods is a consistent one for that reason.
+//
+// Where the node's clock is set back, pods that started before are believed for
+// links that came after for that much longer; where it is set forward after pods
+// started, and the agent starts without what the one before wrote down, they
+// are not known before another container starts.
+//
+// Behind a link that pods share, all this tells nothing of which of them has an
+// address: a pod that has ended keeps it there until the API server says so.
 func (v *View) LinkUp(index int, hardware string, at time.Time) {
 	v.mu.Lock()
-	old, ok := v.links[index]
-	if ok && old.hardware == hardware {
+	if l, ok := v.links[index]; ok { // the same link, until it is told that it is gone
+		changed := l.hardware != hardware
+		l.hardware = hardware
+		v.links[index] = l
 		v.mu.Unlock()
+		if changed {
+			v.remember()
+		}
 		return
-	}
-	if ok {
-		v.lose(index)
 	}
 	v.links[index] = v.newLink(index, hardware, at)
 	v.serial++
@@ -101,7 +132,7 @@ func (v *View) lose(index int) {
 	for _, e := range v.pods {
 		for a, c := range e.claims {
 			if c.link == index {
-				delete(e.claims, a)
+				v.release(e, a)
 				e.floor = later(e.floor, c.evidence)
 				lost = true
 			}
@@ -129,6 +160,10 @@ func (v *View) setPod(s seen) {
 // putPod records a pod whose addresses are on links. v.mu is held.
 func (v *View) putPod(s seen, links map[netip.Addr]int) {
 	old, ok := v.pods[s.pod.UID]
+	var claims map[netip.Addr]claim
+	if ok {
+		claims = maps.Clone(old.claims)
+	}
 	v.dropPod(s.pod.UID)
 	if s.ended {
 		return
@@ -136,7 +171,7 @@ func (v *View) putPod(s seen, links map[netip.Addr]int) {
 	e := &podEntry{seen: s, claims: make(map[netip.Addr]claim, len(s.addrs))}
 	if ok {
 		e.floor = old.floor
-		e.keep(old.claims, links)
+		v.keep(e, claims, links)
 	} else {
 		v.recall(e, links)
 	}
@@ -151,7 +186,7 @@ func (v *View) putPod(s seen, links map[netip.Addr]int) {
 // keep has the pod keep the claims on addresses that it still has. New evidence
 // is for the link that the address is on now: where that is another, whose
 // coming may not have been told yet, it is saved for that.
-func (e *podEntry) keep(claims map[netip.Addr]claim, links map[netip.Addr]int) {
+func (v *View) keep(e *podEntry, claims map[netip.Addr]claim, links map[netip.Addr]int) {
 	for _, a := range e.addrs {
 		c, ok := claims[a]
 		if !ok {
@@ -160,17 +195,42 @@ func (e *podEntry) keep(claims map[netip.Addr]claim, links map[netip.Addr]int) {
 		if links[a] == c.link {
 			c.evidence = later(c.evidence, e.evidence)
 		}
-		e.claims[a] = c
+		v.take(e, a, c)
+	}
+}
+
+// take gives a pod a claim. v.mu is held.
+func (v *View) take(e *podEntry, a netip.Addr, c claim) {
+	e.claims[a] = c
+	if v.claimants[c.link] == nil {
+		v.claimants[c.link] = make(map[string]int)
+	}
+	v.claimants[c.link][e.pod.UID]++
+}
+
+// release takes a claim from a pod, if it has it. v.mu is held.
+func (v *View) release(e *podEntry, a netip.Addr) {
+	c, ok := e.claims[a]
+	if !ok {
+		return
+	}
+	delete(e.claims, a)
+	on := v.claimants[c.link]
+	if on[e.pod.UID]--; on[e.pod.UID] == 0 {
+		delete(on, e.pod.UID)
+	}
+	if len(on) == 0 {
+		delete(v.claimants, c.link)
 	}
 }
 
 // claim has the pod claim an address that is on a link, if it may. v.mu is held.
 func (v *View) claim(e *podEntry, a netip.Addr, index int) bool {
 	l, ok := v.links[index]
-	if _, has := e.claims[a]; has || !ok || !e.mayClaim() || e.evidence.Before(l.born.Truncate(time.Second)) {
+	if _, has := e.claims[a]; has || !ok || !e.mayClaim() || e.evidence.Before(l.since().Truncate(time.Second)) {
 		return false
 	}
-	e.claims[a] = claim{link: index, evidence: e.evidence}
+	v.take(e, a, claim{link: index, evidence: e.evidence})
 	return true
 }
 
@@ -178,6 +238,15 @@ func (v *View) claim(e *podEntry, a netip.Addr, index int) bool {
 // its way out makes none: its address may be another's already.
 func (e *podEntry) mayClaim() bool {
 	return !e.ending && !e.evidence.IsZero() && (e.floor.IsZero() || e.evidence.After(e.floor))
+}
+
+// RoutesChanged tells that addresses may be on other links now.
+func (v *View) RoutesChanged() {
+	v.mu.Lock()
+	v.serial++
+	v.mu.Unlock()
+	v.reclaim()
+	v.remember()
 }
 
 // reclaim has pods claim the addresses that they could not claim before.
@@ -217,9 +286,10 @@ func (v *View) waiting() []netip.Addr {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	var oldest time.Time
-	for _, l := range v.links {
-		if oldest.IsZero() || l.born.Before(oldest) {
-			oldest = l.born
+	for index := range v.links {
+		l := v.links[index]
+		if since := l.since(); oldest.IsZero() || since.Before(oldest) {
+			oldest = since
 		}
 	}
 	var list []netip.Addr
@@ -261,6 +331,9 @@ func (v *View) dropPod(uid string) {
 		return
 	}
 	delete(v.pods, uid)
+	for _, a := range e.addrs {
+		v.release(e, a)
+	}
 	if n := (name{e.pod.Namespace, e.pod.Name}); v.byName[n] == e {
 		delete(v.byName, n)
 	}

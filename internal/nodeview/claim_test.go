@@ -227,6 +227,9 @@ func TestALinkThatIsNotWhatItWas(t *testing.T) {
 	m.tell("1", 1)
 	m.LinkUp(8, "02:00:00:00:00:01", at(50))
 	m.has("the same link told of again", 8, "1", nil)
+	m.LinkUp(8, "02:00:00:00:00:fe", at(50))
+	m.has("the same link with another hardware address, as udev sets it", 8, "1", nil)
+	m.LinkDown(8)
 	m.LinkUp(8, "02:00:00:00:00:ff", at(50))
 	m.has("its index has gone to another", 8, "", ErrOtherLink)
 	m.tell("1", 51)
@@ -236,4 +239,50 @@ func TestALinkThatIsNotWhatItWas(t *testing.T) {
 	m.routes[addr] = 8
 	m.tell("1", 52)
 	m.has("nothing was there before the agent once it is at work", 8, "", ErrOtherLink)
+}
+
+func TestALinkThatTwoPodsClaim(t *testing.T) {
+	other := netip.MustParseAddr("10.224.4.11")
+	says := func(p *corev1.Pod) { p.Status.PodIPs[0].IP = other.String() }
+	tests := map[string]struct {
+		hardware string
+		want     string
+		wantErr  error
+	}{
+		"a pair of which one pod has the other end": {"02:00:00:00:00:01", "", ErrAmbiguous},
+		"a bridge": {"", "1", nil},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.LinkUp(8, tc.hardware, at(0))
+			m.routes[addr], m.routes[other] = 8, 8
+			m.tell("1", 1)
+			m.has("one pod", 8, "1", nil)
+			m.tell("2", 1, says)
+			m.has("two pods", 8, tc.want, tc.wantErr)
+			m.deletePod("2")
+			m.has("one pod again", 8, "1", nil)
+		})
+	}
+}
+
+func TestAPodOnItsWayOutHasNoAddressThatIsShared(t *testing.T) {
+	m := newMachine(t)
+	m.LinkUp(8, "", at(0))
+	m.routes[addr] = 8
+	m.tell("1", 1)
+	m.tell("1", 1, ending)
+	m.has("its address may be another's already", 8, "", ErrUnknown)
+}
+
+func TestARouteThatComesLate(t *testing.T) {
+	m := newMachine(t)
+	m.up(8, 0)
+	m.routes[addr] = 0
+	m.tell("1", 1)
+	m.has("no route yet", 8, "", ErrOtherLink)
+	m.routes[addr] = 8
+	m.RoutesChanged()
+	m.has("the route is there", 8, "1", nil)
 }

@@ -29,6 +29,7 @@ func newFeed(report func(error)) *feed {
 // wrap is for rest.Config.Wrap.
 func (f *feed) wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		r = consistent(r)
 		resp, err := next.RoundTrip(r)
 		switch {
 		case r.Context().Err() != nil: // given up by us
@@ -42,6 +43,21 @@ func (f *feed) wrap(next http.RoundTripper) http.RoundTripper {
 		}
 		return resp, err
 	})
+}
+
+// consistent has a list of pods be of now and not of some time ago, as the
+// library asks for where the API server cannot stream lists: an address may have
+// gone to another pod meanwhile.
+func consistent(r *http.Request) *http.Request {
+	q := r.URL.Query()
+	if path.Base(r.URL.Path) != "pods" || q.Get("resourceVersion") != "0" || q.Get("watch") != "" {
+		return r
+	}
+	q.Del("resourceVersion")
+	q.Del("resourceVersionMatch")
+	r = r.Clone(r.Context())
+	r.URL.RawQuery = q.Encode()
+	return r
 }
 
 // watched reports whether a path is that of one of the watches.

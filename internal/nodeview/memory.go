@@ -48,6 +48,9 @@ const (
 	// longestMemory is more than a node with as many pods as Kubernetes bears
 	// ever needs.
 	longestMemory = 8 << 20
+	// memorySlack is how far links may lag behind what is written: one that nobody
+	// was told of yet must not seem younger than it is.
+	memorySlack = time.Second
 	// memoryDelay is how long a change waits for others before it is written.
 	memoryDelay = 200 * time.Millisecond
 )
@@ -75,7 +78,7 @@ func readMemory(dir, bootID string) (*memory, error) {
 	case m.Version != memoryVersion:
 		return nil, fmt.Errorf("%s: version %d is not ours", f.Name(), m.Version)
 	case m.BootID != bootID || m.At.IsZero() || m.At.After(time.Now()):
-		return nil, fmt.Errorf("%s: not from this boot of the node", f.Name())
+		return nil, fmt.Errorf("%s: not from this boot of the node, or its clock was set back", f.Name())
 	}
 	return &m, nil
 }
@@ -134,7 +137,7 @@ func (v *View) recall(e *podEntry, links map[netip.Addr]int) {
 				e.floor = later(e.floor, c.Evidence)
 			}
 		}
-		e.keep(had, links)
+		v.keep(e, had, links)
 	}
 }
 
@@ -154,7 +157,7 @@ func (v *View) toRemember(bootID string) *memory {
 	if !v.synced {
 		return nil
 	}
-	m := &memory{Version: memoryVersion, BootID: bootID, At: time.Now()}
+	m := &memory{Version: memoryVersion, BootID: bootID, At: time.Now().Add(-memorySlack)}
 	for index, l := range v.links {
 		m.Links = append(m.Links, rememberedLink{Index: index, Hardware: l.hardware, Born: l.born})
 	}

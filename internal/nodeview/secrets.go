@@ -19,8 +19,7 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 )
 
-// Errors of Secrets.Get. Each but ErrTooManySecrets can end by itself: wait for a
-// change.
+// Errors of Secrets.Get. Each can end by itself: wait for a change.
 var (
 	// ErrSecretNotRead means that the Secret is being read for the first time.
 	ErrSecretNotRead = errors.New("the secret has not been read yet")
@@ -28,15 +27,20 @@ var (
 	ErrNoSecret = errors.New("there is no such secret")
 	// ErrSecretForbidden means that nmi has no right to read it.
 	ErrSecretForbidden = errors.New("nmi may not get, list and watch the secret: bind the ClusterRole podid-nmi-secrets to its service account, in that namespace at least")
-	// ErrTooManySecrets means that too many are read already.
-	ErrTooManySecrets = errors.New("nmi reads too many secrets already")
+	// ErrTooManySecrets means that as many are read as may be, in all or of this
+	// namespace, until nobody asks for some of them.
+	ErrTooManySecrets = errors.New("nmi reads as many secrets as it may already; try again later")
 )
 
 const (
-	// MaxSecrets is how many Secrets are watched at once.
-	MaxSecrets = 256
+	// MaxSecrets and MaxSecretsByNamespace are how many Secrets are watched at
+	// once, so that no namespace takes the watches of the others.
+	MaxSecrets            = 256
+	MaxSecretsByNamespace = 64
 	// secretIdle is how long a Secret is watched that nobody asks for.
 	secretIdle = 10 * time.Minute
+	// secretIdleEmpty is that for one that there is not, or may not be read.
+	secretIdleEmpty = time.Minute
 	// secretRetry is how soon after a failure a Secret is asked for again; up to
 	// ten times that after several.
 	secretRetry = time.Second
@@ -53,6 +57,7 @@ type Secrets struct {
 	mu       sync.Mutex
 	watched  map[name]*secret // guarded by mu
 	starting []*secret        // those that have no watch yet; guarded by mu
+	room     chan struct{}    // closed when one is forgotten; guarded by mu
 }
 
 // secret is one that is watched. All but its name is guarded by Secrets.mu.
@@ -61,6 +66,7 @@ type secret struct {
 	data    map[string][]byte // shared: never changed
 	err     error             // why there is no data
 	used    time.Time
+	failing bool          // the last try to list or watch it failed
 	changed chan struct{} // closed at the next change
 }
 
@@ -70,20 +76,20 @@ func NewSecrets(config *rest.Config, log *slog.Logger) (*Secrets, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a client for secrets: %w", err)
 	}
-	return &Secrets{client: c, log: log, wanted: make(chan struct{}, 1), watched: make(map[name]*secret)}, nil
+	return &Secrets{client: c, log: log, wanted: make(chan struct{}, 1), watched: make(map[name]*secret), room: make(chan struct{})}, nil
 }
 
 // Get returns what is in a Secret, as it was when the API server last told. The
 // content is shared: do not change it. The channel is closed at the next change
-// of the Secret, and is nil with ErrTooManySecrets.
+// of the Secret; with ErrTooManySecrets, when one is forgotten.
 func (s *Secrets) Get(namespace, secretName string) (map[string][]byte, <-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := name{namespace, secretName}
 	e, ok := s.watched[n]
 	if !ok {
-		if len(s.watched) >= MaxSecrets {
-			return nil, nil, fmt.Errorf("%s/%s: %w", namespace, secretName, ErrTooManySecrets)
+		if s.full(namespace) {
+			return nil, s.room, fmt.Errorf("%s/%s: %w", namespace, secretName, ErrTooManySecrets)
 		}
 		e = &secret{name: n, err: ErrSecretNotRead, changed: make(chan struct{})}
 		s.watched[n] = e
@@ -98,6 +104,18 @@ func (s *Secrets) Get(namespace, secretName string) (map[string][]byte, <-chan s
 		return nil, e.changed, fmt.Errorf("%s/%s: %w", namespace, secretName, e.err)
 	}
 	return e.data, e.changed, nil
+}
+
+// full reports whether there is no place for one more of a namespace. s.mu is
+// held.
+func (s *Secrets) full(namespace string) bool {
+	n := 0
+	for other := range s.watched {
+		if other.namespace == namespace {
+			n++
+		}
+	}
+	return len(s.watched) >= MaxSecrets || n >= MaxSecretsByNamespace
 }
 
 // Run watches what is asked for until ctx ends, and returns when all watches have
@@ -133,7 +151,7 @@ func (s *Secrets) watch(ctx context.Context, e *secret) {
 	defer running.Wait()
 	defer cancel()
 	running.Go(func() { s.follow(ctx, e) }) // ends with ctx
-	for wait := secretIdle; wait > 0; wait = s.left(e) {
+	for wait := secretIdleEmpty; wait > 0; wait = s.left(e) {
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -162,15 +180,26 @@ func (s *Secrets) follow(ctx context.Context, e *secret) {
 }
 
 // left is for how long the Secret is watched yet if nobody asks; when that is
-// over, it is forgotten.
+// over, it is forgotten. What there is of one is kept while the API server is
+// away: it could not be read again.
 func (s *Secrets) left(e *secret) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	wait := time.Until(e.used.Add(secretIdle))
-	if wait <= 0 {
-		delete(s.watched, e.name)
+	idle := secretIdle
+	if e.data == nil {
+		idle = secretIdleEmpty
 	}
-	return wait
+	wait := time.Until(e.used.Add(idle))
+	switch {
+	case wait > 0:
+		return wait
+	case e.failing && e.data != nil:
+		return idle
+	}
+	delete(s.watched, e.name)
+	close(s.room)
+	s.room = make(chan struct{})
+	return 0
 }
 
 // only lists and watches that one Secret.
@@ -231,6 +260,9 @@ func (s *Secrets) failed(ctx context.Context, e *secret, err error) {
 	if ctx.Err() != nil {
 		return
 	}
+	s.mu.Lock()
+	e.failing = true
+	s.mu.Unlock()
 	s.log.WarnContext(ctx, "the watch of a secret failed and is tried again", "secret", e.name.namespace+"/"+e.name.name, "err", err)
 	if apierrors.IsForbidden(err) {
 		s.set(e, nil, ErrSecretForbidden)
@@ -241,7 +273,7 @@ func (s *Secrets) failed(ctx context.Context, e *secret, err error) {
 func (s *Secrets) set(e *secret, data map[string][]byte, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e.data, e.err = data, err
+	e.data, e.err, e.failing = data, err, false
 	close(e.changed)
 	e.changed = make(chan struct{})
 }

@@ -151,14 +151,21 @@ func TestTooManySecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range MaxSecrets {
-		if _, _, err := s.Get("team", strconv.Itoa(i)); !errors.Is(err, ErrSecretNotRead) {
+		namespace := "team-" + strconv.Itoa(i/MaxSecretsByNamespace)
+		if _, _, err := s.Get(namespace, strconv.Itoa(i)); !errors.Is(err, ErrSecretNotRead) {
 			t.Fatal(err)
 		}
+		if i != MaxSecretsByNamespace {
+			continue
+		}
+		if _, changed, err := s.Get("team-0", "one-more"); !errors.Is(err, ErrTooManySecrets) || changed == nil {
+			t.Errorf("Get() of one more of a namespace = %v, want ErrTooManySecrets and something to wait for", err)
+		}
 	}
-	if _, _, err := s.Get("team", "one-more"); !errors.Is(err, ErrTooManySecrets) {
+	if _, _, err := s.Get("another", "one-more"); !errors.Is(err, ErrTooManySecrets) {
 		t.Errorf("Get() = %v, want ErrTooManySecrets", err)
 	}
-	if _, _, err := s.Get("team", "0"); !errors.Is(err, ErrSecretNotRead) {
+	if _, _, err := s.Get("team-0", "0"); !errors.Is(err, ErrSecretNotRead) {
 		t.Errorf("Get() of one that is watched = %v", err)
 	}
 }
@@ -169,6 +176,43 @@ func away() *rest.Config {
 }
 
 func TestASecretThatNobodyAsksForIsForgotten(t *testing.T) {
+	some := map[string][]byte{"k": nil}
+	tests := map[string]struct {
+		data      map[string][]byte // nil: there is none
+		failing   bool              // the API server is away
+		idle      time.Duration     // nobody has asked for
+		wantKnown bool
+	}{
+		"one that was just asked for":                {some, false, secretIdle - time.Minute, true},
+		"one that nobody asks for":                   {some, false, secretIdle, false},
+		"one that nobody asks for, which is not":     {nil, false, secretIdleEmpty, false},
+		"one that was just asked for, which is not":  {nil, false, secretIdleEmpty / 2, true},
+		"one that there is, the API server away":     {some, true, 24 * time.Hour, true},
+		"one that there is not, the API server away": {nil, true, secretIdleEmpty, false},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, err := NewSecrets(&rest.Config{}, slog.New(slog.DiscardHandler))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, _, err := s.Get("team", "app"); !errors.Is(err, ErrSecretNotRead) {
+					t.Fatal(err)
+				}
+				for _, e := range s.watched {
+					e.data, e.failing = tc.data, tc.failing
+					<-time.After(tc.idle)
+					if left := s.left(e); left > 0 != tc.wantKnown || (len(s.watched) == 1) != tc.wantKnown {
+						t.Errorf("watched for %s more, and known: %t; want known: %t", left, len(s.watched) == 1, tc.wantKnown)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestASecretIsWatchedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := reading(t, away())
 		watched := func() int {
@@ -177,25 +221,17 @@ func TestASecretThatNobodyAsksForIsForgotten(t *testing.T) {
 			defer s.mu.Unlock()
 			return len(s.watched)
 		}
-		ask := func() {
+		for range 2 {
 			if _, _, err := s.Get("team", "app"); !errors.Is(err, ErrSecretNotRead) {
 				t.Errorf("Get() = %v", err)
 			}
-		}
-		ask()
-		<-time.After(secretIdle - time.Minute)
-		ask()
-		<-time.After(secretIdle - time.Minute)
-		if got := watched(); got != 1 {
-			t.Errorf("%d are watched while somebody asks", got)
-		}
-		<-time.After(2 * time.Minute)
-		if got := watched(); got != 0 {
-			t.Errorf("%d are watched when nobody asks", got)
-		}
-		ask()
-		if got := watched(); got != 1 {
-			t.Errorf("%d are watched when somebody asks again", got)
+			if got := watched(); got != 1 {
+				t.Errorf("%d are watched when somebody asks", got)
+			}
+			<-time.After(2 * secretIdleEmpty)
+			if got := watched(); got != 0 {
+				t.Errorf("%d are watched when nobody asks", got)
+			}
 		}
 	})
 }

@@ -58,6 +58,7 @@ type View struct {
 	pods       map[string]*podEntry // by uid
 	byName     map[name]*podEntry
 	byIP       map[netip.Addr][]*podEntry // all that say so; see claims
+	claimants  map[int]map[string]int     // by link, how many addresses each pod (by uid) has there
 	identities map[name]identity.Identity
 	bindings   map[name]identity.Binding
 	bySelector map[string][]identity.Binding
@@ -115,6 +116,7 @@ func newView(c Config) *View {
 		assigned:   make(map[name]assignment),
 		byPod:      make(map[name]map[name]assignment),
 		links:      make(map[int]link),
+		claimants:  make(map[int]map[string]int),
 	}
 }
 
@@ -158,10 +160,17 @@ func (v *View) claimant(addr netip.Addr, link int) (*podEntry, error) {
 			claimant, on = e, c
 		}
 	}
-	if claimant == nil || link == 0 || on.link != link {
+	l, ok := v.links[link]
+	switch {
+	case claimant == nil || !ok || on.link != link:
 		return nil, ErrOtherLink
+	case l.shared() && claimant.ending: // the address may be another's already
+		return nil, ErrUnknown
+	case !l.shared() && len(v.claimants[link]) > 1:
+		return nil, ErrAmbiguous
+	default:
+		return claimant, nil
 	}
-	return claimant, nil
 }
 
 // ByName finds a pod of this node that has not ended, also one without an

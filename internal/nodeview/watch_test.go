@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"strings"
@@ -216,5 +218,23 @@ func createAll(t *testing.T, api client.Client, manifests string) {
 		if err := api.Create(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestTheFirstListOfPodsIsOfNow(t *testing.T) {
+	tests := map[string]struct{ path, want string }{
+		"a list of pods from a cache":  {"/api/v1/pods?fieldSelector=x&resourceVersion=0", "fieldSelector=x"},
+		"one that matches at least":    {"/api/v1/pods?resourceVersion=0&resourceVersionMatch=NotOlderThan", ""},
+		"a watch":                      {"/api/v1/pods?resourceVersion=0&watch=true", "resourceVersion=0&watch=true"},
+		"a list that goes on":          {"/api/v1/pods?resourceVersion=7", "resourceVersion=7"},
+		"a list of what moves no link": {"/api/v1/namespaces?resourceVersion=0", "resourceVersion=0"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodGet, tc.path, nil)
+			if got := consistent(r).URL.RawQuery; got != tc.want {
+				t.Errorf("asked for ?%s, want ?%s", got, tc.want)
+			}
+		})
 	}
 }

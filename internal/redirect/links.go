@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -23,6 +24,8 @@ type LinkEvents interface {
 	LinkUp(index int, hardware string, at time.Time)
 	// LinkDown tells that an interface is gone, and all that was known of it.
 	LinkDown(index int)
+	// RoutesChanged tells that addresses may be behind other interfaces now.
+	RoutesChanged()
 }
 
 // quietProbe is how often FollowLinks makes sure that no event waits for it.
@@ -74,7 +77,7 @@ type linkFollower struct {
 // follow lists the interfaces and tells of changes until ctx ends or events are
 // lost.
 func (f *linkFollower) follow(ctx context.Context) error {
-	events, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Groups: 1 << (unix.RTNLGRP_LINK - 1)})
+	events, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Groups: 1<<(unix.RTNLGRP_LINK-1) | 1<<(unix.RTNLGRP_IPV4_ROUTE-1)})
 	if err != nil {
 		return fmt.Errorf("open a netlink socket to the links: %w", err)
 	}
@@ -84,6 +87,10 @@ func (f *linkFollower) follow(ctx context.Context) error {
 			_ = events.Close() // only read from
 		}
 	}()
+	raw, err := events.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("the netlink socket to the links: %w", err)
+	}
 	if f.known == nil {
 		f.quiet = time.Now()
 	}
@@ -93,22 +100,32 @@ func (f *linkFollower) follow(ctx context.Context) error {
 		return err
 	}
 	for {
-		began := time.Now()
-		if err := events.SetReadDeadline(began.Add(quietProbe)); err != nil {
+		if err := errors.Join(f.probe(raw), events.SetReadDeadline(time.Now().Add(quietProbe))); err != nil {
 			return fmt.Errorf("wait for events of links: %w", err)
 		}
 		messages, err := events.Receive()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			f.quiet = began // it waited, since there was nothing
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("receive events of links: %w", err)
 		}
-		for _, m := range messages {
-			f.event(m)
-		}
+		f.events(messages)
 	}
+}
+
+// probe looks, without waiting, whether there is an event to be read.
+func (f *linkFollower) probe(raw syscall.RawConn) error {
+	var err error
+	now := time.Now()
+	failed := raw.Control(func(fd uintptr) {
+		var b [1]byte
+		_, _, err = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	})
+	if errors.Is(err, unix.EAGAIN) {
+		f.quiet, err = now, nil
+	}
+	return errors.Join(failed, err) // the loss of events is told once, here or to Receive
 }
 
 // list tells how the interfaces that there are differ from those told.
@@ -128,23 +145,38 @@ func (f *linkFollower) list() error {
 		}
 	}
 	for _, index := range slices.Sorted(maps.Keys(links)) {
-		f.up(index, links[index], at)
+		f.found(index, links[index], at)
 	}
+	f.to.RoutesChanged() // those that came while nobody looked
 	return nil
 }
 
-func (f *linkFollower) event(m netlink.Message) {
-	index, hardware, ok := parseLink(m)
-	switch {
-	case !ok:
-	case m.Header.Type == unix.RTM_NEWLINK:
-		f.up(index, hardware, f.quiet)
-	case m.Header.Type == unix.RTM_DELLINK:
-		f.down(index)
+func (f *linkFollower) events(messages []netlink.Message) {
+	routes := false
+	for _, m := range messages {
+		switch m.Header.Type {
+		case unix.RTM_NEWLINK:
+			index, hardware, ok := parseLink(m)
+			if before, there := f.known[index]; ok && (!there || before != hardware) {
+				f.known[index] = hardware // one that changes is the same interface
+				f.to.LinkUp(index, hardware, f.quiet)
+			}
+		case unix.RTM_DELLINK:
+			if index, _, ok := parseLink(m); ok {
+				f.down(index)
+			}
+		case unix.RTM_NEWROUTE:
+			routes = true
+		}
+	}
+	if routes {
+		f.to.RoutesChanged()
 	}
 }
 
-func (f *linkFollower) up(index int, hardware string, at time.Time) {
+// found is told of an interface that a list names: one that has another hardware
+// address than before may be another, where its end was not told of.
+func (f *linkFollower) found(index int, hardware string, at time.Time) {
 	before, there := f.known[index]
 	if there && before == hardware {
 		return
