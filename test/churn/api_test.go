@@ -34,7 +34,6 @@ type apiServer struct {
 	holds   *model.Objects      // what there is
 	told    *model.Objects      // what the agent knows
 	kinds   [kinds]*watchedKind // by kind
-	refuses bool                // watches of namespaces
 	streams bool                // lists can be had as the beginning of a watch
 	broken  error
 }

@@ -1,6 +1,7 @@
 package churn_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -262,5 +263,5 @@ func (w *world) catchUp() {
 		}
 		w.advance(time.Second)
 	}
-	w.fail(fmt.Errorf("the watches were not up again after 60 s; the API server: %w", w.api.broken))
+	w.fail(errors.Join(errors.New("the watches were not up again after 60 s"), w.api.broken))
 }

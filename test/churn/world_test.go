@@ -2,6 +2,7 @@ package churn_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -238,7 +239,7 @@ func (w *world) start(remembers bool) {
 			return
 		}
 	}
-	w.fail(fmt.Errorf("the agent has not been told everything after 30 s; the API server: %v", w.api.broken))
+	w.fail(errors.Join(errors.New("the agent has not been told everything after 30 s"), w.api.broken))
 }
 
 // stop ends the agent; its connections break.
