@@ -6,13 +6,14 @@ LDFLAGS   := -s -w -X github.com/podid-io/podid/internal/telemetry.version=$(VER
 TOOL      := $(GO) tool -modfile=go.tools.mod
 TESTFLAGS ?= -race
 BENCHFLAGS ?=
+SOAK      ?= 60s
 BENCH     ?=
 # need: install Debian packages unless a program is there
 need = command -v $(1) >/dev/null || { echo "installing $(2)"; apt-get update -qq && apt-get install -y -qq --no-install-recommends $(2); }
 JS_CLIENT := examples/clients/js/node_modules/.package-lock.json
 export PODID_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/podid
 
-.PHONY: help build generate check test bench demo up down clean deps
+.PHONY: help build generate check test bench soak demo up down clean deps
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -44,6 +45,9 @@ test: deps build $(JS_CLIENT) ## run every test, on a real API server and in net
 bench: deps build ## measure; BENCH=nmi: the node agent alone; BENCHFLAGS=-json prints one JSON object a line
 	@$(GO) run ./test/localcluster/build >&2
 	@CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/bench ./test/bench && $(BIN)/bench -only "$(BENCH)" $(BENCHFLAGS)
+
+soak: ## run the long tests at full stretch, each for SOAK (60s); prints a line of JSON for each figure
+	@$(GO) run ./test/soak -lasts $(SOAK)
 
 demo: deps build ## show the main job: a pod on a real API server gets its own Azure token
 	@$(BIN)/podid demo
