@@ -49,7 +49,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.DurationVar(&o.window, "coalesce-window", assignment.DefaultWindow, "how long the first need for a change of a VM or scale set waits for others; 0 means not at all")
 	f.StringSliceVar(&o.exceptionNamespaces, "exception-namespaces", nil, "namespaces where an AzurePodIdentityException counts; * means all (default kube-system and --namespace)")
 	f.BoolVar(&o.acrossNamespaces, "allow-cross-namespace", false, "let pods match bindings of other namespaces")
-	f.StringSliceVar(&o.startupTaints, "startup-taint", nil, "keys of taints that mic takes off a node when its nmi is ready, such as "+taint.DefaultKey+" (config/rbac/startup-taint.yaml)")
+	f.StringSliceVar(&o.startupTaints, "startup-taint", nil, "keys of taints that mic takes off a node when its nmi is ready, such as "+taint.DefaultKey+" (config/policy and config/rbac, startup-taint.yaml)")
 	f.StringVar(&o.metricsListen, "metrics-listen", ":8888", "address of /metrics; empty means none")
 	f.StringVar(&o.healthListen, "health-listen", ":8080", "address of /healthz and /readyz; empty means none")
 	f.Float32Var(&o.qps, "kube-api-qps", 100, "requests per second to the API server, those for the lease and for events apart")

@@ -44,7 +44,7 @@ const servedPause = 2 * time.Second
 const drainPause = 500 * time.Millisecond
 
 // surveyPause is the least time between two looks at the node's network.
-const surveyPause = time.Second
+const surveyPause = 5 * time.Second
 
 // agent is nmi put together.
 type agent struct {
@@ -159,7 +159,9 @@ func (a *agent) redirectPods(ctx, serveCtx context.Context, g *errgroup.Group, o
 			<-ctx.Done()
 			return nil
 		}
-		a.awaitTurn(ctx)
+		if a.awaitTurn(ctx); ctx.Err() != nil {
+			return nil // the redirect never was this agent's
+		}
 		err := a.redirect.Run(ctx)
 		if failed := a.yield(o); failed != nil {
 			a.log.WarnContext(ctx, "new connections cannot be held off: clients may be refused", "err", failed)
@@ -275,8 +277,8 @@ func (a *agent) report(check string) func(error) {
 	}
 }
 
-// survey tells whether the node's network keeps its pods apart, whenever a pod or
-// a link comes.
+// survey tells whether the node's network keeps its pods apart, whenever the view
+// of the node changes.
 func (a *agent) survey(ctx context.Context) error {
 	report := a.report(checkNetwork)
 	for {

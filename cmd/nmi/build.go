@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -51,7 +52,7 @@ func (o *options) run(ctx context.Context) error {
 	defer events.Close()
 	a := &agent{
 		log: log, level: level, kernel: kernel, events: events, listen: p.listen,
-		health:   telemetry.NewHealth(checkView, checkListener),
+		health:   telemetry.NewHealth(checkView, checkListener, checkNetwork),
 		registry: prometheus.NewRegistry(),
 		synced:   make(chan struct{}),
 		ready:    make(chan struct{}),
@@ -71,13 +72,13 @@ func (o *options) run(ctx context.Context) error {
 
 // build puts the rooms together: view, sources, cache, server, redirect.
 func (a *agent) build(o *options, p parsed, sink io.Writer) error {
-	cloud, err := entra.Cloud(o.cloud)
+	azure, err := entra.Cloud(o.cloud)
 	if err != nil {
 		return fmt.Errorf("--cloud: %w", err)
 	}
 	rules := identity.Rules{
 		AcrossNamespaces: o.acrossNamespaces, ExceptionNamespaces: o.exceptionNamespaces,
-		DefaultAuthority: hostOf(cloud.ActiveDirectoryAuthorityHost), AuthorityHosts: o.authorityHosts,
+		DefaultAuthority: hostOf(azure.ActiveDirectoryAuthorityHost), AuthorityHosts: o.authorityHosts,
 	}
 	state := nmi.State{}
 	if p.redirects {
@@ -107,7 +108,7 @@ func (a *agent) build(o *options, p parsed, sink io.Writer) error {
 		Hold: o.hold, PodRate: o.podRate, HeaderOptional: !o.headerRequired,
 		Controller: nmi.Controller{
 			Namespace: p.micNamespace, ServiceAccount: p.micAccount,
-			ClientID: p.micClient, VM: p.micVM, Resources: trimSlashes(o.armResources),
+			ClientID: p.micClient, VM: p.micVM, Resources: o.resourceManager(azure),
 		},
 	}
 	if p.redirects {
@@ -143,7 +144,9 @@ func (a *agent) buildView(o *options, p parsed, rules identity.Rules) error {
 		return err
 	}
 	bootID := ""
-	if o.runDir != "" {
+	if o.runDir == "" {
+		a.log.Warn("which pod is on which link is not remembered across restarts: mount a folder that a reboot empties and name it by --run-dir", "default", defaultRunDir)
+	} else {
 		id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 		if err != nil {
 			return err
@@ -181,6 +184,16 @@ func (o *options) sources(p parsed, rules identity.Rules) (*entra.IMDS, token.So
 		return nil, nil, fmt.Errorf("--ca-file: %w", err)
 	}
 	return metadata, entra.Sources{Managed: metadata, Applications: applications}, nil
+}
+
+// resourceManager are the App-ID URIs of Azure Resource Manager: those given, or
+// else those of the cloud.
+func (o *options) resourceManager(c cloud.Configuration) []string {
+	if len(o.armResources) > 0 {
+		return trimSlashes(o.armResources)
+	}
+	arm := c.Services[cloud.ResourceManager]
+	return trimSlashes([]string{arm.Endpoint, arm.Audience})
 }
 
 // hostOf is the host of a URL of ours.

@@ -46,6 +46,6 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	root.AddCommand(uninstall, o.readyCommand(ctx), o.logLevelCommand(ctx))
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetErr(os.Stderr) // and with it lines of deprecation: standard output is the audit log's
 	return root.ExecuteContext(ctx)
 }

@@ -71,13 +71,17 @@ func (o *oldOptions) addFlags(f *pflag.FlagSet) {
 
 // addWithoutEffect adds those that mean nothing any more.
 func (*oldOptions) addWithoutEffect(f *pflag.FlagSet, old func(name, instead string)) {
+	for _, name := range []string{"alsologtostderr", "log_backtrace_at", "log_dir", "log_file", "log_file_max_size", "logtostderr", "one_output", "skip_headers", "skip_log_headers", "stderrthreshold", "vmodule"} {
+		f.String(name, "", "")
+		f.Lookup(name).NoOptDefVal = "true"
+		old(name, "it has no effect: the log goes to standard error, see --log-level and --log-format")
+	}
 	for name, why := range map[string]string{
 		"MICNamespace":              "it has no effect: use --mic-service-account",
 		"kubelet-config":            "it has no effect: bridges are found by looking at the network",
 		"set-retry-after-header":    "it has no effect: a request without an identity is answered 404, which SDKs retry",
 		"enable-conntrack-deletion": "it has no effect: old connections always end",
 		"enableScaleFeatures":       "it has no effect: only what concerns the node is watched",
-		"logtostderr":               "it has no effect: the log goes to standard error",
 		"v":                         "it has no effect: use --log-level",
 	} {
 		f.String(name, "", "")
@@ -89,6 +93,7 @@ func (*oldOptions) addWithoutEffect(f *pflag.FlagSet, old func(name, instead str
 // apply sets, for each old flag, the flag that took its place.
 func (o *options) apply() error {
 	old, given := &o.old, o.flags.Changed
+	o.operationMode = strings.ToLower(o.operationMode) // as NMI took it
 	err := o.applyAddresses()
 	if old.updateInterval > 0 && !given("redirect-interval") {
 		o.redirectInterval = time.Duration(old.updateInterval) * time.Second
@@ -113,10 +118,14 @@ func (o *options) apply() error {
 func (o *options) applyAddresses() error {
 	old, given := &o.old, o.flags.Changed
 	if !given("listen") {
-		host := ""
-		// 127.0.0.1 was the default, which only a route_localnet of kube-proxy's made work.
-		if a, err := netip.ParseAddr(old.listenAddress); err == nil && !a.IsLoopback() && !a.IsUnspecified() {
-			host = old.listenAddress
+		host := old.listenAddress
+		a, err := netip.ParseAddr(host)
+		switch {
+		case host == "":
+		case err != nil:
+			return fmt.Errorf("--nmi-listen-address %q: %w", host, err)
+		case a.IsLoopback() || a.IsUnspecified():
+			host = "" // 127.0.0.1 was the default, which only a route_localnet of kube-proxy's made work
 		}
 		o.listen = replaceAddress(o.listen, host, old.port)
 	}
@@ -194,7 +203,7 @@ func (o *options) applyCompatibility() error {
 	default:
 		return fmt.Errorf("--compatibility %q is unknown: write %s, or nothing", o.compatibility, compatibleAPI)
 	}
-	if o.old.block && !given("pass-through") {
+	if o.old.block {
 		o.passThrough = slices.DeleteFunc(o.passThrough, func(f string) bool {
 			return f == string(imds.Instance) || f == string(imds.UserData)
 		})

@@ -83,7 +83,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.pprofListen, "pprof-listen", "", "loopback address of Go's profiles; empty means none")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error; nmi log-level sets it at run time")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
-	f.StringVar(&o.startupTaint, "startup-taint", "", "taint that nmi takes off its own node when it is ready (managed mode; in standard mode mic does); empty means none")
+	f.StringVar(&o.startupTaint, "startup-taint", "", "taint that nmi takes off its own node when it is ready, in managed mode alone (in standard mode mic does); config/policy/startup-taint.yaml says which keys it may be; empty means none")
 	f.StringVar(&o.userAgent, "custom-user-agent", "", "added to the user agent towards the API server")
 	o.old.addFlags(f)
 }
@@ -95,7 +95,7 @@ func (o *options) addAzureFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.caFile, "ca-file", "", "certificates (PEM) that Entra ID is trusted by, beside the system's")
 	f.StringVar(&o.micServiceAccount, "mic-service-account", "", "NAMESPACE/NAME of mic's service account, whose pods get mic's identity for Azure Resource Manager; empty means none")
 	f.StringVar(&o.micClient, "mic-client-id", "", "client id of mic's managed identity, or "+systemAssigned+" for the identity of the VM; needed with --mic-service-account")
-	f.StringSliceVar(&o.armResources, "arm-resource", []string{"https://management.azure.com", "https://management.core.windows.net"}, "what mic may ask a token for")
+	f.StringSliceVar(&o.armResources, "arm-resource", nil, "what mic may ask a token for (default Azure Resource Manager of --cloud)")
 }
 
 func (o *options) addRedirectFlags(f *pflag.FlagSet) {

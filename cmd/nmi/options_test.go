@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,8 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/podid-io/podid/internal/entra"
 )
 
 // parseFlags parses a command line of nmi for a node.
@@ -57,28 +60,28 @@ func TestOldFlagsSetTheNewOnes(t *testing.T) {
 		args string
 		want values
 	}{
-		"none":                        {"", defaults()},
-		"the port of the listener":    {"--nmi-port=2600", defaults(func(v *values) { v.Listen, v.HostPort = "169.254.25.79:2600", 2600 })},
-		"the old default address":     {"--nmi-listen-address=127.0.0.1", defaults()},
-		"another link-local address":  {"--nmi-listen-address=169.254.9.9", defaults(func(v *values) { v.Listen = "169.254.9.9:2579" })},
-		"the metadata address":        {"--metadata-ip=169.254.169.253 --metadata-port=8080", defaults(func(v *values) { v.Metadata = "169.254.169.253:8080" })},
-		"the interval, in seconds":    {"--ipt-update-interval-sec=60", defaults(func(v *values) { v.Interval = time.Minute })},
-		"the new flag counts more":    {"--ipt-update-interval-sec=60 --redirect-interval=7s", defaults(func(v *values) { v.Interval = 7 * time.Second })},
-		"ports":                       {"--http-probe-port=8086 --prometheus-port=9091", defaults(func(v *values) { v.Health, v.Metrics = ":8086", ":9091" })},
-		"attempts":                    {"--retry-attempts-for-created=3 --retry-attempts-for-assigned=2 --find-identity-retry-interval=4", defaults(func(v *values) { v.Hold = 20 * time.Second })},
-		"more attempts than may be":   {"--retry-attempts-for-created=100", defaults(func(v *values) { v.Hold = 55 * time.Second })},
-		"profiles":                    {"--enableProfile", defaults(func(v *values) { v.Profiles = "localhost:6060" })},
-		"kubenet":                     {"--allow-network-plugin-kubenet=true", defaults(func(v *values) { v.Bridges = true })},
-		"without effect any more":     {"--MICNamespace=default --kubelet-config=/x --set-retry-after-header --enable-conntrack-deletion=false --enableScaleFeatures=true --v=3 --logtostderr", defaults()},
-		"forced into namespaces":      {"--forceNamespaced", defaults()},
-		"instance metadata, explicit": {"--pass-through=instance --block-instance-metadata", defaults(func(v *values) { v.Families = "instance" })},
+		"none":                       {"", defaults()},
+		"the port of the listener":   {"--nmi-port=2600", defaults(func(v *values) { v.Listen, v.HostPort = "169.254.25.79:2600", 2600 })},
+		"the old default address":    {"--nmi-listen-address=127.0.0.1", defaults()},
+		"another link-local address": {"--nmi-listen-address=169.254.9.9", defaults(func(v *values) { v.Listen = "169.254.9.9:2579" })},
+		"the metadata address":       {"--metadata-ip=169.254.169.253 --metadata-port=8080", defaults(func(v *values) { v.Metadata = "169.254.169.253:8080" })},
+		"the interval, in seconds":   {"--ipt-update-interval-sec=60", defaults(func(v *values) { v.Interval = time.Minute })},
+		"the new flag counts more":   {"--ipt-update-interval-sec=60 --redirect-interval=7s", defaults(func(v *values) { v.Interval = 7 * time.Second })},
+		"ports":                      {"--http-probe-port=8086 --prometheus-port=9091", defaults(func(v *values) { v.Health, v.Metrics = ":8086", ":9091" })},
+		"attempts":                   {"--retry-attempts-for-created=3 --retry-attempts-for-assigned=2 --find-identity-retry-interval=4", defaults(func(v *values) { v.Hold = 20 * time.Second })},
+		"more attempts than may be":  {"--retry-attempts-for-created=100", defaults(func(v *values) { v.Hold = 55 * time.Second })},
+		"profiles":                   {"--enableProfile", defaults(func(v *values) { v.Profiles = "localhost:6060" })},
+		"kubenet":                    {"--allow-network-plugin-kubenet=true", defaults(func(v *values) { v.Bridges = true })},
+		"without effect any more":    {"--MICNamespace=default --kubelet-config=/x --set-retry-after-header --enable-conntrack-deletion=false --enableScaleFeatures=true --v=3 --logtostderr --stderrthreshold=0", defaults()},
+		"forced into namespaces":     {"--forceNamespaced", defaults()},
+		"instance metadata, blocked": {"--pass-through=instance,versions --block-instance-metadata", defaults(func(v *values) { v.Families = "versions" })},
 		"everything as it was": {"--compatibility=aad-pod-identity", defaults(func(v *values) {
 			v.Across, v.HostToken, v.Remove, v.Families, v.Exceptions = true, true, true, families, "*"
 		})},
 		"as it was, but": {"--compatibility=aad-pod-identity --host-token=false --forceNamespaced --block-instance-metadata", defaults(func(v *values) {
 			v.Remove, v.Families, v.Exceptions = true, "attested,scheduledevents,loadbalancer,versions", "*"
 		})},
-		"as it was, in managed mode": {"--compatibility=aad-pod-identity --operation-mode=managed", defaults(func(v *values) {
+		"as it was, in managed mode": {"--compatibility=aad-pod-identity --operation-mode=Managed", defaults(func(v *values) {
 			v.HostToken, v.Remove, v.Families, v.Exceptions = true, true, families, "*"
 		})},
 	}
@@ -108,6 +111,8 @@ func TestFlagsThatCannotWork(t *testing.T) {
 		"an unknown family":              {"--pass-through=identity", `--pass-through "identity" is unknown`},
 		"profiles for everybody":         {"--pprof-listen=:6060", "write a loopback address"},
 		"profiles on the node's address": {"--pprof-listen=10.0.0.4:6060", "write a loopback address"},
+		"an address that is none":        {"--nmi-listen-address=here", `--nmi-listen-address "here"`},
+		"metadata by IPv6":               {"--metadata=[fe80::1]:80", "write an IPv4 address"},
 		"compatibility with nobody":      {"--compatibility=kiam", "write aad-pod-identity"},
 		"a taint that is mic's":          {"--startup-taint=podid.io/agent-not-ready", "in standard mode mic takes the taint off"},
 	}
@@ -117,5 +122,21 @@ func TestFlagsThatCannotWork(t *testing.T) {
 				t.Errorf("parse() = %v, want %q", err, tc.want)
 			}
 		})
+	}
+}
+
+func TestResourceManagerOfTheCloud(t *testing.T) {
+	for name, want := range map[string]string{
+		"AzurePublicCloud": "https://management.core.windows.net",
+		"AzureChinaCloud":  "https://management.core.chinacloudapi.cn",
+	} {
+		o := &options{}
+		c, err := entra.Cloud(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := o.resourceManager(c); !slices.Contains(got, want) {
+			t.Errorf("in %s mic may ask for %v, want %s among them", name, got, want)
+		}
 	}
 }

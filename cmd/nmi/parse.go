@@ -133,6 +133,9 @@ func (o *options) parseRedirect() (parsed, error) {
 	if p.metadata, err2 = netip.ParseAddrPort(o.metadata); err2 != nil {
 		err2 = fmt.Errorf("--metadata %q: %w", o.metadata, err2)
 	}
+	if err2 == nil && !p.metadata.Addr().Is4() {
+		err2 = fmt.Errorf("--metadata %q: write an IPv4 address and a port", o.metadata)
+	}
 	return p, errors.Join(err1, err2)
 }
 

@@ -31,6 +31,7 @@ func agent(name, node string, labels map[string]string) *corev1.Pod {
 func TestStartupTaintGoesWhenTheAgentIsReady(t *testing.T) {
 	const key, scaler = "podid.io/agent-not-ready", "startup-taint.cluster-autoscaler.kubernetes.io/podid"
 	w := newWorld(t, azemu.Config{})
+	w.applyFile("", "../../config/policy/startup-taint.yaml")
 	w.applyFile("", "../../config/rbac/startup-taint.yaml")
 	w.edit = func(c *mic.Config) { c.StartupTaints = []string{key, scaler} }
 	t.Cleanup(func() {
@@ -75,7 +76,8 @@ func TestStartupTaintGoesWhenTheAgentIsReady(t *testing.T) {
 func TestAgentMayNotTouchOtherNodes(t *testing.T) {
 	w := newWorld(t, azemu.Config{})
 	w.applyFile("", "../../config/rbac/nmi.yaml")
-	w.applyFile("", "../../config/rbac/startup-taint.yaml")
+	w.applyFile("", "../../config/policy/startup-taint.yaml")
+	w.applyFile("", "../../config/rbac/startup-taint-managed.yaml")
 	n := node("victim", "")
 	n.Spec.Taints = []corev1.Taint{{Key: startup.DefaultKey, Effect: corev1.TaintEffectNoSchedule}}
 	w.apply("", n)

@@ -57,7 +57,11 @@ func Remove(ctx context.Context, nodes Nodes, name string, keys []string) (bool,
 	if err != nil {
 		return false, err
 	}
-	if _, err := nodes.Patch(ctx, name, types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil && !apierrors.IsNotFound(err) {
+	_, err = nodes.Patch(ctx, name, types.JSONPatchType, patch, metav1.PatchOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
 		return false, fmt.Errorf("take the start-up taint off node %s: %w", name, err)
 	}
 	return true, nil
