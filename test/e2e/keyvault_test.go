@@ -89,7 +89,7 @@ func acceptKeyVault(t *testing.T, w *demo.World) {
 		t.Run("root at "+address, func(t *testing.T) {
 			status, body, err := send(t.Context(), node.DialContext, address, provided(with.Name))
 			if err != nil || status != http.StatusOK {
-				t.Fatalf("answered %d %s (%v)", status, body, err)
+				t.Fatalf("answered %d %s (%v)", status, withoutToken(string(body)), err)
 			}
 			wantHostToken(t, body, client)
 		})
@@ -97,7 +97,7 @@ func acceptKeyVault(t *testing.T, w *demo.World) {
 	t.Run("a pod without the volume", func(t *testing.T) {
 		status, body, err := send(t.Context(), node.DialContext, "127.0.0.1:2579", provided(without.Name))
 		if err != nil || status == http.StatusOK || !strings.Contains(string(body), "secrets-store.csi.k8s.io") {
-			t.Errorf("answered %d %s (%v), want a refusal", status, body, err)
+			t.Errorf("answered %d %s (%v), want a refusal", status, withoutToken(string(body)), err)
 		}
 	})
 	t.Run("another user of the node", func(t *testing.T) {
@@ -114,18 +114,18 @@ func acceptKeyVault(t *testing.T, w *demo.World) {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: 1234, Gid: 1234, NoSetGroups: true}
 		out, err := cmd.CombinedOutput()
 		if err != nil || !strings.HasSuffix(string(out), "\n403") || strings.Contains(string(out), "access_token") {
-			t.Errorf("answered %s (%v), want a refusal", out, err)
+			t.Errorf("answered %s (%v), want a refusal", withoutToken(string(out)), err)
 		}
 	})
 	t.Run("a pod", func(t *testing.T) {
 		for _, address := range []string{"127.0.0.1:2579", node.Addr.String() + ":2579", "169.254.25.79:2579"} {
 			if status, body, err := send(t.Context(), with.DialContext, address, provided(with.Name)); err == nil {
-				t.Errorf("answered %d %s at %s, want no connection", status, body, address)
+				t.Errorf("answered %d %s at %s, want no connection", status, withoutToken(string(body)), address)
 			}
 		}
 		status, body, err := send(t.Context(), with.DialContext, "169.254.169.254:80", provided(with.Name))
 		if err != nil || status == http.StatusOK || strings.Contains(string(body), "access_token") {
-			t.Errorf("answered %d %s (%v), want a refusal", status, body, err)
+			t.Errorf("answered %d %s (%v), want a refusal", status, withoutToken(string(body)), err)
 		}
 	})
 }
