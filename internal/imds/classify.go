@@ -28,8 +28,6 @@ const (
 	HostToken
 	// Info is /metadata/identity/info: the tenant of the identity.
 	Info
-	// Blocked is another path under /metadata/identity: pods may not have it.
-	Blocked
 	// PassThrough is a documented family of metadata beside the identities; see
 	// ParseMetadata.
 	PassThrough
@@ -54,8 +52,6 @@ func Classify(r *http.Request) Route {
 		return HostToken
 	case "/metadata/identity/info":
 		return Info
-	case "/metadata/identity", "/metadata/identity/oauth2":
-		return Blocked
 	}
 	if familyOf(path) != "" {
 		return PassThrough

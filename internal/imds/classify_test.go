@@ -41,6 +41,8 @@ func TestClassify(t *testing.T) {
 		"instance metadata":                           {"/metadata/instance?api-version=2021-02-01", []string{metadata}, imds.PassThrough},
 		"instance metadata below":                     {"/metadata/instance/compute", []string{metadata}, imds.PassThrough},
 		"identity info":                               {"/metadata/identity/info", []string{metadata}, imds.Info},
+		"the folder of the token":                     {"/metadata/identity/oauth2", []string{metadata}, imds.NotFound},
+		"the folder of identities":                    {"/metadata/identity/", []string{metadata}, imds.NotFound},
 		"IMDSv2's probe, without the header":          {"/metadata/identity/getplatformmetadata?cred-api-version=2.0", nil, imds.NotFound},
 		"IMDSv2's credential":                         {"/metadata/identity/issuecredential", []string{metadata}, imds.NotFound},
 		"a longer path, which NMI took for a token":   {"/metadata/identity/oauth2/tokenXYZ", []string{metadata}, imds.NotFound},
@@ -90,7 +92,7 @@ func FuzzClassify(f *testing.F) {
 			if reading, ok := identityPath(target); !ok {
 				t.Errorf("%q is a token request, but reads as %q", target, reading)
 			}
-		case imds.NotFound, imds.Probe, imds.HostToken, imds.Info, imds.Blocked:
+		case imds.NotFound, imds.Probe, imds.HostToken, imds.Info:
 		default:
 			t.Errorf("Classify(%q) = %d, which is no route", target, route)
 		}

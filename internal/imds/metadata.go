@@ -37,8 +37,10 @@ func familyOf(path string) Family {
 	first, rest, _ := strings.Cut(rest, "/")
 	switch f := Family(first); f {
 	case Instance:
-		if rest == "compute/userdata" || rest == "compute/customdata" {
-			return UserData
+		for segment := range strings.SplitSeq(rest, "/") {
+			if isUserData(segment) { // and whatever a server may find below it
+				return UserData
+			}
 		}
 		return Instance
 	case Attested, ScheduledEvents, LoadBalancer, Versions:
@@ -47,6 +49,10 @@ func familyOf(path string) Family {
 		return ""
 	}
 }
+
+// isUserData reports whether a name, in lower case, is that of what the operator
+// gave the VM.
+func isUserData(name string) bool { return name == "userdata" || name == "customdata" }
 
 // MetadataRequest is a request for metadata that holds no identity.
 type MetadataRequest struct {
@@ -110,10 +116,9 @@ func hide(v any) {
 	switch v := v.(type) {
 	case map[string]any:
 		for name, inner := range v {
-			switch strings.ToLower(name) {
-			case "userdata", "customdata":
+			if isUserData(strings.ToLower(name)) {
 				v[name] = ""
-			default:
+			} else {
 				hide(inner)
 			}
 		}

@@ -175,7 +175,7 @@ func TestPassThrough(t *testing.T) {
 			wantStatus: 200, wantBody: instance, wantAsked: []string{"/metadata/instance/compute/userdata?api-version=2021-02-01&format=text"},
 		},
 		"attested is apart":     {families: []imds.Family{imds.Instance, imds.Versions}, path: "/metadata/attested/document?api-version=2021-02-01", wantStatus: 403},
-		"the identity, never":   {families: imds.Families(), path: "/metadata/identity/oauth2?api-version=2021-02-01", wantStatus: 403},
+		"the identity, never":   {families: imds.Families(), path: "/metadata/identity/oauth2?api-version=2021-02-01", wantStatus: 404},
 		"an unknown family":     {families: imds.Families(), path: "/metadata/secrets?api-version=2021-02-01", wantStatus: 404},
 		"a doubled parameter":   {families: imds.Families(), path: "/metadata/instance?api-version=1&API-VERSION=2", wantStatus: 400, wantBody: "given twice"},
 		"who is no pod of ours": {families: imds.Families(), path: "/metadata/instance?api-version=1", world: func(f *fakeWorld) { f.viewErr = nodeview.ErrUnknown }, wantStatus: 404},

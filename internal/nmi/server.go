@@ -51,8 +51,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.metadata(w, r)
 	case imds.Info:
 		s.info(w, r)
-	case imds.Blocked:
-		imds.WriteError(w, errBlocked)
 	case imds.NotFound, imds.HostToken:
 		imds.WriteError(w, errNotFound)
 	default:
@@ -63,7 +61,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Static answers.
 var (
 	errProbe    = imds.Errorf(imds.BadRequest, "Required metadata header not specified")
-	errBlocked  = imds.Errorf(imds.Forbidden, "pods may not read this part of the metadata service; podid serves %s", imds.TokenPath)
 	errNotFound = imds.Errorf(imds.NoSuchPath, "not found; podid serves %s", imds.TokenPath)
 	errTooMany  = &imds.Error{Kind: imds.Overloaded, Description: "too many requests of this pod wait already; try again", RetryAfter: 2 * time.Second}
 )
