@@ -66,6 +66,7 @@ type auditLine struct {
 	IdentityNS     string          `json:"identityNamespace,omitempty"`
 	Identity       string          `json:"identity,omitempty"`
 	ClientID       string          `json:"clientID,omitempty"`
+	Source         string          `json:"source,omitempty"`
 	Resource       string          `json:"resource"`
 	TokenDigest    string          `json:"tokenDigest,omitempty"`
 	OnHost         bool            `json:"onHost,omitempty"`
@@ -98,7 +99,7 @@ func (a *Audit) record(resource string, ans *answer, at time.Time) error {
 		Time: at, Outcome: ans.outcome, Reason: ans.reason,
 		Namespace: ans.pod.Namespace, Pod: ans.pod.Name, PodUID: ans.pod.UID, ServiceAccount: ans.pod.ServiceAccount,
 		IdentityNS: ans.identity.Namespace, Identity: ans.identity.Name, ClientID: ans.identity.ClientID,
-		Resource: resource, TokenDigest: ans.token.Digest, OnHost: ans.onHost,
+		Source: ans.source, Resource: resource, TokenDigest: ans.token.Digest, OnHost: ans.onHost,
 	}
 	if ans.err != nil {
 		l.Error = ans.err.Error()
@@ -106,28 +107,34 @@ func (a *Audit) record(resource string, ans *answer, at time.Time) error {
 	if a.mode == AuditSync {
 		return a.write([]auditLine{l})
 	}
-	a.queue(&l)
+	room := auditQueue
+	if ans.err != nil {
+		room /= 2
+	}
+	a.queue(&l, room)
 	return nil
 }
 
-// queue leaves a line for Run to write.
-func (a *Audit) queue(l *auditLine) {
+// queue leaves a line for Run to write, unless room lines wait already: there is
+// less room for refusals, so that whoever makes many of them does not take the
+// place of tokens that were handed out.
+func (a *Audit) queue(l *auditLine, room int) {
 	a.mu.Lock()
 	n := len(a.waiting)
-	if n < auditQueue {
+	if n < room {
 		a.waiting = append(a.waiting, *l)
 	}
 	a.mu.Unlock()
-	switch n {
-	case 0:
+	switch {
+	case n >= room:
+		a.metrics.dropped.Inc()
+	case n == 0:
 		a.due.Reset(auditDelay)
-	case auditBatch:
+	case n == auditBatch:
 		select {
 		case a.full <- struct{}{}:
 		default: // told already
 		}
-	case auditQueue:
-		a.metrics.dropped.Inc()
 	}
 }
 

@@ -3,6 +3,7 @@ package nmi
 import (
 	"context"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 type caller struct {
 	conn   net.Conn
 	holder holder // the address that the connection says it comes from; unverified
+	source string // holder, for the audit log
 	share  *share // of holder
 	known  atomic.Bool
 
@@ -30,7 +32,11 @@ type callerKey struct{}
 
 // withCaller is the ConnContext of the server.
 func (s *Server) withCaller(ctx context.Context, c net.Conn) context.Context {
-	who := &caller{conn: c, holder: holder{addr: addressOf(c)}}
+	addr := addressOf(c)
+	who := &caller{conn: c, holder: holder{addr: addr}}
+	if addr.IsValid() {
+		who.source = addr.String()
+	}
 	var ok bool
 	if who.share, ok = s.fair.connect(who.holder); !ok {
 		_ = c.Close() // its first read ends it
@@ -56,6 +62,35 @@ func (c *caller) cost() int {
 		return 1
 	}
 	return connectionCost
+}
+
+// admit is the caller of a request, once it is its turn: taken once for each
+// request, before anything of it is read. The answer has an error when it is not
+// to be served.
+func (s *Server) admit(r *http.Request) (*caller, answer) {
+	c, ok := r.Context().Value(callerKey{}).(*caller)
+	if !ok {
+		return &caller{}, answer{outcome: failed, err: imds.Errorf(imds.Internal, "the request came without a connection")}
+	}
+	a := answer{holder: c.holder}
+	if !s.fair.turn(r.Context(), c.share, c.holder, c.cost()) {
+		a.outcome, a.reason, a.err = denied, reasonTooMany, errTooMany
+	}
+	return c, a
+}
+
+// who finds out where a connection comes from. The answer has an error when it is
+// nobody's.
+func (s *Server) who(c *caller) answer {
+	err := c.attribute(s.config.Origins, s.config.Metadata)
+	if err == nil {
+		return answer{holder: c.holder}
+	}
+	o := denied
+	if imds.Status(err) == http.StatusInternalServerError {
+		o = failed
+	}
+	return answer{holder: c.holder, outcome: o, reason: reasonOrigin, err: err}
 }
 
 // attribute finds out the address of the caller and the interface that it is on.

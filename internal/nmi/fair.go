@@ -20,6 +20,9 @@ const (
 	// connectionCost is what a new connection costs, in requests: the kernel is
 	// asked where it comes from.
 	connectionCost = 4
+	// complaintPause is the least time between two lines of audit about requests
+	// of one holder that there was no place for.
+	complaintPause = time.Second
 	// shareLife is how long a share is remembered that nobody uses.
 	shareLife = 5 * time.Minute
 )
@@ -44,10 +47,11 @@ type holder struct {
 
 // share is what one holder uses.
 type share struct {
-	limiter *rate.Limiter
-	held    int       // guarded by fairness.mu
-	conns   int       // guarded by fairness.mu
-	used    time.Time // guarded by fairness.mu
+	limiter    *rate.Limiter
+	complained time.Time // guarded by fairness.mu
+	held       int       // guarded by fairness.mu
+	conns      int       // guarded by fairness.mu
+	used       time.Time // guarded by fairness.mu
 }
 
 func newFairness(perSecond float64) *fairness {
@@ -115,6 +119,19 @@ func (f *fairness) end(who holder) {
 	defer f.mu.Unlock()
 	f.total--
 	f.of(who, time.Now()).held--
+}
+
+// mayComplain reports whether a request that there was no place for leaves a line
+// in the audit log: one in a second.
+func (f *fairness) mayComplain(who holder, now time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.of(who, now)
+	if now.Sub(s.complained) < complaintPause {
+		return false
+	}
+	s.complained = now
+	return true
 }
 
 // turn waits until it is the holder's turn for a request that costs n. It

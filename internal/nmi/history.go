@@ -2,6 +2,7 @@ package nmi
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -13,28 +14,31 @@ import (
 const (
 	// remembered is how long a resource counts as asked for.
 	remembered = 24 * time.Hour
-	// longestHistory bounds what is remembered, and longestPrefetch what one pod
-	// gets before it asks.
+	// longestHistory bounds what is remembered in all, longestOfOne of one
+	// identity, and longestPrefetch what one pod gets before it asks.
 	longestHistory  = 4096
+	longestOfOne    = 64
 	longestPrefetch = 8
 )
 
-// history remembers which resources the identities were asked for on this node.
+// history remembers which resources the identities of pods were asked for on this
+// node.
 type history struct {
-	mu   sync.RWMutex
-	last map[use]*atomic.Int64 // Unix seconds, by use; the map is guarded by mu
+	mu    sync.RWMutex
+	last  map[named]map[string]*atomic.Int64 // Unix seconds, by resource; the maps are guarded by mu
+	total int                                // of resources; guarded by mu
 }
 
-// use is an identity and a resource that it was asked for.
-type use struct{ namespace, name, resource string }
+// named is an AzureIdentity.
+type named struct{ namespace, name string }
 
-func newHistory() *history { return &history{last: make(map[use]*atomic.Int64)} }
+func newHistory() *history { return &history{last: make(map[named]map[string]*atomic.Int64)} }
 
 // asked remembers that a token was handed out.
 func (h *history) asked(id identity.Identity, resource string, now time.Time) {
-	u := use{id.Namespace, id.Name, resource}
+	n := named{id.Namespace, id.Name}
 	h.mu.RLock()
-	last, ok := h.last[u]
+	last, ok := h.last[n][resource]
 	h.mu.RUnlock()
 	if ok {
 		last.Store(now.Unix())
@@ -42,22 +46,52 @@ func (h *history) asked(id identity.Identity, resource string, now time.Time) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.last) >= longestHistory {
+	of := h.last[n]
+	switch {
+	case len(of) >= longestOfOne:
+		h.forgetOldest(of)
+	case h.total >= longestHistory:
 		h.forget(now)
+		of = h.last[n]
 	}
-	if len(h.last) < longestHistory {
-		last = new(atomic.Int64)
-		last.Store(now.Unix())
-		h.last[u] = last
+	if _, ok := of[resource]; ok || h.total >= longestHistory {
+		return
 	}
+	if of == nil {
+		of = make(map[string]*atomic.Int64)
+		h.last[n] = of
+	}
+	last = new(atomic.Int64)
+	last.Store(now.Unix())
+	of[resource] = last
+	h.total++
+}
+
+// forgetOldest drops what one identity was not asked for the longest. h.mu is
+// held.
+func (h *history) forgetOldest(of map[string]*atomic.Int64) {
+	oldest, at := "", int64(math.MaxInt64)
+	for resource, last := range of {
+		if t := last.Load(); t < at {
+			oldest, at = resource, t
+		}
+	}
+	delete(of, oldest)
+	h.total--
 }
 
 // forget drops what is too old. h.mu is held.
 func (h *history) forget(now time.Time) {
 	oldest := now.Add(-remembered).Unix()
-	for u, last := range h.last {
-		if last.Load() < oldest {
-			delete(h.last, u)
+	for n, of := range h.last {
+		for resource, last := range of {
+			if last.Load() < oldest {
+				delete(of, resource)
+				h.total--
+			}
+		}
+		if len(of) == 0 {
+			delete(h.last, n)
 		}
 	}
 }
@@ -71,9 +105,9 @@ func (h *history) of(id identity.Identity, now time.Time) []string {
 	var found []dated
 	oldest := now.Add(-remembered).Unix()
 	h.mu.RLock()
-	for u, last := range h.last {
-		if at := last.Load(); u.namespace == id.Namespace && u.name == id.Name && at >= oldest {
-			found = append(found, dated{u.resource, at})
+	for resource, last := range h.last[named{id.Namespace, id.Name}] {
+		if at := last.Load(); at >= oldest {
+			found = append(found, dated{resource, at})
 		}
 	}
 	h.mu.RUnlock()

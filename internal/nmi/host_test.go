@@ -39,7 +39,7 @@ func serveHost(t *testing.T, w *fakeWorld, n node) (client, *lockedBuffer) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.ServeHost(ctx, l) }()
-	tr := &http.Transport{DialContext: l.dial}
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return l.dial(ctx) }}
 	t.Cleanup(func() {
 		tr.CloseIdleConnections()
 		cancel()

@@ -59,7 +59,10 @@ func (s *Server) passOn(r *http.Request) (imds.Answer, error) {
 
 // known is the pod that a request comes from. It does not wait for one.
 func (s *Server) known(r *http.Request) (nodeview.Found, error) {
-	a, c := s.who(r.Context(), r)
+	c, a := s.admit(r)
+	if a.err == nil {
+		a = s.who(c)
+	}
 	if a.err != nil {
 		return nodeview.Found{}, a.err
 	}

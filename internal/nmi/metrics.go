@@ -36,14 +36,21 @@ const (
 	reasonTooMany    identity.Reason = "too_many"    // too many requests of the pod, or in all, wait
 	reasonDefinition identity.Reason = "definition"  // the AzureIdentity, or its Secret, cannot be used as it is
 	reasonNoVolume   identity.Reason = "no_volume"   // asked for on the node, for a pod without such a volume
-	reasonException  identity.Reason = "exception"   // an AzurePodIdentityException lets the pod through
+	reasonException  identity.Reason = "exception"   // an AzurePodIdentityException let the pod through; there is a token
+
+	// Of answers that are no refusals.
+	reasonUnavailable identity.Reason = "unavailable" // Azure does not answer
+	reasonBadRequest  identity.Reason = "bad_request" // the request cannot be understood
+	reasonCanceled    identity.Reason = "canceled"    // the client left
+	reasonFailed      identity.Reason = "failed"      // a fault of nmi's
 )
 
-// reasons are all there are.
+// reasons are all there are for no token.
 func reasons() []identity.Reason {
 	return []identity.Reason{
 		identity.NoLabel, identity.NoBinding, identity.NotBound, identity.Unassigned, identity.NotSupported,
-		reasonOrigin, reasonUnknownPod, reasonController, reasonRejected, reasonTooMany, reasonDefinition, reasonNoVolume, reasonException,
+		reasonOrigin, reasonUnknownPod, reasonController, reasonRejected, reasonTooMany, reasonDefinition, reasonNoVolume,
+		reasonUnavailable, reasonBadRequest, reasonCanceled, reasonFailed,
 	}
 }
 
@@ -108,7 +115,7 @@ func (m *Metrics) observe(d door, a *answer, took time.Duration) {
 	if obs, ok := m.requests[d][a.outcome]; ok {
 		obs.Observe(took.Seconds())
 	}
-	if a.err == nil || a.outcome == canceled {
+	if a.err == nil {
 		return
 	}
 	if c, ok := m.denials[a.reason]; ok {

@@ -191,18 +191,25 @@ func (l *lockedBuffer) String() string {
 type client struct {
 	http  *http.Client
 	audit *lockedBuffer
+	dial  func(context.Context) (net.Conn, error)
 }
 
 func serve(t *testing.T, w *fakeWorld, controller nmi.Controller, edits ...func(*nmi.Config)) client {
 	t.Helper()
-	audit := &lockedBuffer{}
-	edits = append([]func(*nmi.Config){auditTo(t, audit), func(c *nmi.Config) { c.Controller = controller }}, edits...)
-	s := newServer(t, w, edits...)
 	l := newPipeListener()
+	edits = append([]func(*nmi.Config){func(c *nmi.Config) { c.Controller = controller }}, edits...)
+	return serveOn(t, w, l, l.dial, edits...)
+}
+
+// serveOn is serve on a listener that is reached by dial.
+func serveOn(t *testing.T, w *fakeWorld, l net.Listener, dial func(context.Context) (net.Conn, error), edits ...func(*nmi.Config)) client {
+	t.Helper()
+	audit := &lockedBuffer{}
+	s := newServer(t, w, append([]func(*nmi.Config){auditTo(t, audit)}, edits...)...)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, l) }()
-	tr := &http.Transport{DialContext: l.dial}
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }}
 	t.Cleanup(func() {
 		tr.CloseIdleConnections()
 		cancel()
@@ -210,7 +217,7 @@ func serve(t *testing.T, w *fakeWorld, controller nmi.Controller, edits ...func(
 			t.Errorf("Serve() = %v", err)
 		}
 	})
-	return client{http: &http.Client{Transport: tr}, audit: audit}
+	return client{http: &http.Client{Transport: tr}, audit: audit, dial: dial}
 }
 
 // auditTo has every line written to sink at once.
@@ -505,7 +512,7 @@ func newPipeListener() *pipeListener {
 	return &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
 }
 
-func (l *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+func (l *pipeListener) dial(ctx context.Context) (net.Conn, error) {
 	ours, theirs := net.Pipe()
 	select {
 	case l.conns <- theirs:

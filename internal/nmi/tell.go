@@ -1,6 +1,7 @@
 package nmi
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -17,6 +18,9 @@ const (
 const (
 	// eventPause is the least time between two Events about the same.
 	eventPause = 5 * time.Minute
+	// longestNote is how long the text of an Event gets, in bytes: the API server
+	// refuses more than 1,024.
+	longestNote = 1000
 	// longestTold bounds what is remembered of them.
 	longestTold = 1024
 )
@@ -45,8 +49,16 @@ func (t *teller) of(a *answer) {
 	}
 	event := eventOf(a.outcome)
 	if t.due(told{a.pod.UID, event, a.reason}, time.Now()) {
-		t.events.Warn(a.pod, event, a.err.Error())
+		t.events.Warn(a.pod, event, cut(a.err.Error()))
 	}
+}
+
+// cut shortens a text to what an Event takes.
+func cut(text string) string {
+	if len(text) <= longestNote {
+		return text
+	}
+	return strings.ToValidUTF8(text[:longestNote], "") // it may end within a letter
 }
 
 func eventOf(o outcome) string {

@@ -16,6 +16,7 @@ import (
 // error, or a reason to look again.
 type answer struct {
 	holder   holder
+	source   string // the address that the connection came from
 	pod      identity.Pod
 	identity identity.Identity
 	token    token.Token
@@ -44,11 +45,16 @@ type query struct {
 // token answers a pod's request for a token.
 func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	req, err := imds.ParseToken(r)
-	a := answer{outcome: badRequest, err: err}
-	if err == nil {
-		a = s.hold(r.Context(), req, start, func(ctx context.Context, q query) answer { return s.look(ctx, r, q) })
+	c, a := s.admit(r)
+	var req imds.TokenRequest
+	if a.err == nil {
+		if req, a.err = imds.ParseToken(r); a.err != nil {
+			a.outcome = badRequest
+		} else {
+			a = s.hold(r.Context(), req, start, func(ctx context.Context, q query) answer { return s.look(ctx, c, q) })
+		}
 	}
+	a.source = c.source
 	s.conclude(r.Context(), req, &a, start)
 	if a.err != nil {
 		imds.WriteError(w, a.err)
@@ -61,17 +67,37 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 // conclude leaves the traces of an answer that is about to be sent: its line in
 // the audit log, without which there is no token, and an event for people.
 func (s *Server) conclude(ctx context.Context, req imds.TokenRequest, a *answer, start time.Time) {
-	if a.err != nil && ctx.Err() != nil {
-		a.outcome = canceled // most likely nobody reads the answer
-	}
+	a.settle(ctx.Err() != nil)
 	if a.outcome == badRequest || a.outcome == canceled {
 		return
 	}
+	if a.reason == reasonTooMany && !s.fair.mayComplain(a.holder, start) {
+		return // a flood must not drown the lines of others
+	}
 	if err := s.config.Audit.record(req.Resource, a, start); err != nil {
-		a.outcome, a.err = failed, &imds.Error{Kind: imds.Unavailable, Description: "the audit log cannot be written", Err: err}
+		a.outcome, a.reason, a.err = failed, reasonFailed, &imds.Error{Kind: imds.Unavailable, Description: "the audit log cannot be written", Err: err}
 	}
 	if a.err != nil {
 		s.tell.of(a)
+	}
+}
+
+// settle gives an answer without a token its reason. A client that left most
+// likely reads no answer, but a refusal stays one: who asks for what he may not
+// have leaves a trace.
+func (a *answer) settle(left bool) {
+	switch {
+	case a.err == nil:
+		return
+	case left && (a.outcome != denied || a.reason == reasonTooMany):
+		a.outcome, a.reason = canceled, reasonCanceled
+	case a.reason != "":
+	case a.outcome == unavailable:
+		a.reason = reasonUnavailable
+	case a.outcome == badRequest:
+		a.reason = reasonBadRequest
+	default:
+		a.reason = reasonFailed
 	}
 }
 
@@ -137,8 +163,8 @@ func (s *Server) rest(ctx context.Context, a *answer, pause *time.Duration) bool
 }
 
 // look goes once all the way: who, which, token.
-func (s *Server) look(ctx context.Context, r *http.Request, q query) answer {
-	a, c := s.who(ctx, r)
+func (s *Server) look(ctx context.Context, c *caller, q query) answer {
+	a := s.who(c)
 	if a.err != nil {
 		return a
 	}
@@ -158,27 +184,6 @@ func (s *Server) look(ctx context.Context, r *http.Request, q query) answer {
 	return a
 }
 
-// who finds out where a request comes from, and waits for that address's turn.
-// The answer has an error when it is nobody's.
-func (s *Server) who(ctx context.Context, r *http.Request) (answer, *caller) {
-	c, ok := r.Context().Value(callerKey{}).(*caller)
-	if !ok {
-		return answer{outcome: failed, err: imds.Errorf(imds.Internal, "the request came without a connection")}, nil
-	}
-	if !s.fair.turn(ctx, c.share, c.holder, c.cost()) {
-		return answer{outcome: denied, reason: reasonTooMany, err: errTooMany}, nil
-	}
-	err := c.attribute(s.config.Origins, s.config.Metadata)
-	if err != nil {
-		o := denied
-		if imds.Status(err) == http.StatusInternalServerError {
-			o = failed
-		}
-		return answer{outcome: o, reason: reasonOrigin, err: err}, nil
-	}
-	return answer{holder: c.holder}, c
-}
-
 // get asks for the token of an identity that the pod is entitled to.
 func (s *Server) get(ctx context.Context, pod identity.Pod, id identity.Identity, req *token.Request, q query, changed <-chan struct{}) answer {
 	a := answer{pod: pod, identity: id, changed: changed}
@@ -195,7 +200,6 @@ func (s *Server) get(ctx context.Context, pod identity.Pod, id identity.Identity
 		}
 	}
 	a.token, a.outcome = t, outcome(how)
-	s.history.asked(id, req.Resource, time.Now())
 	return a
 }
 

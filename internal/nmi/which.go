@@ -25,16 +25,26 @@ func (s *Server) decide(ctx context.Context, found *nodeview.Found, q query, cha
 	}
 	d := identity.Select(found.Pod, found.Grants, identity.Selector(q.Selector), time.Now())
 	if d.Outcome == identity.Selected {
-		return s.granted(ctx, found.Pod, d.Grant, q, changed)
+		a := s.granted(ctx, found.Pod, d.Grant, q, changed)
+		s.remember(&a, q.Resource)
+		return a
 	}
 	if d.Reason == identity.NotBound && q.Selector.ObjectID != "" {
 		if a, ok := s.byObjectID(ctx, found, q, changed); ok {
+			s.remember(&a, q.Resource)
 			return a
 		}
 	}
 	a := refuse(found.Pod, d)
 	a.changed = changed
 	return a
+}
+
+// remember notes what an identity was asked for, when the pod got its token.
+func (s *Server) remember(a *answer, resource string) {
+	if a.err == nil && !a.again {
+		s.history.asked(a.identity, resource, time.Now())
+	}
 }
 
 // granted gets the token of a grant.
@@ -47,23 +57,29 @@ func (s *Server) granted(ctx context.Context, pod identity.Pod, g identity.Grant
 }
 
 // byObjectID looks for the identity with the object id that the pod asks for
-// among those of which the AzureIdentity does not say it: their tokens do.
+// among those of which the AzureIdentity does not say it: their tokens do. One
+// that has to be waited for does not hide another that is there.
 func (s *Server) byObjectID(ctx context.Context, found *nodeview.Found, q query, changed <-chan struct{}) (answer, bool) {
+	var pending answer
 	for _, g := range found.Grants {
 		if g.Identity.ObjectID != "" {
 			continue
 		}
-		if !g.Ready {
-			a := refuse(found.Pod, identity.Decision{Outcome: identity.Pending, Reason: identity.Unassigned, Grant: g})
-			a.changed = changed
-			return a, true
+		a := refuse(found.Pod, identity.Decision{Outcome: identity.Pending, Reason: identity.Unassigned, Grant: g})
+		a.changed = changed
+		if g.Ready {
+			a = s.granted(ctx, found.Pod, g, q, changed)
 		}
-		a := s.granted(ctx, found.Pod, g, q, changed)
-		if a.again || (a.err == nil && strings.EqualFold(a.token.ObjectID, q.Selector.ObjectID)) {
+		switch {
+		case a.again && (!pending.again || (a.fetch && !pending.fetch)):
+			pending = a
+		case a.again: // it can wake by more than the first one does
+			pending.pause = pending.pause || a.pause || a.wake != nil
+		case a.err == nil && strings.EqualFold(a.token.ObjectID, q.Selector.ObjectID):
 			return a, true
 		}
 	}
-	return answer{}, false
+	return pending, pending.again
 }
 
 // refuse says in words and in kind why there is no token.
@@ -133,8 +149,12 @@ func (s *Server) excepted(ctx context.Context, found *nodeview.Found, q query, c
 	// No AzureIdentity is at work here: what the audit log names is the exception.
 	id := identity.Identity{Namespace: found.Exception.Namespace, Name: found.Exception.Name, ClientID: req.ClientID}
 	a := s.get(ctx, found.Pod, id, &req, q, changed)
-	if a.reason == "" {
+	switch {
+	case a.err == nil && !a.again:
 		a.reason = reasonException
+	case a.reason == identity.Unassigned: // nobody puts it on the VM: nothing is on its way
+		a.outcome, a.again, a.pause = denied, false, false
+		a.err = imds.Errorf(imds.Denied, "the metadata service of the node knows no such identity")
 	}
 	return a
 }

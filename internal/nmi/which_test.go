@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -16,6 +17,7 @@ import (
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/identity"
 	"github.com/podid-io/podid/internal/nmi"
+	"github.com/podid-io/podid/internal/nodeview"
 	"github.com/podid-io/podid/internal/token"
 )
 
@@ -193,6 +195,77 @@ func TestObjectIDIsLearntFromTheToken(t *testing.T) {
 	}
 }
 
+// TestObjectIDIsNotHiddenByWhatIsMissing asks for an identity behind others that
+// have to be waited for.
+func TestObjectIDIsNotHiddenByWhatIsMissing(t *testing.T) {
+	notReady := identity.Grant{Identity: identity.Identity{Namespace: "team", Name: "later", ClientID: "client-later"}}
+	tests := map[string]struct {
+		first   []identity.Grant
+		how     token.How
+		arrives bool // the Secret of the first, by which its token can be had
+		asks    string
+		want    int
+		wantFor time.Duration
+	}{
+		"behind one without its Secret":     {first: []identity.Grant{application(1)}, how: token.Hit, asks: "oid-red", want: 200},
+		"behind one that is on its way":     {first: []identity.Grant{notReady}, how: token.Hit, asks: "oid-red", want: 200},
+		"behind both, and none is cached":   {first: []identity.Grant{application(1), notReady}, how: token.Miss, asks: "oid-red", want: 200},
+		"none, and a Secret is missing":     {first: []identity.Grant{application(1)}, how: token.Miss, asks: "oid-green", want: 404, wantFor: nmi.DefaultHold},
+		"the one whose Secret comes":        {first: []identity.Grant{application(1)}, how: token.Miss, arrives: true, asks: "oid-app", want: 200, wantFor: 7 * time.Second},
+		"none, and all tokens could be had": {how: token.Miss, asks: "oid-green", want: 400},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				w.how = tc.how
+				w.found.Pod.Created = time.Now().Add(-time.Hour)
+				w.found.Grants = append(tc.first, w.found.Grants...)
+				w.objectIDs = map[string]string{"client-blue": "oid-blue", "/red": "oid-red", "client-app": "oid-app"}
+				s := newSecrets(map[string]map[string][]byte{})
+				c := serve(t, w, nmi.Controller{}, func(c *nmi.Config) { c.Secrets, c.Application = s, authority })
+				if tc.arrives {
+					time.AfterFunc(7*time.Second, func() { s.set("team/sp", map[string][]byte{"clientSecret": []byte("hush")}) })
+				}
+				start := time.Now()
+				status, body := c.get(t, ask+"&object_id="+tc.asks)
+				if took := time.Since(start); status != tc.want || took != tc.wantFor {
+					t.Errorf("answered %d %v after %s, want %d after %s", status, body, took, tc.want, tc.wantFor)
+				}
+			})
+		})
+	}
+}
+
+// fullSecrets has no room for one more until free is closed.
+type fullSecrets struct {
+	*secrets
+	free chan struct{}
+}
+
+func (s fullSecrets) Get(namespace, name string) (map[string][]byte, <-chan struct{}, error) {
+	select {
+	case <-s.free:
+		return s.secrets.Get(namespace, name)
+	default:
+		return nil, s.free, nodeview.ErrTooManySecrets
+	}
+}
+
+func TestRequestWaitsForRoomForItsSecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.found.Grants = []identity.Grant{application(1)}
+		full := fullSecrets{newSecrets(secretOf("clientSecret", "hush")), make(chan struct{})}
+		c := serve(t, w, nmi.Controller{}, func(c *nmi.Config) { c.Secrets, c.Application = full, authority })
+		time.AfterFunc(9*time.Second, func() { close(full.free) })
+		start := time.Now()
+		if status, body := c.get(t, ask); status != 200 || time.Since(start) != 9*time.Second {
+			t.Errorf("answered %d %v after %s, want the token as soon as there is room", status, body, time.Since(start))
+		}
+	})
+}
+
 func TestExceptionsReachTheMetadataService(t *testing.T) {
 	tests := map[string]struct {
 		query string
@@ -256,6 +329,20 @@ func TestEventsTellOfRefusalsOnce(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, e.list); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestEventsFitTheAPIServer has Azure refuse with more words than an Event takes.
+func TestEventsFitTheAPIServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, e := newWorld(), &events{}
+		w.err = &token.Error{Kind: token.Rejected, Err: errors.New(strings.Repeat("ä", 900))}
+		c := serve(t, w, nmi.Controller{}, func(c *nmi.Config) { c.Events = e })
+		c.get(t, ask)
+		note, ok := strings.CutPrefix(e.list[0], "web IdentityDenied: ")
+		if !ok || len(note) > 1000 || len(note) < 990 || !utf8.ValidString(note) {
+			t.Errorf("a note of %d bytes, want at most 1,000 and no half letters: %q", len(note), note)
 		}
 	})
 }
