@@ -224,9 +224,12 @@ func (a *agent) serveHost(ctx context.Context, port uint16) error {
 	for _, host := range []string{"127.0.0.1", "::1"} {
 		g.Go(func() error {
 			address := net.JoinHostPort(host, strconv.Itoa(int(port)))
+			var told sync.Once
 			l := a.retry(ctx, func(err error) {
 				if err != nil {
-					a.log.WarnContext(ctx, "the node's own token endpoint cannot be served yet", "address", address, "err", err)
+					told.Do(func() {
+						a.log.WarnContext(ctx, "the node's own token endpoint cannot be served yet", "address", address, "err", err)
+					})
 				}
 			}, func() (net.Listener, error) {
 				var lc net.ListenConfig
@@ -241,9 +244,13 @@ func (a *agent) serveHost(ctx context.Context, port uint16) error {
 	return g.Wait()
 }
 
+// listenPause is the time between two tries to listen: short, since the agent that
+// this one replaces has the port until it ends.
+const listenPause = 200 * time.Millisecond
+
 // retry listens, again and again until it succeeds; nil when ctx ended before.
 func (a *agent) retry(ctx context.Context, report func(error), listen func() (net.Listener, error)) net.Listener {
-	for wait := 200 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+	for {
 		l, err := listen()
 		report(err)
 		if err == nil {
@@ -252,7 +259,7 @@ func (a *agent) retry(ctx context.Context, report func(error), listen func() (ne
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(wait):
+		case <-time.After(listenPause):
 		}
 	}
 }
