@@ -5,8 +5,11 @@
 //   node token.mjs [--resource https://vault.azure.net] [--client-id ID] [--default]
 //
 // It prints one JSON object.
+import { webcrypto } from "node:crypto";
 import { parseArgs } from "node:util";
 import { DefaultAzureCredential, ManagedIdentityCredential } from "@azure/identity";
+
+globalThis.crypto ??= webcrypto; // which Node.js 18 has not, and the SDK wants
 
 const { values } = parseArgs({
   options: {
