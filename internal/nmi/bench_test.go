@@ -47,7 +47,8 @@ func handlerOf(b *testing.B, n, callers int) func(*testing.B) {
 	for i := range requests {
 		client, server := net.Pipe()
 		b.Cleanup(func() { _ = errors.Join(client.Close(), server.Close()) })
-		origins[server] = nmi.Origin{Source: nodeAddr(i * n / callers), Interface: nodeLink, RouteBack: nodeLink, Destination: metadata}
+		pod := i * n / callers
+		origins[server] = nmi.Origin{Source: nodeAddr(pod), Interface: nodeLink(pod), RouteBack: nodeLink(pod), Destination: metadata}
 		req, err := http.NewRequestWithContext(nmi.WithCaller(s, context.Background(), server), http.MethodGet, ask, nil)
 		if err != nil {
 			b.Fatal(err)

@@ -25,7 +25,6 @@ import (
 
 const (
 	nodeName       = "node"
-	nodeLink       = 7
 	nodeIdentities = 20
 )
 
@@ -33,6 +32,9 @@ const (
 func nodeAddr(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 64, byte(i >> 8), byte(i)})
 }
+
+// nodeLink is the link that the pod is at the other end of.
+func nodeLink(i int) int { return 10 + i }
 
 // viewOf is the real view of a node with n pods, which a watch has fed; each is
 // bound to one of a few identities, which is Assigned to it.
@@ -44,7 +46,7 @@ func viewOf(tb testing.TB, n int) *nodeview.View {
 	var once sync.Once
 	view, watcher, err := nodeview.New(nodeview.Config{
 		Node: nodeName, REST: &rest.Config{Host: api.URL, QPS: -1}, Log: slog.New(slog.DiscardHandler),
-		LinkOf: func(netip.Addr) int { return nodeLink }, Boot: time.Now().Add(-time.Hour),
+		LinkOf: func(a netip.Addr) int { b := a.As4(); return nodeLink(int(b[2])<<8 | int(b[3])) }, Boot: time.Now().Add(-time.Hour),
 		Report: func(err error) {
 			if err == nil {
 				once.Do(func() { close(complete) })
@@ -54,7 +56,9 @@ func viewOf(tb testing.TB, n int) *nodeview.View {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	view.LinkUp(nodeLink, "02:00:00:00:00:07", time.Time{})
+	for i := range n {
+		view.LinkUp(nodeLink(i), fmt.Sprintf("02:00:00:00:%02x:%02x", i>>8, i&0xff), time.Time{})
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {

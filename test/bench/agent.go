@@ -38,7 +38,7 @@ func (r *rig) startAgent(ctx context.Context, node string, flags ...string) (*ag
 func (r *rig) launch(ctx context.Context, node string, flags ...string) (*agent, error) {
 	metrics, health := r.freePort(r.node.Addr), r.freePort(r.node.Addr)
 	cmd, err := r.run(ctx, "nmi", nil, append([]string{
-		"--node", node, "--kubeconfig", r.cluster.Kubeconfig(),
+		"--node", node, "--kubeconfig", r.cluster.Kubeconfig(), "--accept-bridged-pods",
 		"--metrics-listen", metrics, "--health-listen", health,
 		"--imds-endpoint", r.ready.Machines[machine],
 		"--audit-file", filepath.Join(r.dir, "audit-"+node+".jsonl"),

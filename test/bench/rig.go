@@ -46,7 +46,7 @@ func scaleSetID(name string) string {
 	return groupID() + "/providers/Microsoft.Compute/virtualMachineScaleSets/" + name
 }
 
-// Addresses of the node and of its pods, which are all behind one link.
+// Addresses of the node and of its pods, which are all behind one bridge.
 //
 //nolint:gochecknoglobals // constants that Go cannot spell as such
 var (
@@ -56,7 +56,7 @@ var (
 )
 
 // rig is what every measurement runs on: an API server, a node with an emulated
-// Azure, and a link to the node that pods are behind. The measuring program
+// Azure, and a bridge of the node that pods are behind. The measuring program
 // stands at the pods' end of it; podid's programs run on the node.
 type rig struct {
 	dir     string
