@@ -70,7 +70,7 @@ func NewTokenResponse(accessToken, resource string, notBefore, expiresOn, now ti
 
 // WriteToken answers 200 with the token. It writes the JSON by hand, since this
 // runs for every token and most of the time would go into looking at each byte
-// of it: AccessToken must be plain (see DecodeToken).
+// of it: AccessToken must be plain (see IsPlain).
 func WriteToken(w http.ResponseWriter, t TokenResponse) {
 	buf, _ := buffers.Get().(*[]byte) // the pool holds nothing else
 	b := (*buf)[:0]
@@ -122,7 +122,7 @@ var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // appendString appends s as JSON.
 func appendString(b []byte, s string) []byte {
-	if isPlain(s) {
+	if IsPlain(s) {
 		b = append(b, '"')
 		b = append(b, s...)
 		return append(b, '"')
@@ -131,8 +131,9 @@ func appendString(b []byte, s string) []byte {
 	return append(b, quoted...)
 }
 
-// isPlain reports whether s is visible ASCII that JSON need not escape.
-func isPlain(s string) bool {
+// IsPlain reports whether s is visible ASCII that JSON need not escape, as every
+// bearer token is (RFC 6750, section 2.1).
+func IsPlain(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '\\' {
 			return false
@@ -179,7 +180,7 @@ type Token struct {
 // DecodeToken reads a token answer of IMDS. It takes numbers and strings of
 // digits alike for the times. An answer without a token or without an expiry is
 // an error, and so is a token that is not visible ASCII without quotes and
-// backslashes, as every bearer token is (RFC 6750, section 2.1).
+// backslashes (see IsPlain).
 func DecodeToken(body []byte) (Token, error) {
 	var t struct {
 		AccessToken string      `json:"access_token"`
@@ -194,7 +195,7 @@ func DecodeToken(body []byte) (Token, error) {
 	if err != nil || t.AccessToken == "" {
 		return Token{}, errors.New("token answer lacks access_token or a numeric expires_on")
 	}
-	if !isPlain(t.AccessToken) {
+	if !IsPlain(t.AccessToken) {
 		return Token{}, errors.New("token answer holds an access_token that is no bearer token")
 	}
 	token := Token{AccessToken: t.AccessToken, ClientID: t.ClientID, ExpiresOn: time.Unix(on, 0)}

@@ -65,7 +65,7 @@ func (s *service) Token(ctx context.Context, r *token.Request) (token.Token, err
 	}
 	now := time.Now()
 	return token.Token{
-		Value: token.Secret(fmt.Sprintf("%s %s %d", r.ClientID, r.Resource, now.UnixNano())), NotBefore: now, ExpiresOn: now.Add(s.life),
+		Value: token.Secret(fmt.Sprintf("%s-%s-%d", r.ClientID, r.Resource, now.UnixNano())), NotBefore: now, ExpiresOn: now.Add(s.life),
 	}, nil
 }
 

@@ -5,10 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/podid-io/podid/internal/imds"
 )
 
 // Times of the cache. All are about one token of one identity on one node.
@@ -207,6 +210,9 @@ const digestLength = 16
 // store keeps the outcome of a call and returns what its callers get. c.mu is held.
 func (c *Cache) store(cl *call, t Token, err error, now time.Time) (Token, error) {
 	e := c.entries[cl.key]
+	if err == nil {
+		err = unusable(t, now)
+	}
 	switch {
 	case errors.Is(err, context.Canceled): // Run ended, which says nothing of the source
 		return Token{}, err
@@ -235,6 +241,19 @@ func (c *Cache) store(cl *call, t Token, err error, now time.Time) (Token, error
 	e.renew(t, now)
 	e.touch(cl.asked)
 	return t, nil
+}
+
+// unusable says why what a source gave cannot be handed out. Tokens are written
+// into answers as they are.
+func unusable(t Token, now time.Time) error {
+	switch {
+	case t.Value == "" || !imds.IsPlain(string(t.Value)):
+		return &Error{Kind: Unavailable, Err: errors.New("the source answered with what is no bearer token")}
+	case !t.ExpiresOn.After(now):
+		return &Error{Kind: Unavailable, Err: fmt.Errorf("the source answered with a token that expired at %s: check the clock of the node", t.ExpiresOn.UTC().Format(time.RFC3339))}
+	default:
+		return nil
+	}
 }
 
 // newer reports whether t is better than what is held: it expires later, or it is

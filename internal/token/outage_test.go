@@ -193,7 +193,7 @@ func TestCacheEndsRenewalsWithRun(t *testing.T) {
 		if q := c.Stats().Queued.Refresh; q != 0 {
 			t.Errorf("%d renewals wait after the end of Run", q)
 		}
-		if got, how, err := c.Get(t.Context(), managed("id", "1"), token.Ask{}); err != nil || how != token.Hit || !strings.HasPrefix(string(got.Value), "id 1") {
+		if got, how, err := c.Get(t.Context(), managed("id", "1"), token.Ask{}); err != nil || how != token.Hit || !strings.HasPrefix(string(got.Value), "id-1") {
 			t.Errorf("Get() = %s, %v after the end of Run", how, err)
 		}
 	})
