@@ -65,7 +65,7 @@ type Cache struct {
 
 	mu         sync.RWMutex
 	entries    map[key]*entry // guarded by mu, as is all of an entry but its use
-	identities map[key]int    // entries by identity; guarded by mu
+	identities map[key]*lot   // by key.identity; guarded by mu
 	calls      map[key]*call  // under way or queued; guarded by mu
 	outcomes   Outcomes       // guarded by mu
 }
@@ -83,7 +83,7 @@ func NewCache(c CacheConfig) *Cache {
 	return &Cache{
 		source: c.Source, timeout: c.Timeout, max: c.MaxEntries, wake: make(chan struct{}, 1),
 		managed: newBudget(managedLimits()), applications: newBudget(applicationLimits()),
-		entries: make(map[key]*entry), identities: make(map[key]int), calls: make(map[key]*call),
+		entries: make(map[key]*entry), identities: make(map[key]*lot), calls: make(map[key]*call),
 	}
 }
 

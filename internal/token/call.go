@@ -9,8 +9,9 @@ import (
 type call struct {
 	key     key
 	request *Request
-	owner   string // who asked first
-	renewal bool   // Run began it
+	owner   string    // who asked first
+	renewal bool      // Run began it
+	began   time.Time // when it was wanted first
 	done    chan struct{}
 	turn    *ticket
 
@@ -72,12 +73,14 @@ func (c *Cache) join(ctx context.Context, r *Request, a Ask, as class, now time.
 func (c *Cache) begin(k key, r *Request, a Ask, e *entry, now time.Time) *call {
 	request := *r // the caller may reuse its own
 	request.Refused = ""
-	cl := &call{key: k, request: &request, owner: a.Owner, done: make(chan struct{})}
+	cl := &call{key: k, request: &request, owner: a.Owner, began: now, done: make(chan struct{})}
 	if e != nil {
 		if e.calling = true; e.isRefused(a.Refused) {
 			cl.forced, e.forcedUntil = true, now.Add(forcePause)
 			request.Refused = e.sum
 		}
+	} else {
+		c.came(k, now)
 	}
 	cl.turn = &ticket{group: k.group(), run: func() { c.run(cl) }}
 	c.calls[k] = cl
@@ -122,6 +125,7 @@ func (c *Cache) forget(cl *call) {
 	if e := c.entries[cl.key]; e != nil {
 		e.calling = false
 	}
+	c.tidy(cl.key)
 	if cl.renewal {
 		c.renewals.Done()
 	}

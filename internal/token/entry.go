@@ -35,7 +35,8 @@ const (
 	retryRefreshUrgent = 30 * time.Second
 	// forcePause is how often a refused token can cause a call.
 	forcePause = time.Minute
-	// wantedFor is how long after it was last asked for a token is renewed.
+	// wantedFor is how long after it was last asked for a managed identity's token
+	// is renewed.
 	wantedFor = 24 * time.Hour
 )
 
@@ -43,13 +44,13 @@ const (
 type entry struct {
 	request *Request
 	owner   string       // who asked first
-	used    atomic.Int64 // when it was last asked for, in Unix seconds
+	used    atomic.Int64 // when it was last asked for, in Unix nanoseconds
 	idle    bool         // due, but nobody asks for it
 	calling bool         // a call is queued or under way
 
 	token       Token
-	sum         string // SHA-256 of the token, in hex
-	renewed     time.Time
+	sum         string    // SHA-256 of the token, in hex
+	settled     int64     // when the last call began that brought a token or a refusal, in Unix nanoseconds
 	dueAt       time.Time // when to ask for a newer one
 	forcedUntil time.Time // until when a refused token causes no call
 
@@ -115,16 +116,9 @@ func (e *entry) overAt() time.Time {
 	return end
 }
 
-// wanted reports whether the token is worth renewing: it was asked for since it
-// was renewed, or within a day. What nobody asks for is let go.
-func (e *entry) wanted(now time.Time) bool {
-	used := e.used.Load()
-	return used >= e.renewed.Unix() || now.Unix()-used < int64(wantedFor/time.Second)
-}
-
 // renew takes a new token.
 func (e *entry) renew(t Token, now time.Time) {
-	e.token, e.sum, e.renewed, e.dueAt = t, sum(t.Value), now, dueAt(t, now)
+	e.token, e.sum, e.dueAt, e.idle = t, sum(t.Value), dueAt(t, now), false
 	e.failures, e.err, e.errUntil = 0, nil, time.Time{}
 }
 
@@ -219,10 +213,13 @@ func (c *Cache) store(cl *call, t Token, err error, now time.Time) (Token, error
 	case err != nil:
 		c.outcomes.failed(err)
 		if e == nil && c.hasRoom(cl.key) { // a failure pushes nothing out
-			e = c.insert(cl, now)
+			e = c.insert(cl)
 		}
 		if e != nil {
 			e.failed(err, now)
+			if KindOf(err) == Rejected {
+				e.settled = cl.began.UnixNano()
+			}
 		}
 		return Token{}, err
 	case e != nil && e.token.ExpiresOn.After(now) && !newer(e, t, cl.forced):
@@ -236,10 +233,12 @@ func (c *Cache) store(cl *call, t Token, err error, now time.Time) (Token, error
 	t.ObjectID, t.TenantID = claims(t.Value)
 	if e == nil {
 		c.makeRoom(cl, now)
-		e = c.insert(cl, now)
+		e = c.insert(cl)
 	}
 	e.renew(t, now)
+	e.settled = cl.began.UnixNano()
 	e.touch(cl.asked)
+	c.proven(cl.key)
 	return t, nil
 }
 
@@ -272,7 +271,7 @@ func (c *Cache) used(e *entry, now time.Time) {
 }
 
 func (e *entry) touch(at time.Time) {
-	if s := at.Unix(); s > e.used.Load() {
+	if s := at.UnixNano(); s > e.used.Load() {
 		e.used.Store(s)
 	}
 }

@@ -6,8 +6,7 @@ import (
 )
 
 // Run renews tokens before their callers need them, those that expire first
-// before others. A token is renewed as long as it was asked for since the last
-// time, or within a day. Run ends with ctx and with the calls that it began: end
+// before others. A token is renewed as long as it is wanted. Run ends with ctx and with the calls that it began: end
 // it after the callers.
 func (c *Cache) Run(ctx context.Context) error {
 	defer c.stopRenewals()
@@ -47,8 +46,10 @@ func (c *Cache) renewDue(ctx context.Context, now time.Time) (next time.Time) {
 			sooner(e.overAt())
 		case now.Before(e.dueAt):
 			sooner(e.dueAt)
-		case e.wanted(now):
+		case c.wanted(k, e, now):
 			c.beginRenewal(ctx, k, e, now)
+		case c.outdated(k, e):
+			c.drop(k)
 		default:
 			e.idle = true
 			sooner(e.overAt())

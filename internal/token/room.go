@@ -8,14 +8,14 @@ const perIdentity = 64
 
 // hasRoom reports whether k fits without anything going. c.mu is held.
 func (c *Cache) hasRoom(k key) bool {
-	return len(c.entries) < c.max && c.identities[k.identity()] < perIdentity
+	return len(c.entries) < c.max && c.held(k.identity()) < perIdentity
 }
 
 // insert makes the entry of a call. c.mu is held.
-func (c *Cache) insert(cl *call, now time.Time) *entry {
-	e := &entry{request: cl.request, owner: cl.owner, renewed: now, calling: true}
+func (c *Cache) insert(cl *call) *entry {
+	e := &entry{request: cl.request, owner: cl.owner, calling: true}
 	c.entries[cl.key] = e
-	c.identities[cl.key.identity()]++
+	c.lot(cl.key).entries++
 	return e
 }
 
@@ -24,10 +24,8 @@ func (c *Cache) drop(k key) {
 		return
 	}
 	delete(c.entries, k)
-	id := k.identity()
-	if c.identities[id]--; c.identities[id] == 0 {
-		delete(c.identities, id)
-	}
+	c.lot(k).entries--
+	c.tidy(k)
 }
 
 // makeRoom lets go of what is over and of failures, and then of one entry where
@@ -48,9 +46,9 @@ func (c *Cache) makeRoom(cl *call, now time.Time) {
 		return
 	}
 	from := cl.key.identity()
-	if c.identities[from] < perIdentity {
-		for id, n := range c.identities {
-			if n > c.identities[from] {
+	if c.held(from) < perIdentity {
+		for id, l := range c.identities {
+			if l.entries > c.held(from) {
 				from = id
 			}
 		}

@@ -8,8 +8,8 @@ type Stats struct {
 	Entries int
 	// Outcomes count the calls to the source since the start.
 	Outcomes Outcomes
-	// SoonestExpiry is when the first of the tokens in use expires: those asked
-	// for within a day. It is zero when there is none.
+	// SoonestExpiry is when the first of the tokens in use expires: of those that
+	// are renewed, or not due yet. It is zero when there is none.
 	SoonestExpiry time.Time
 	// RefreshLag is how long ago the oldest renewal was due that is not done.
 	RefreshLag time.Duration
@@ -54,7 +54,7 @@ func (c *Cache) Stats() Stats {
 	s := Stats{Entries: len(c.entries), Outcomes: c.outcomes}
 	for _, e := range c.entries {
 		end := e.token.ExpiresOn
-		if !end.After(now) || !e.wanted(now) {
+		if !end.After(now) || e.idle {
 			continue
 		}
 		if s.SoonestExpiry.IsZero() || end.Before(s.SoonestExpiry) {
