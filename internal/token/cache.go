@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 )
@@ -122,6 +123,9 @@ func (c *Cache) Get(ctx context.Context, r *Request, a Ask) (Token, How, error) 
 	t, how, err := c.get(ctx, r, a)
 	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
 		return c.get(ctx, r, a) // Run ended, and with it the call that was joined
+	}
+	if err == nil && how == Coalesced && a.Refused != "" && strings.EqualFold(sum(t.Value), a.Refused) {
+		return c.get(ctx, r, a) // the call that was joined did not know of the refusal
 	}
 	return t, how, err
 }

@@ -2,6 +2,7 @@ package token
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -18,7 +19,8 @@ type call struct {
 	ctx     context.Context //nolint:containedctx // of whoever the call runs for; guarded by Cache.mu
 	waiters int             // callers, and Run for a renewal; guarded by Cache.mu
 	asked   time.Time       // when somebody last wanted it for use; guarded by Cache.mu
-	forced  bool            // the token held is refused; guarded by Cache.mu
+	forced  bool            // the token held is refused; guarded by Cache.mu, set before running is
+	running bool            // it had its turn; guarded by Cache.mu
 
 	token Token // set before done is closed
 	err   error // set before done is closed
@@ -54,6 +56,8 @@ func (c *Cache) join(ctx context.Context, r *Request, a Ask, as class, now time.
 	if j.call = c.calls[k]; j.call == nil {
 		j.how = Miss
 		j.call = c.begin(k, r, a, e, now) //nolint:contextcheck // the context is of the call, set below
+	} else if !j.call.running {
+		j.call.force(e, a)
 	}
 	if err := c.budget(k).add(j.call.turn, as, a.Owner, time.Time{}); err != nil && j.how == Miss {
 		c.forget(j.call)
@@ -75,10 +79,8 @@ func (c *Cache) begin(k key, r *Request, a Ask, e *entry, now time.Time) *call {
 	request.Refused = ""
 	cl := &call{key: k, request: &request, owner: a.Owner, began: now, done: make(chan struct{})}
 	if e != nil {
-		if e.calling = true; e.isRefused(a.Refused) {
-			cl.forced, e.forcedUntil = true, now.Add(forcePause)
-			request.Refused = e.sum
-		}
+		e.calling = true
+		cl.force(e, a)
 	} else {
 		c.came(k, now)
 	}
@@ -87,18 +89,31 @@ func (c *Cache) begin(k key, r *Request, a Ask, e *entry, now time.Time) *call {
 	return cl
 }
 
+// force has the source told that the token held is refused, if that is the one
+// that a names. c.mu is held.
+func (cl *call) force(e *entry, a Ask) {
+	if e != nil && e.isRefused(a.Refused) {
+		cl.forced, cl.request.Refused = true, e.sum
+	}
+}
+
 // run asks the source. It is the goroutine of one call: the timeout ends it, and
 // for a renewal the end of Run.
 func (c *Cache) run(cl *call) {
-	c.mu.RLock()
+	c.mu.Lock()
 	ctx := cl.ctx
-	c.mu.RUnlock()
+	cl.running = true
+	c.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	t, err := c.source.Token(ctx, cl.request)
+	now := time.Now()
 	c.mu.Lock()
-	cl.token, cl.err = c.store(cl, t, err, time.Now())
+	cl.token, cl.err = c.store(cl, t, err, now)
 	c.forget(cl)
+	if e := c.entries[cl.key]; e != nil && cl.forced && !errors.Is(err, context.Canceled) {
+		e.forcedUntil = now.Add(forcePause) // a call that never ran keeps nobody from the next
+	}
 	c.mu.Unlock()
 	close(cl.done)
 	c.poke()
