@@ -34,6 +34,7 @@ type budget struct {
 	active     map[class]int  // calls under way
 	groups     map[string]int // of them, by group
 	window     window
+	heldUntil  time.Time // no call begins before
 	timer      *time.Timer
 }
 
@@ -157,7 +158,7 @@ func (b *budget) grant() {
 		if t == nil {
 			return // a call that ends, or comes, asks again
 		}
-		wait := max(b.window.wait(b.underWay(), now), paceWait(b.limits.pace, now))
+		wait := max(b.window.wait(b.underWay(), now), paceWait(b.limits.pace, now), b.heldUntil.Sub(now))
 		if as == prefetch {
 			wait = max(wait, paceWait(b.limits.prefetchPace, now))
 		}

@@ -52,6 +52,10 @@ func (c *Cache) join(ctx context.Context, r *Request, a Ask, as class, now time.
 			return joined{how: Hit, err: e.err}
 		}
 		j.token = e.token
+		if j.token.ExpiresOn.After(now) && !e.isRefused(a.Refused) && c.budget(k).heldBack(now) {
+			c.used(e, now)
+			return joined{token: e.token, how: Stale} // a newer one is not to be had for a while
+		}
 	}
 	if j.call = c.calls[k]; j.call == nil {
 		j.how = Miss
@@ -113,6 +117,9 @@ func (c *Cache) run(cl *call) {
 	c.forget(cl)
 	if e := c.entries[cl.key]; e != nil && cl.forced && !errors.Is(err, context.Canceled) {
 		e.forcedUntil = now.Add(forcePause) // a call that never ran keeps nobody from the next
+	}
+	if err != nil && KindOf(err) == Unavailable {
+		c.budget(cl.key).holdBack(retryAfter(err), now)
 	}
 	c.mu.Unlock()
 	close(cl.done)

@@ -20,6 +20,9 @@ type limits struct {
 	groupOnce int // of one application
 	perSecond int // calls that reach the source in any one second
 	pace      *rate.Limiter
+	// mostHold is for how long at most the source can hold all calls back by
+	// asking one to come back later.
+	mostHold time.Duration
 	// Those of prefetches, beside all others.
 	prefetchOnce int
 	prefetchPace *rate.Limiter
@@ -40,7 +43,7 @@ func (l *limits) take(as class, now time.Time) {
 func managedLimits() limits {
 	return limits{
 		atOnce: managedAtOnce, ownerOnce: managedAtOnce - 1, perSecond: managedPerSecond,
-		pace:         rate.NewLimiter(16, 4),
+		pace: rate.NewLimiter(16, 4), mostHold: 5 * time.Second, // IMDS counts all of the VM together
 		prefetchOnce: 2, prefetchPace: rate.NewLimiter(8, 2),
 	}
 }
@@ -90,4 +93,20 @@ func paceWait(l *rate.Limiter, now time.Time) time.Duration {
 		return 0
 	}
 	return max(time.Millisecond, time.Duration(missing/float64(l.Limit())*float64(time.Second)))
+}
+
+// holdBack lets no call begin for after, since the source asked for that.
+func (b *budget) holdBack(after time.Duration, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if until := now.Add(min(after, b.limits.mostHold)); until.After(b.heldUntil) {
+		b.heldUntil = until
+	}
+}
+
+// heldBack reports whether the source wants no calls now.
+func (b *budget) heldBack(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return now.Before(b.heldUntil)
 }
