@@ -22,7 +22,7 @@ func Cloud(name string) (cloud.Configuration, error) {
 	case "azuregermancloud":
 		return cloud.Configuration{}, errors.New("AzureGermanCloud was closed in 2021: its regions are part of AzureCloud")
 	default:
-		return cloud.Configuration{}, fmt.Errorf("cloud %q is unknown: write AzureCloud, AzureChinaCloud, AzureUSGovernment or AzureStackCloud", name)
+		return cloud.Configuration{}, fmt.Errorf("cloud %q is unknown: write AzureCloud, AzureChinaCloud or AzureUSGovernment", name)
 	}
 }
 
