@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -112,6 +113,9 @@ func (s *IMDS) Token(ctx context.Context, r *token.Request) (token.Token, error)
 	if err != nil {
 		return token.Token{}, &token.Error{Kind: token.Unavailable, Err: err}
 	}
+	if r.ClientID != "" && t.ClientID != "" && !strings.EqualFold(r.ClientID, t.ClientID) {
+		return token.Token{}, &token.Error{Kind: token.Unavailable, Err: fmt.Errorf("IMDS was asked for the client id %q and answered with the token of %q", r.ClientID, t.ClientID)}
+	}
 	return token.Token{
 		Value: token.Secret(t.AccessToken), ClientID: t.ClientID, NotBefore: t.NotBefore, ExpiresOn: t.ExpiresOn,
 	}, nil
@@ -151,6 +155,8 @@ func failure(resp *http.Response, body []byte) error {
 	switch {
 	case resp.StatusCode == http.StatusBadRequest && imds.IsIdentityNotFound(description):
 		e.Kind = token.NotThere
+	case resp.StatusCode == http.StatusTooManyRequests && e.RetryAfter == 0:
+		e.RetryAfter = time.Second // its limits are per second, and it need not say so
 	case resp.StatusCode >= 400 && resp.StatusCode < 500 && !transient(resp.StatusCode):
 		e.Kind = token.Rejected
 	}

@@ -1,6 +1,7 @@
 package entra_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -99,12 +100,13 @@ func TestIMDSErrorsSayWhatToDo(t *testing.T) {
 		wantKind  token.Kind
 		wantAfter time.Duration
 	}{
-		"throttled":         {azemu.Fault{Status: 429, RetryAfter: azemu.Duration(7 * time.Second)}, token.Unavailable, 7 * time.Second},
-		"updating":          {azemu.Fault{Status: 410}, token.Unavailable, 0},
-		"not found yet":     {azemu.Fault{Status: 404}, token.Unavailable, 0},
-		"down":              {azemu.Fault{Status: 503}, token.Unavailable, 0},
-		"a bad resource":    {azemu.Fault{Status: 400, Code: "invalid_resource", Message: "AADSTS500011"}, token.Rejected, 0},
-		"identity not here": {azemu.Fault{Status: 400, Code: "invalid_request", Message: "Identity not found"}, token.NotThere, 0},
+		"throttled":          {azemu.Fault{Status: 429, RetryAfter: azemu.Duration(7 * time.Second)}, token.Unavailable, 7 * time.Second},
+		"throttled, no more": {azemu.Fault{Status: 429}, token.Unavailable, time.Second},
+		"updating":           {azemu.Fault{Status: 410}, token.Unavailable, 0},
+		"not found yet":      {azemu.Fault{Status: 404}, token.Unavailable, 0},
+		"down":               {azemu.Fault{Status: 503}, token.Unavailable, 0},
+		"a bad resource":     {azemu.Fault{Status: 400, Code: "invalid_resource", Message: "AADSTS500011"}, token.Rejected, 0},
+		"identity not here":  {azemu.Fault{Status: 400, Code: "invalid_request", Message: "Identity not found"}, token.NotThere, 0},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -119,6 +121,39 @@ func TestIMDSErrorsSayWhatToDo(t *testing.T) {
 			}
 			if n := e.Counters()[azemu.EndpointIMDSToken].Calls - before; n != 1 {
 				t.Errorf("%d calls, want one: retries are the caller's", n)
+			}
+		})
+	}
+}
+
+func TestIMDSAnswersOnlyForTheClientIDAskedFor(t *testing.T) {
+	tests := map[string]struct {
+		ask    token.Request
+		answer string // its client id
+		fails  bool
+	}{
+		"the same":                     {ask: token.Request{ClientID: "blue"}, answer: "blue"},
+		"the same in another case":     {ask: token.Request{ClientID: "blue"}, answer: "BLUE"},
+		"another":                      {ask: token.Request{ClientID: "blue"}, answer: "red", fails: true},
+		"none is told":                 {ask: token.Request{ClientID: "blue"}},
+		"none was asked for":           {ask: token.Request{ResourceID: "/blue"}, answer: "blue"},
+		"the machine's own, by itself": {ask: token.Request{VM: true}, answer: "machine"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			source := over(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = fmt.Fprintf(w, `{"access_token":"t0ken","expires_on":"%d","client_id":%q}`, time.Now().Add(time.Hour).Unix(), tc.answer)
+			}))
+			got, err := source.Token(t.Context(), &tc.ask)
+			if !tc.fails {
+				if err != nil || got.ClientID != tc.answer {
+					t.Errorf("Token() = %+v, %v", got, err)
+				}
+				return
+			}
+			if err == nil || token.KindOf(err) != token.Unavailable || got.Value != "" ||
+				!strings.Contains(err.Error(), `"blue"`) || !strings.Contains(err.Error(), `"red"`) || strings.Contains(err.Error(), "t0ken") {
+				t.Errorf("Token() = %+v, %v; want it unavailable, with both ids", got, err)
 			}
 		})
 	}
