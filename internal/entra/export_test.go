@@ -1,4 +1,11 @@
 package entra
 
+import "context"
+
 // ParseCertificate is for fuzzing.
 var ParseCertificate = parseCertificate
+
+// TenantOf is Tenant over something else than IMDS.
+func TenantOf(fetch func(context.Context) (string, error)) func(context.Context) (string, error) {
+	return newTenant(fetch).get
+}

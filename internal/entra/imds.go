@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -41,11 +40,9 @@ type IMDS struct {
 	endpoint string
 	pipeline runtime.Pipeline
 	pages    *rate.Limiter // requests for metadata
+	waiting  chan struct{} // a place of each of them, but for the tenant's
+	tenant   *tenant
 	idle     func()
-
-	mu       sync.Mutex
-	tenant   string    // guarded by mu
-	tenantAt time.Time // guarded by mu
 }
 
 var _ token.Source = (*IMDS)(nil)
@@ -68,16 +65,19 @@ func NewIMDS(c IMDSConfig) (*IMDS, error) {
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return &IMDS{
+	s := &IMDS{
 		endpoint: endpoint.String(),
-		pages:    rate.NewLimiter(metadataPerSecond-1, 1), // never more than five in any second
+		pages:    rate.NewLimiter(pagesPerSecond, 1),
+		waiting:  make(chan struct{}, metadataWaiting),
 		pipeline: runtime.NewPipeline("podid", "v1", runtime.PipelineOptions{}, &policy.ClientOptions{
 			Transport: client,
 			Retry:     policy.RetryOptions{MaxRetries: -1},
 			Telemetry: policy.TelemetryOptions{Disabled: true},
 		}),
 		idle: client.CloseIdleConnections,
-	}, nil
+	}
+	s.tenant = newTenant(s.fetchTenant)
+	return s, nil
 }
 
 // Close closes the connections that nobody uses.

@@ -2,7 +2,6 @@ package entra
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,30 +21,46 @@ import (
 // per VM: https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#rate-limiting
 const metadataPerSecond = 5
 
+// pagesPerSecond and a burst of one are never more than that in any second.
+const pagesPerSecond = metadataPerSecond - 1
+
 const (
 	// metadataTimeout bounds one request for metadata, its wait for a turn included.
 	metadataTimeout = 20 * time.Second
-	// tenantTTL is how long the tenant is remembered. It hardly ever changes.
-	tenantTTL = time.Hour
+	// metadataWaiting bounds the requests for metadata that wait for their turn or
+	// their answer. The last turn comes after four seconds.
+	metadataWaiting = 16
 )
-
-// tenantPath is the one page about identity that is no token's business.
-const tenantPath = "/metadata/identity/info"
 
 var metadataPath = regexp.MustCompile(`^/metadata(/[a-z0-9]+)+$`)
 
 // Metadata gets a page of metadata: a GET for path and query, which the caller
 // rebuilt from what it understood. The path is in lower case and without
 // anything that could mean another one. An answer that is not 200 is an answer
-// too; errors are about getting none.
+// too; errors are about getting none: *token.Error, of kind Busy when too many
+// requests wait already, or ctx's.
 func (s *IMDS) Metadata(ctx context.Context, path string, query url.Values) (imds.Answer, error) {
 	if !metadataPath.MatchString(path) || (strings.HasPrefix(path, "/metadata/identity") && path != tenantPath) {
 		return imds.Answer{}, &token.Error{Kind: token.Rejected, Err: fmt.Errorf("%q is no path of metadata", path)}
 	}
+	select {
+	case s.waiting <- struct{}{}:
+		defer func() { <-s.waiting }()
+	default:
+		return imds.Answer{}, &token.Error{
+			Kind: token.Busy, RetryAfter: 2 * time.Second,
+			Err: fmt.Errorf("%d requests for metadata are waiting already: IMDS takes few, and this node sends it %d a second", metadataWaiting, pagesPerSecond),
+		}
+	}
+	return s.page(ctx, path, query)
+}
+
+// page gets a page of metadata when it is its turn.
+func (s *IMDS) page(ctx context.Context, path string, query url.Values) (imds.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, metadataTimeout)
 	defer cancel()
-	if err := s.pages.Wait(ctx); err != nil {
-		return imds.Answer{}, &token.Error{Kind: token.Unavailable, Err: errors.New("too many requests for metadata are waiting")}
+	if err := s.turn(ctx); err != nil {
+		return imds.Answer{}, err
 	}
 	req, err := runtime.NewRequest(ctx, http.MethodGet, s.endpoint+path)
 	if err != nil {
@@ -72,27 +87,15 @@ func (s *IMDS) Metadata(ctx context.Context, path string, query url.Values) (imd
 	}, nil
 }
 
-// Tenant is the tenant of the VM's subscription, as IMDS tells it. It is
-// remembered for an hour.
-func (s *IMDS) Tenant(ctx context.Context) (string, error) {
-	s.mu.Lock()
-	known, fresh := s.tenant, time.Since(s.tenantAt) < tenantTTL
-	s.mu.Unlock()
-	if known != "" && fresh {
-		return known, nil
+// turn waits until one more request for metadata may begin.
+func (s *IMDS) turn(ctx context.Context) error {
+	err := s.pages.Wait(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("wait to ask IMDS for metadata: %w", ctx.Err())
+	default: // the turn would come after the deadline
+		return &token.Error{Kind: token.Unavailable, Err: errors.New("the turn to ask IMDS for metadata would come too late")}
 	}
-	answer, err := s.Metadata(ctx, tenantPath, url.Values{"api-version": {imds.APIVersion}})
-	if err != nil {
-		return "", err
-	}
-	var info struct {
-		TenantID string `json:"tenantId"`
-	}
-	if err := json.Unmarshal(answer.Body, &info); err != nil || answer.Status != http.StatusOK || info.TenantID == "" {
-		return "", &token.Error{Kind: token.Unavailable, Err: fmt.Errorf("IMDS answered %d without a tenant", answer.Status)}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tenant, s.tenantAt = info.TenantID, time.Now()
-	return info.TenantID, nil
 }

@@ -1,0 +1,147 @@
+package entra_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/podid-io/podid/internal/entra"
+	"github.com/podid-io/podid/internal/token"
+)
+
+func TestTenantAsksOnceForManyCallers(t *testing.T) {
+	var calls atomic.Int32
+	asked, answer := make(chan struct{}, 100), make(chan struct{})
+	source := over(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		calls.Add(1)
+		asked <- struct{}{}
+		<-answer
+		_, _ = w.Write([]byte(`{"tenantId":"t"}`))
+	}))
+	impatient, cancel := context.WithCancel(t.Context())
+	gone := make(chan error)
+	go func() { _, err := source.Tenant(impatient); gone <- err }()
+	<-asked
+	cancel() // who asked first leaves: the others still get their answer
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Errorf("Tenant() = %v, want the caller's own end", err)
+	}
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if got, err := source.Tenant(t.Context()); err != nil || got != "t" {
+				t.Errorf("Tenant() = %s, %v", got, err)
+			}
+		})
+	}
+	close(answer)
+	wg.Wait()
+	if n := calls.Load(); n != 1 {
+		t.Errorf("%d calls, want one", n)
+	}
+}
+
+func TestTenantRemembersAFailureForAWhile(t *testing.T) {
+	var calls atomic.Int32
+	source := over(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		calls.Add(1)
+		http.Error(w, "no", http.StatusServiceUnavailable)
+	}))
+	began := time.Now()
+	for range 20 {
+		if _, err := source.Tenant(t.Context()); err == nil || token.KindOf(err) != token.Unavailable {
+			t.Errorf("Tenant() = %v, want it unavailable", err)
+		}
+	}
+	if n := calls.Load(); n != 1 || time.Since(began) > time.Second {
+		t.Errorf("%d calls in %s, want one", n, time.Since(began))
+	}
+}
+
+func TestTenantIsAskedForAgainAfterAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls, fails := 0, true
+		get := entra.TenantOf(func(context.Context) (string, error) {
+			if calls++; fails {
+				return "", errors.New("down")
+			}
+			return "t", nil
+		})
+		step := func(after time.Duration, failing bool, want string, wantCalls int) {
+			t.Helper()
+			time.Sleep(after)
+			fails = failing
+			if got, err := get(t.Context()); got != want || (err == nil) != (want != "") || calls != wantCalls {
+				t.Errorf("the tenant is %q, %v after %d calls; want %q after %d", got, err, calls, want, wantCalls)
+			}
+		}
+		step(0, true, "", 1)
+		step(4*time.Second, false, "", 1)
+		step(time.Second, false, "t", 2)
+		step(59*time.Minute, true, "t", 2)
+		step(time.Minute, true, "t", 3) // it hardly ever changes: the old one, while there is no answer
+		step(4*time.Second, true, "t", 3)
+		step(time.Second, false, "t", 4)
+		step(time.Minute, true, "t", 4)
+	})
+}
+
+// A pod that asks for page after page delays others by little.
+func TestMetadataBoundsWhoWaits(t *testing.T) {
+	source := over(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"tenantId":"t"}`))
+	}))
+	ctx, cancel := context.WithCancel(t.Context())
+	var busy, others atomic.Int32
+	var wg sync.WaitGroup
+	refused := make(chan struct{}, 256)
+	for range 256 {
+		wg.Go(func() {
+			_, err := source.Metadata(ctx, "/metadata/instance", url.Values{})
+			switch e, ok := errors.AsType[*token.Error](err); {
+			case ok && e.Kind == token.Busy && e.RetryAfter > 0 && strings.Contains(err.Error(), "4 a second"):
+				busy.Add(1)
+				refused <- struct{}{}
+			case err != nil && !errors.Is(err, context.Canceled):
+				others.Add(1)
+				t.Errorf("Metadata() = %v", err)
+			}
+		})
+	}
+	for range 200 { // the rest has a place or an answer
+		<-refused
+	}
+	began := time.Now()
+	if got, err := source.Tenant(t.Context()); err != nil || got != "t" || time.Since(began) > 6*time.Second {
+		t.Errorf("Tenant() = %s, %v after %s", got, err, time.Since(began))
+	}
+	cancel()
+	wg.Wait()
+	if n := busy.Load(); n < 200 || others.Load() != 0 {
+		t.Errorf("%d of 256 were told to come back, want most", n)
+	}
+}
+
+func TestMetadataWaitsNoLongerThanItsCaller(t *testing.T) {
+	source := over(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	if _, err := source.Metadata(t.Context(), "/metadata/instance", nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := source.Metadata(ctx, "/metadata/instance", nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("Metadata() = %v, want the caller's own end", err)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if _, err := source.Metadata(ctx, "/metadata/instance", nil); err == nil || token.KindOf(err) != token.Unavailable {
+		t.Errorf("Metadata() = %v, want it unavailable in so little time", err)
+	}
+}
