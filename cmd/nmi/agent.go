@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/podid-io/podid/internal/nmi"
 	"github.com/podid-io/podid/internal/nodeview"
@@ -43,8 +44,12 @@ const servedPause = 2 * time.Second
 // when new connections were led elsewhere, or held off.
 const drainPause = 500 * time.Millisecond
 
-// surveyPause is the least time between two looks at the node's network.
-const surveyPause = 5 * time.Second
+// surveyPause is the least time between two looks at the node's network, and
+// surveyAgain the most.
+const (
+	surveyPause = 5 * time.Second
+	surveyAgain = time.Minute
+)
 
 // agent is nmi put together.
 type agent struct {
@@ -163,13 +168,17 @@ func (a *agent) redirectPods(ctx, serveCtx context.Context, g *errgroup.Group, o
 			return nil // the redirect never was this agent's
 		}
 		err := a.redirect.Run(ctx)
-		if failed := a.yield(o); failed != nil {
+		if failed := a.redirect.Yield(); failed != nil {
 			a.log.WarnContext(ctx, "new connections cannot be held off: clients may be refused", "err", failed)
 		}
 		<-time.After(drainPause)
 		return err
 	})
-	return a.server.Serve(drained, l)
+	err := a.server.Serve(drained, l)
+	if a.redirect != nil && o.removeOnExit {
+		err = errors.Join(err, a.removeRedirect())
+	}
+	return err
 }
 
 // awaitTurn waits, for as long as another agent serves the node, until this one
@@ -197,12 +206,13 @@ func (a *agent) awaitTurn(ctx context.Context) {
 	}
 }
 
-// yield ends the redirect as was asked for, unless a newer agent has it.
-func (a *agent) yield(o *options) error {
-	if served, err := a.redirect.Served(); o.removeOnExit && !served && err == nil {
-		return a.redirect.Remove()
+// removeRedirect takes the redirect away, unless another agent is there to have
+// it, or comes.
+func (a *agent) removeRedirect() error {
+	if awaited, err := a.redirect.Awaited(); awaited || err != nil {
+		return err
 	}
-	return a.redirect.Yield()
+	return a.redirect.Remove()
 }
 
 // awaitListener listens for pods. What stands in the way (an address that
@@ -233,7 +243,11 @@ func (a *agent) serveHost(ctx context.Context, port uint16) error {
 				}
 			}, func() (net.Listener, error) {
 				var lc net.ListenConfig
-				return lc.Listen(ctx, "tcp", address)
+				l, err := lc.Listen(ctx, "tcp", address)
+				if errors.Is(err, unix.EADDRNOTAVAIL) { // a node without IPv6
+					return nil, nil //nolint:nilnil // none is to be had
+				}
+				return l, err
 			})
 			if l == nil {
 				return nil
@@ -284,8 +298,8 @@ func (a *agent) report(check string) func(error) {
 	}
 }
 
-// survey tells whether the node's network keeps its pods apart, whenever the view
-// of the node changes.
+// survey tells whether the node's network keeps its pods apart, when the view of
+// the node changes, and now and then.
 func (a *agent) survey(ctx context.Context) error {
 	report := a.report(checkNetwork)
 	for {
@@ -293,6 +307,7 @@ func (a *agent) survey(ctx context.Context) error {
 		report(a.kernel.Survey(addrs))
 		select {
 		case <-changed:
+		case <-time.After(surveyAgain): // links and routes change too
 		case <-ctx.Done():
 			return nil
 		}

@@ -41,7 +41,7 @@ func (o *options) logLevelCommand(ctx context.Context) *cobra.Command {
 }
 
 func (o *options) addHealthFlag(c *cobra.Command) {
-	c.Flags().StringVar(&o.healthListen, "health-listen", o.healthListen, "where the agent serves /readyz and /log-level")
+	c.Flags().StringVar(&o.healthListen, "health-listen", defaultHealth, "where the agent serves /readyz and /log-level")
 }
 
 func (o *options) ask(ctx context.Context, method, path, body string) error {

@@ -47,6 +47,9 @@ type options struct {
 
 // Values of flags.
 const (
+	// defaultHealth is in the container's own filesystem: on the node's network two
+	// agents, one of which replaces the other, cannot have one port.
+	defaultHealth = "unix:/run/podid-nmi/health.sock"
 	modeStandard  = "standard"
 	modeManaged   = "managed"
 	compatibleAPI = "aad-pod-identity"
@@ -78,7 +81,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	o.addAzureFlags(f)
 	f.StringVar(&o.audit, "audit", string(nmi.AuditBuffered), "audit log of tokens: buffered (counts what it drops), sync (loses none) or off")
 	f.StringVar(&o.auditFile, "audit-file", "-", "file that the audit log is appended to; - means standard output")
-	f.StringVar(&o.healthListen, "health-listen", "127.0.0.1:8085", "address of /healthz, /readyz and /log-level, host:port or unix:PATH; empty means none")
+	f.StringVar(&o.healthListen, "health-listen", defaultHealth, "address of /healthz, /readyz and /log-level, host:port or unix:PATH; a port of the node's can be that of the agent which this one replaces; empty means none")
 	f.StringVar(&o.metricsListen, "metrics-listen", ":9090", "address of /metrics; empty means none")
 	f.StringVar(&o.pprofListen, "pprof-listen", "", "loopback address of Go's profiles; empty means none")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error; nmi log-level sets it at run time")

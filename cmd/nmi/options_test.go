@@ -47,7 +47,7 @@ func TestOldFlagsSetTheNewOnes(t *testing.T) {
 	}
 	defaults := func(edits ...func(*values)) values {
 		v := values{
-			Listen: "169.254.25.79:2579", Metadata: "169.254.169.254:80", Health: "127.0.0.1:8085", Metrics: ":9090",
+			Listen: "169.254.25.79:2579", Metadata: "169.254.169.254:80", Health: "unix:/run/podid-nmi/health.sock", Metrics: ":9090",
 			Interval: 5 * time.Second, Hold: 50 * time.Second, HostPort: 2579, Exceptions: "kube-system,podid-system",
 		}
 		for _, e := range edits {

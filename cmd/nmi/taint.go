@@ -19,7 +19,9 @@ func (a *agent) untaint(ctx context.Context, nodes taint.Nodes, node, key string
 		return nil
 	}
 	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
-		done, err := taint.Remove(ctx, nodes, node, []string{key})
+		bounded, cancel := context.WithTimeout(ctx, 10*time.Second)
+		done, err := taint.Remove(bounded, nodes, node, []string{key})
+		cancel()
 		if err == nil {
 			if done {
 				a.log.InfoContext(ctx, "ready: took the start-up taint off", "node", node, "taint", key)

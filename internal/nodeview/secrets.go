@@ -33,9 +33,10 @@ var (
 )
 
 const (
-	// MaxSecrets and MaxSecretsByNamespace are how many Secrets are watched at
-	// once, so that no namespace takes the watches of the others.
-	MaxSecrets            = 256
+	// MaxSecrets is how many Secrets are watched at once.
+	MaxSecrets = 256
+	// MaxSecretsByNamespace is how many of one namespace, so that none takes the
+	// watches of the others.
 	MaxSecretsByNamespace = 64
 	// secretIdle is how long a Secret is watched that nobody asks for.
 	secretIdle = 10 * time.Minute

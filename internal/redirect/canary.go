@@ -61,14 +61,21 @@ func (k *canary) sees(c net.Conn) bool {
 	return true
 }
 
+// canaryRetry is how soon after a canary that did not arrive another is sent, to
+// be sure before anybody is told.
+const canaryRetry = 2 * time.Second
+
+var errNoRedirect = errors.New("no canary is sent: the redirect does not stand")
+
 // sendCanaries sends a canary after each time that the redirect was made to
 // stand and at every interval, for as long as it stands. checks tells whether it
 // does. It ends with ctx, and takes the veth pair with it.
 func (r *Redirect) sendCanaries(ctx context.Context, checks <-chan bool) {
 	defer r.canary.close()
-	tick := time.NewTicker(r.config.CanaryInterval)
+	tick := time.NewTimer(r.config.CanaryInterval)
 	defer tick.Stop()
 	var seen table
+	failed := false
 	for stands := false; ; {
 		var due bool
 		select {
@@ -80,14 +87,25 @@ func (r *Redirect) sendCanaries(ctx context.Context, checks <-chan bool) {
 			r.mu.Unlock()
 			due = stands && !seen.stands(written)
 			seen = written
+			if !stands {
+				r.config.ReportCanary(errNoRedirect)
+			}
 		case <-tick.C:
 			due = stands
+			tick.Reset(r.config.CanaryInterval)
 		}
 		if !due {
 			continue
 		}
-		if err := r.canary.send(ctx); ctx.Err() == nil {
+		err := r.canary.send(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil || failed {
 			r.config.ReportCanary(err)
+		}
+		if failed = err != nil; failed {
+			tick.Reset(min(canaryRetry, r.config.CanaryInterval))
 		}
 	}
 }

@@ -167,6 +167,7 @@ func (f *linkFollower) events(messages []netlink.Message) {
 			}
 		case unix.RTM_NEWROUTE:
 			routes = true
+		default: // nothing of ours
 		}
 	}
 	if routes {

@@ -58,6 +58,19 @@ func (r *Redirect) Served() (bool, error) {
 	return listening(now.mark.listen)
 }
 
+// Awaited tells whether another agent listens at the listen address, also one
+// that does not have the redirect yet. Ask when this one's listener is closed.
+func (r *Redirect) Awaited() (bool, error) {
+	at := r.config.Listen
+	for range sparePorts + 1 {
+		if there, err := listening(at); there || err != nil || at.Port() == 65535 {
+			return there, err
+		}
+		at = netip.AddrPortFrom(at.Addr(), at.Port()+1)
+	}
+	return false, nil
+}
+
 // listener keeps the canary's connections to itself.
 type listener struct {
 	net.Listener

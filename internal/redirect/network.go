@@ -42,11 +42,20 @@ func NewOrigins(c OriginsConfig) (*Origins, error) {
 // Close closes the socket.
 func (o *Origins) Close() { o.routes.Close() }
 
-// pointToPoint are the kinds of interfaces that have one other end. Behind any
-// other, many may sit and take each other's addresses.
-//
-//nolint:gochecknoglobals // a constant that Go cannot spell as such
-var pointToPoint = []string{"veth", "netkit", "tuntap"}
+// pointToPoint reports whether an interface has one other end: a veth pair, a
+// netkit pair, or a tap device, as of a pod in a virtual machine. Behind any
+// other, a tun device among them, many may sit and take each other's addresses.
+func pointToPoint(l netlink.Link) bool {
+	switch l.Type() {
+	case "veth", "netkit":
+		return true
+	case "tuntap":
+		tap, ok := l.(*netlink.Tuntap)
+		return ok && tap.Mode == netlink.TUNTAP_MODE_TAP
+	default:
+		return false
+	}
+}
 
 // LinkOf is the index of the interface that the address of a pod is on. It is 0
 // when there is none, when a gateway lies between, when it is the node's uplink,
@@ -75,7 +84,7 @@ func (o *Origins) link(a netip.Addr) (netlink.Link, error) {
 	switch {
 	case err != nil || l.Attrs().Name == canaryName:
 		return nil, nil //nolint:nilerr,nilnil // the link has just gone, or is no pod's
-	case slices.Contains(pointToPoint, l.Type()):
+	case pointToPoint(l):
 		return l, nil
 	case l.Type() == "bridge" && o.config.AcceptBridges:
 		return l, nil

@@ -45,19 +45,31 @@ func readTable() (table, error) {
 	}
 	defer func() { _ = conn.Close() }() // nothing was written
 	var t table
-	for _, what := range []uint16{unix.NFT_MSG_GETCHAIN, unix.NFT_MSG_GETRULE} {
+	// All chains, for rivals, and of the rules, of which a node can have tens of
+	// thousands, our own alone.
+	ours, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: unix.NFTA_RULE_TABLE, Data: append([]byte(tableName), 0)}})
+	if err != nil {
+		return table{}, fmt.Errorf("ask for nftables: %w", err)
+	}
+	for _, ask := range []struct {
+		what uint16
+		data []byte
+	}{
+		{unix.NFT_MSG_GETCHAIN, []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, 0}},
+		{unix.NFT_MSG_GETRULE, append([]byte{unix.AF_INET, unix.NFNETLINK_V0, 0, 0}, ours...)},
+	} {
 		answers, err := conn.Execute(netlink.Message{
 			Header: netlink.Header{
-				Type:  netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | what),
+				Type:  netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | ask.what),
 				Flags: netlink.Request | netlink.Dump,
 			},
-			Data: []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, 0},
+			Data: ask.data,
 		})
 		if err != nil {
 			return table{}, fmt.Errorf("read nftables: %w", err)
 		}
 		for _, m := range answers {
-			if err := t.add(m.Data, what == unix.NFT_MSG_GETCHAIN); err != nil {
+			if err := t.add(m.Data, ask.what == unix.NFT_MSG_GETCHAIN); err != nil {
 				return table{}, fmt.Errorf("read nftables: %w", err)
 			}
 		}

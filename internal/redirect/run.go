@@ -2,10 +2,12 @@ package redirect
 
 import (
 	"context"
+	"errors"
 	"time"
 
-	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // checkPause is the least time between two checks.
@@ -74,32 +76,26 @@ func (r *Redirect) watch(ctx context.Context, changes chan<- struct{}) {
 	}
 }
 
-// follow sends to changes until ctx ends or the socket fails.
+// follow sends to changes until ctx ends or the socket fails. What has changed it
+// does not read: others' rules can be many, and a check reads ours.
 func follow(ctx context.Context, changes chan<- struct{}) error {
-	conn, err := nftables.New()
+	events, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{Groups: 1 << (unix.NFNLGRP_NFTABLES - 1)})
 	if err != nil {
 		return err
 	}
-	monitor := nftables.NewMonitor()
-	events, err := conn.AddMonitor(monitor)
-	if err != nil {
-		return err
-	}
-	stop := context.AfterFunc(ctx, func() { _ = monitor.Close() }) // makes events end
+	stop := context.AfterFunc(ctx, func() { _ = events.Close() }) // ends Receive
 	defer func() {
-		stop()
-		_ = monitor.Close() // it may be closed already
+		if stop() {
+			_ = events.Close() // only read from
+		}
 	}()
-	// An event that cannot be parsed, such as one of our own rules, is a change
-	// too. Only one that says that the socket has failed is the last.
-	for e := range events {
+	for {
+		if _, err := events.Receive(); err != nil && !errors.Is(err, unix.ENOBUFS) { // lost events are a change too
+			return err
+		}
 		select {
 		case changes <- struct{}{}:
 		default: // a check is due already
 		}
-		if e.Type == nftables.MonitorEventTypeOOB {
-			return e.Error
-		}
 	}
-	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -98,6 +99,9 @@ func listenOn(ctx context.Context, listen string) (net.Listener, error) {
 	path, ok := strings.CutPrefix(listen, unixPrefix)
 	if !ok {
 		return lc.Listen(ctx, "tcp", listen)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("make the folder of the socket: %w", err)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // of a run before
 		return nil, fmt.Errorf("remove the old socket: %w", err)

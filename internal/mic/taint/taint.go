@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -110,10 +111,12 @@ func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		return reconcile.Result{}, err
 	}
 	for i := range agents.Items {
-		if !ready(&agents.Items[i]) {
+		if !ready(&agents.Items[i], node.CreationTimestamp) {
 			continue
 		}
-		done, err := taint.Remove(ctx, r.nodes, node.Name, r.config.Keys)
+		bounded, cancel := context.WithTimeout(ctx, 10*time.Second)
+		done, err := taint.Remove(bounded, r.nodes, node.Name, r.config.Keys)
+		cancel()
 		if done && err == nil {
 			r.config.Log.InfoContext(ctx, "the agent is ready: took the start-up taint off", "node", node.Name)
 		}
@@ -122,14 +125,15 @@ func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	return reconcile.Result{}, nil
 }
 
-// ready reports whether an agent serves its node.
-func ready(p *corev1.Pod) bool {
+// ready reports whether an agent serves a node that was made at a time: a pod of
+// the node that had the name before can be there still.
+func ready(p *corev1.Pod, made metav1.Time) bool {
 	if p.DeletionTimestamp != nil || p.Status.Phase != corev1.PodRunning {
 		return false
 	}
 	for _, c := range p.Status.Conditions {
 		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
+			return c.Status == corev1.ConditionTrue && !c.LastTransitionTime.Before(&made)
 		}
 	}
 	return false
@@ -157,7 +161,7 @@ func stripNode(o any) (any, error) {
 		return o, nil
 	}
 	return &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion},
+		ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion, CreationTimestamp: n.CreationTimestamp},
 		Spec:       corev1.NodeSpec{Taints: n.Spec.Taints},
 	}, nil
 }
