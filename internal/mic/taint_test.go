@@ -2,17 +2,18 @@ package mic_test
 
 import (
 	"context"
-	"path/filepath"
+	"crypto/rand"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/podid-io/podid/internal/azemu"
@@ -71,25 +72,26 @@ func TestStartupTaintGoesWhenTheAgentIsReady(t *testing.T) {
 	})
 }
 
-// TestAgentMayNotTouchOtherNodes asks as an nmi whose token does not say that it
-// runs on the node.
-func TestAgentMayNotTouchOtherNodes(t *testing.T) {
+// TestAgentMayUntaintItsOwnNodeAlone asks as an nmi whose token names the node that
+// it runs on, as every token of a pod does.
+func TestAgentMayUntaintItsOwnNodeAlone(t *testing.T) {
 	w := newWorld(t, azemu.Config{})
-	w.applyFile("", "../../config/rbac/nmi.yaml")
-	w.applyFile("", "../../config/policy/startup-taint.yaml")
-	w.applyFile("", "../../config/rbac/startup-taint-managed.yaml")
-	n := node("victim", "")
-	n.Spec.Taints = []corev1.Taint{{Key: startup.DefaultKey, Effect: corev1.TaintEffectNoSchedule}}
-	w.apply("", n)
-	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	must(t, plane.TokenKubeconfig(t.Context(), system, "podid-nmi", kubeconfig))
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	must(t, err)
-	client, err := corev1client.NewForConfig(config)
-	must(t, err)
+	for _, file := range []string{"rbac/nmi.yaml", "policy/startup-taint.yaml", "rbac/startup-taint-managed.yaml"} {
+		w.applyFile("", "../../config/"+file)
+	}
+	for _, name := range []string{"own", "victim"} {
+		n := node(name, "")
+		n.Spec.Taints = []corev1.Taint{{Key: "other", Effect: corev1.TaintEffectNoSchedule}, {Key: startup.DefaultKey, Effect: corev1.TaintEffectNoSchedule}}
+		w.apply("", n)
+	}
+	nodes := w.asAgentOn("own")
+	patch := func(node, patch string) error {
+		_, err := nodes.Patch(t.Context(), node, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+		return err
+	}
 	deadline := time.Now().Add(patience) // a policy counts a little after it is made
 	for tick := time.Tick(50 * time.Millisecond); ; <-tick {
-		_, err := client.Nodes().Patch(t.Context(), "victim", types.MergePatchType, []byte(`{"metadata":{"labels":{"x":"`+time.Now().Format("150405.000")[:6]+`"}}}`), metav1.PatchOptions{})
+		err := patch("victim", `{"metadata":{"labels":{"x":"`+rand.Text()+`"}}}`)
 		if err != nil && strings.Contains(err.Error(), "nmi may change the node that it runs on") {
 			break
 		}
@@ -97,9 +99,51 @@ func TestAgentMayNotTouchOtherNodes(t *testing.T) {
 			t.Fatalf("an nmi of another node patches this one: %v", err)
 		}
 	}
-	if done, err := startup.Remove(t.Context(), client.Nodes(), "victim", []string{startup.DefaultKey}); done || err == nil {
+	if done, err := startup.Remove(t.Context(), nodes, "victim", []string{startup.DefaultKey}); done || err == nil {
 		t.Errorf("Remove() = %t, %v: an nmi of another node took the taint off", done, err)
 	}
+	for what, refused := range map[string]struct{ patch, want string }{
+		"a label":            {`{"metadata":{"labels":{"x":"` + rand.Text() + `"}}}`, "the taints of a node, and nothing else"},
+		"a cordon":           {`{"spec":{"unschedulable":true}}`, "the taints of a node, and nothing else"},
+		"another's taint":    {`{"spec":{"taints":[{"key":"` + startup.DefaultKey + `","effect":"NoSchedule"}]}}`, "and no other"},
+		"a taint of its own": {`{"spec":{"taints":[{"key":"other","effect":"NoSchedule"},{"key":"` + startup.DefaultKey + `","effect":"NoSchedule"},{"key":"new","effect":"NoSchedule"}]}}`, "not put any on it"},
+	} {
+		if err := patch("own", refused.patch); err == nil || !strings.Contains(err.Error(), refused.want) {
+			t.Errorf("%s: %v, want a refusal that says %q", what, err, refused.want)
+		}
+	}
+	if done, err := startup.Remove(t.Context(), nodes, "own", []string{startup.DefaultKey}); !done || err != nil {
+		t.Errorf("Remove() = %t, %v: nmi could not take the taint off its own node", done, err)
+	}
+	var list corev1.NodeList
+	must(t, w.api.List(t.Context(), &list))
+	if got := taintsOf(&list, "own"); !slices.Equal(got, []string{"other"}) {
+		t.Errorf("the own node has the taints %v", got)
+	}
+}
+
+// asAgentOn is a client for nodes with a token of an nmi on that node.
+func (w *world) asAgentOn(node string) startup.Nodes {
+	w.t.Helper()
+	p := agent("nmi-"+node, node, taint.AgentLabels())
+	p.Spec.ServiceAccountName = "podid-nmi"
+	w.apply(system, p)
+	w.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.t.Context()), patience)
+		defer cancel()
+		must(w.t, w.api.Delete(ctx, p, client.GracePeriodSeconds(0)))
+	})
+	admin, err := corev1client.NewForConfig(plane.REST())
+	must(w.t, err)
+	token, err := admin.ServiceAccounts(system).CreateToken(w.t.Context(), "podid-nmi", &authenticationv1.TokenRequest{
+		Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: p.Name, UID: p.UID}},
+	}, metav1.CreateOptions{})
+	must(w.t, err)
+	config := rest.AnonymousClientConfig(plane.REST())
+	config.BearerToken = token.Status.Token
+	c, err := corev1client.NewForConfig(config)
+	must(w.t, err)
+	return c.Nodes()
 }
 
 // setReady reports a pod as running and ready.
