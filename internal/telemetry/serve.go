@@ -52,7 +52,10 @@ func Serve(ctx context.Context, what, listen string, h http.Handler, log *slog.L
 		<-ctx.Done()
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second) // ctx has ended already
 		defer cancel()
-		return s.Shutdown(stop)
+		if err := s.Shutdown(stop); err != nil {
+			return s.Close() // whoever has not read his answer by now
+		}
+		return nil
 	})
 	return g.Wait()
 }
@@ -109,6 +112,9 @@ func listenOn(ctx context.Context, listen string) (net.Listener, error) {
 	l, err := lc.Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, err
+	}
+	if u, ok := l.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(false) // the file may be that of the agent which replaces this one
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(err, l.Close())

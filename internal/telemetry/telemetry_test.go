@@ -129,6 +129,51 @@ func TestServeOnAUnixSocket(t *testing.T) {
 	}
 }
 
+// TestOlderServerLeavesTheSocketOfTheNewer has one server follow another on a
+// socket, as agents do in an upgrade, with a client that never reads its answer.
+func TestOlderServerLeavesTheSocketOfTheNewer(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "health.sock")
+	began := make(chan struct{}, 1)
+	serve := func(name string) (stop func()) {
+		ctx, cancel := context.WithCancel(context.Background())
+		ended, said := make(chan error, 1), make(lines, 8)
+		h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				began <- struct{}{}
+				<-r.Context().Done()
+				return
+			}
+			_, _ = io.WriteString(w, name)
+		})
+		go func() {
+			ended <- telemetry.Serve(ctx, "health", "unix:"+path, h, slog.New(slog.NewTextHandler(said, nil)))
+		}()
+		<-said // it serves
+		return func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Errorf("the %s one ended with %v", name, err)
+			}
+		}
+	}
+	stopOld := serve("old")
+	slow, err := new(net.Dialer).DialContext(t.Context(), "unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	if _, err := io.WriteString(slow, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	stopNew := serve("new")
+	stopOld()
+	if _, who, err := telemetry.Ask(t.Context(), "unix:"+path, http.MethodGet, "/", ""); who != "new" {
+		t.Errorf("when the old one has ended, %q answers (%v), want the new one", who, err)
+	}
+	stopNew()
+}
+
 // TestServeWaitsForItsPort starts on a port that somebody else still has.
 func TestServeWaitsForItsPort(t *testing.T) {
 	var lc net.ListenConfig
