@@ -39,13 +39,18 @@ func (s *Server) withCaller(ctx context.Context, c net.Conn) context.Context {
 	}
 	var ok bool
 	if who.share, ok = s.fair.connect(who.holder); !ok {
+		s.config.Metrics.refused.Inc()
 		_ = c.Close() // its first read ends it
 	}
+	s.config.Metrics.connections.Inc()
 	return context.WithValue(ctx, callerKey{}, who)
 }
 
 // gone tells that a connection has ended; the server's withCaller saw it begin.
-func (s *Server) gone(c net.Conn) { s.fair.disconnect(holder{addr: addressOf(c)}) }
+func (s *Server) gone(c net.Conn) {
+	s.fair.disconnect(holder{addr: addressOf(c)})
+	s.config.Metrics.connections.Dec()
+}
 
 // addressOf is the address that a connection says it comes from; the zero value
 // for what has none.

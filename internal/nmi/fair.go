@@ -17,6 +17,11 @@ const (
 	maxHeld      = 4096
 	// maxConnectionsByPod bounds the open connections of one address.
 	maxConnectionsByPod = 256
+	// maxConnections bounds those of all.
+	maxConnections = 8192
+	// maxPassedOn bounds the requests of one holder that the metadata service of
+	// the node answers at once: what others ask of it waits behind them.
+	maxPassedOn = 2
 	// connectionCost is what a new connection costs, in requests: the kernel is
 	// asked where it comes from.
 	connectionCost = 4
@@ -33,7 +38,8 @@ type fairness struct {
 	rate rate.Limit // requests a second of one address
 
 	mu     sync.Mutex
-	total  int               // guarded by mu
+	total  int               // of requests that wait; guarded by mu
+	conns  int               // guarded by mu
 	shares map[holder]*share // guarded by mu
 	swept  time.Time         // guarded by mu
 }
@@ -50,6 +56,7 @@ type share struct {
 	limiter    *rate.Limiter
 	complained time.Time // guarded by fairness.mu
 	held       int       // guarded by fairness.mu
+	passed     int       // of held, those passed on; guarded by fairness.mu
 	conns      int       // guarded by fairness.mu
 	used       time.Time // guarded by fairness.mu
 }
@@ -89,7 +96,8 @@ func (f *fairness) connect(who holder) (*share, bool) {
 	defer f.mu.Unlock()
 	s := f.of(who, time.Now())
 	s.conns++
-	return s, s.conns <= maxConnectionsByPod
+	f.conns++
+	return s, s.conns <= maxConnectionsByPod && f.conns <= maxConnections
 }
 
 // disconnect takes a connection off again.
@@ -97,6 +105,7 @@ func (f *fairness) disconnect(who holder) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.of(who, time.Now()).conns--
+	f.conns--
 }
 
 // begin takes a place among the requests that wait, and reports false when there
@@ -119,6 +128,30 @@ func (f *fairness) end(who holder) {
 	defer f.mu.Unlock()
 	f.total--
 	f.of(who, time.Now()).held--
+}
+
+// beginPass is begin for a request that is passed on.
+func (f *fairness) beginPass(who holder) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.of(who, time.Now())
+	if s.passed >= maxPassedOn || f.total >= maxHeld || s.held >= maxHeldByPod {
+		return false
+	}
+	f.total++
+	s.held++
+	s.passed++
+	return true
+}
+
+// endPass gives the place of beginPass back.
+func (f *fairness) endPass(who holder) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.total--
+	s := f.of(who, time.Now())
+	s.held--
+	s.passed--
 }
 
 // mayComplain reports whether a request that there was no place for leaves a line

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	v1 "github.com/podid-io/podid/api/v1"
-	"github.com/podid-io/podid/internal/identity"
 	"github.com/podid-io/podid/internal/imds"
 	"github.com/podid-io/podid/internal/nodeview"
 )
@@ -35,15 +33,18 @@ func (s *Server) passOn(r *http.Request) (imds.Answer, error) {
 	if !slices.Contains(s.config.PassThrough, req.Family) {
 		return imds.Answer{}, imds.Errorf(imds.Forbidden, "pods may not read %s of the metadata service (--pass-through)", req.Family)
 	}
-	if _, err := s.known(r); err != nil {
+	c, _, err := s.known(r)
+	if err != nil {
 		return imds.Answer{}, err
 	}
-	s.config.Metrics.passed(req.Family)
-	ctx, cancel := context.WithTimeout(r.Context(), metadataTimeout)
-	defer cancel()
-	a, err := s.config.Upstream.Metadata(ctx, req.Path, req.Query)
+	var a imds.Answer
+	err = s.upstream(r.Context(), c.holder, func(ctx context.Context) (err error) {
+		s.config.Metrics.passed(req.Family)
+		a, err = s.config.Upstream.Metadata(ctx, req.Path, req.Query)
+		return err
+	})
 	if err != nil {
-		return imds.Answer{}, &imds.Error{Kind: imds.Unavailable, Description: "the metadata service of the node does not answer", Err: err}
+		return imds.Answer{}, err
 	}
 	if req.Family == imds.Instance && a.Status == http.StatusOK && !slices.Contains(s.config.PassThrough, imds.UserData) {
 		if strings.EqualFold(req.Query.Get("format"), "text") {
@@ -57,60 +58,36 @@ func (s *Server) passOn(r *http.Request) (imds.Answer, error) {
 	return a, nil
 }
 
+// upstream has the metadata service of the node asked for a pod, which has a few
+// such calls under way at most.
+func (s *Server) upstream(ctx context.Context, who holder, call func(context.Context) error) error {
+	if !s.fair.beginPass(who) {
+		return errTooMany
+	}
+	defer s.fair.endPass(who)
+	ctx, cancel := context.WithTimeout(ctx, metadataTimeout)
+	defer cancel()
+	if err := call(ctx); err != nil {
+		return &imds.Error{Kind: imds.Unavailable, Description: "the metadata service of the node does not answer", Err: err}
+	}
+	return nil
+}
+
 // known is the pod that a request comes from. It does not wait for one.
-func (s *Server) known(r *http.Request) (nodeview.Found, error) {
+func (s *Server) known(r *http.Request) (*caller, nodeview.Found, error) {
 	c, a := s.admit(r)
 	if a.err == nil {
 		a = s.who(c)
 	}
 	if a.err != nil {
-		return nodeview.Found{}, a.err
+		return nil, nodeview.Found{}, a.err
 	}
 	found, _, err := s.config.Pods.ByIP(c.origin.Source, c.origin.Interface)
 	if err != nil {
-		return nodeview.Found{}, imds.Errorf(imds.NotReady, "%s: %v; try again", c.origin.Source, err)
+		return nil, nodeview.Found{}, imds.Errorf(imds.NotReady, "%s: %v; try again", c.origin.Source, err)
 	}
 	if !c.pin(found.Pod.UID) {
-		return nodeview.Found{}, imds.Errorf(imds.NotReady, "the address %s belongs to another pod now: connect again", c.origin.Source)
+		return nil, nodeview.Found{}, imds.Errorf(imds.NotReady, "the address %s belongs to another pod now: connect again", c.origin.Source)
 	}
-	return found, nil
-}
-
-// info answers which tenant the identity of the pod is of.
-func (s *Server) info(w http.ResponseWriter, r *http.Request) {
-	tenant, err := s.tenant(r)
-	if err != nil {
-		imds.WriteError(w, err)
-		return
-	}
-	imds.WriteInfo(w, tenant)
-}
-
-func (s *Server) tenant(r *http.Request) (string, error) {
-	if _, err := imds.ParseMetadata(r); err != nil {
-		return "", err
-	}
-	found, err := s.known(r)
-	if err != nil {
-		return "", err
-	}
-	if found.Exception == nil {
-		d := identity.Select(found.Pod, found.Grants, identity.Selector{}, time.Now())
-		if d.Outcome != identity.Selected {
-			return "", refuse(found.Pod, d).err
-		}
-		if d.Grant.Identity.Type != v1.UserAssignedMSI {
-			return d.Grant.Identity.Application.TenantID, nil
-		}
-	}
-	if s.config.Upstream == nil {
-		return "", errNotFound
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), metadataTimeout)
-	defer cancel()
-	tenant, err := s.config.Upstream.Tenant(ctx)
-	if err != nil {
-		return "", &imds.Error{Kind: imds.Unavailable, Description: "the metadata service of the node does not answer", Err: err}
-	}
-	return tenant, nil
+	return c, found, nil
 }

@@ -69,6 +69,9 @@ type Metrics struct {
 	passes   map[imds.Family]prometheus.Counter
 	held     prometheus.Gauge
 	dropped  prometheus.Counter
+
+	connections prometheus.Gauge
+	refused     prometheus.Counter
 }
 
 // NewMetrics registers the metrics.
@@ -92,7 +95,13 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "podid_held_requests", Help: "Requests that wait: for an identity on its way, or for Azure.",
 		}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "podid_audit_dropped_total", Help: "Audit lines dropped because the sink was too slow.",
+			Name: "podid_audit_dropped_total", Help: "Audit lines lost: there was no room for them, or the sink failed.",
+		}),
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "podid_connections", Help: "Open connections of pods.",
+		}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "podid_connections_refused_total", Help: "Connections closed because there were too many, of one address or in all.",
 		}),
 	}
 	for _, o := range []outcome{hit, stale, miss, coalesced, denied, notReady, unavailable, badRequest, canceled, failed} {
@@ -106,7 +115,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	for _, f := range imds.Families() {
 		m.passes[f] = passes.WithLabelValues(string(f))
 	}
-	r.MustRegister(requests, denials, passes, m.held, m.dropped)
+	r.MustRegister(requests, denials, passes, m.held, m.dropped, m.connections, m.refused)
 	return m
 }
 

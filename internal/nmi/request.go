@@ -11,13 +11,6 @@ import (
 	"github.com/podid-io/podid/internal/token"
 )
 
-// Keys of the Secrets that AAD Pod Identity documents.
-const (
-	keyClientSecret = "clientSecret"
-	keyCertificate  = "certificate"
-	keyPassword     = "password"
-)
-
 var (
 	errNotServed = errors.New("not served")
 	errTenant    = errors.New("tenant_id is neither the tenant of the application nor one of its auxiliary tenants")
@@ -36,17 +29,12 @@ func (s *Server) request(id identity.Identity, q query) (r token.Request, wake <
 			return r, nil, errNotServed
 		}
 		return r, nil, nil
-	case v1.ServicePrincipal, v1.ServicePrincipalCertificate:
-		if s.config.Secrets == nil || s.config.Application == nil || id.ClientID == "" {
-			return r, nil, errNotServed
-		}
 	default:
-		return r, nil, errNotServed
+		if r.Authority, err = s.authority(id); err != nil {
+			return r, nil, err
+		}
 	}
 	app := &id.Application
-	if r.Authority, err = s.config.Application(id); err != nil {
-		return r, nil, err
-	}
 	r.TenantID = app.TenantID
 	if q.TenantID != "" {
 		if r.TenantID = q.TenantID; q.TenantID != app.TenantID && !slices.Contains(app.AuxiliaryTenantIDs, q.TenantID) {
@@ -57,32 +45,19 @@ func (s *Server) request(id identity.Identity, q query) (r token.Request, wake <
 	if err != nil {
 		return r, wake, fmt.Errorf("secret %s/%s: %w", app.SecretNamespace, app.SecretName, err)
 	}
-	if r.Credential, err = credential(id.Type, secret); err != nil {
+	if r.Credential, err = s.credentials.of(secretOf{id.Type, app.SecretNamespace, app.SecretName}, secret); err != nil {
 		return r, nil, fmt.Errorf("secret %s/%s %w", app.SecretNamespace, app.SecretName, err)
 	}
 	return r, nil, nil
 }
 
-// credential finds the credential in a Secret: by its documented key, or the
-// only key there is. Which of several others was meant is not ours to guess.
-func credential(kind v1.IdentityType, secret map[string][]byte) (*token.Credential, error) {
-	if kind == v1.ServicePrincipalCertificate {
-		certificate := secret[keyCertificate]
-		if len(certificate) == 0 {
-			return nil, fmt.Errorf("has no key %q: put the certificate there, as PKCS#12 or as PEM with its private key", keyCertificate)
-		}
-		return token.NewCredential("", string(certificate), string(secret[keyPassword])), nil
+// authority is where an application signs in. It fails for what is none.
+func (s *Server) authority(id identity.Identity) (string, error) {
+	served := s.config.Secrets != nil && s.config.Application != nil && id.ClientID != ""
+	if served && (id.Type == v1.ServicePrincipal || id.Type == v1.ServicePrincipalCertificate) {
+		return s.config.Application(id)
 	}
-	value, ok := secret[keyClientSecret]
-	for _, only := range secret {
-		if !ok && len(secret) == 1 {
-			value = only
-		}
-	}
-	if len(value) == 0 {
-		return nil, fmt.Errorf("has no key %q, or it is empty: put the client secret there, and nothing else or under other names", keyClientSecret)
-	}
-	return token.NewCredential(string(value), "", ""), nil
+	return "", errNotServed
 }
 
 // unusable is the answer where an identity cannot be asked for as it is defined.

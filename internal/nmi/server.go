@@ -20,10 +20,11 @@ import (
 
 // Server answers what pods ask of the metadata service.
 type Server struct {
-	config  Config
-	fair    *fairness
-	history *history
-	tell    *teller
+	config      Config
+	fair        *fairness
+	history     *history
+	credentials *credentials
+	tell        *teller
 }
 
 // New checks the configuration and makes a server.
@@ -32,7 +33,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	return &Server{
-		config: c, fair: newFairness(c.PodRate), history: newHistory(), tell: newTeller(c.Events),
+		config: c, fair: newFairness(c.PodRate), history: newHistory(), credentials: newCredentials(), tell: newTeller(c.Events),
 	}, nil
 }
 
