@@ -3,14 +3,10 @@ package nmi
 import (
 	"bufio"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
 	"time"
-
-	"github.com/podid-io/podid/internal/identity"
 )
 
 // AuditMode says what becomes of audit lines.
@@ -50,27 +46,8 @@ type Audit struct {
 	mu      sync.Mutex
 	waiting []auditLine   // guarded by mu
 	out     *bufio.Writer // guarded by writing
-	enc     *json.Encoder // guarded by writing
+	line    []byte        // room for one; guarded by writing
 	writing sync.Mutex
-}
-
-// auditLine is the line as it is written.
-type auditLine struct {
-	Time           time.Time       `json:"time"`
-	Outcome        outcome         `json:"outcome"`
-	Reason         identity.Reason `json:"reason,omitempty"`
-	Namespace      string          `json:"namespace,omitempty"`
-	Pod            string          `json:"pod,omitempty"`
-	PodUID         string          `json:"podUID,omitempty"`
-	ServiceAccount string          `json:"serviceAccount,omitempty"`
-	IdentityNS     string          `json:"identityNamespace,omitempty"`
-	Identity       string          `json:"identity,omitempty"`
-	ClientID       string          `json:"clientID,omitempty"`
-	Source         string          `json:"source,omitempty"`
-	Resource       string          `json:"resource"`
-	TokenDigest    string          `json:"tokenDigest,omitempty"`
-	OnHost         bool            `json:"onHost,omitempty"`
-	Error          string          `json:"error,omitempty"`
 }
 
 // NewAudit makes the sink. It fails for an unknown mode.
@@ -80,12 +57,11 @@ func NewAudit(mode AuditMode, w io.Writer, m *Metrics) (*Audit, error) {
 	default:
 		return nil, fmt.Errorf("audit mode %q is unknown: use buffered, sync or off", mode)
 	}
-	out := bufio.NewWriterSize(w, 64<<10)
 	due := time.NewTimer(auditDelay)
 	due.Stop()
 	return &Audit{
 		mode: mode, metrics: m, sink: w, due: due, full: make(chan struct{}, 1),
-		out: out, enc: json.NewEncoder(out),
+		out: bufio.NewWriterSize(w, 64<<10),
 	}, nil
 }
 
@@ -162,15 +138,14 @@ func (a *Audit) Run(ctx context.Context) {
 func (a *Audit) write(lines []auditLine) error {
 	a.writing.Lock()
 	defer a.writing.Unlock()
-	var errs error
 	for i := range lines {
-		errs = errors.Join(errs, a.enc.Encode(&lines[i]))
+		a.line = lines[i].append(a.line[:0])
+		_, _ = a.out.Write(a.line) // Flush returns its error
 	}
-	errs = errors.Join(errs, a.out.Flush())
-	if errs != nil {
+	err := a.out.Flush()
+	if err != nil {
 		a.metrics.dropped.Add(float64(len(lines))) // some may have been written
-		a.out.Reset(a.sink)                        // a bufio.Writer returns an error for ever,
-		a.enc = json.NewEncoder(a.out)             // and so does an Encoder
+		a.out.Reset(a.sink)                        // or it returns the error for ever
 	}
-	return errs
+	return err
 }

@@ -1,10 +1,13 @@
 package nmi
 
 import (
+	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
@@ -70,5 +73,39 @@ func TestAuditKeepsRoomForTokens(t *testing.T) {
 	record(1, &answer{outcome: hit})
 	if dropped := testutil.ToFloat64(m.dropped); dropped != auditQueue/2+1 {
 		t.Errorf("%v lines count as dropped, want %d", dropped, auditQueue/2+1)
+	}
+}
+
+// TestAuditLineIsItsJSON compares the line with what its tags say.
+func TestAuditLineIsItsJSON(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 67_000_000, time.FixedZone("", 3600))
+	tests := map[string]auditLine{
+		"an empty one": {Time: at},
+		"all fields": {
+			Time: at, Outcome: denied, Reason: reasonOrigin, Namespace: "team", Pod: "web", PodUID: "u", ServiceAccount: "s", IdentityNS: "ns",
+			Identity: "blue", ClientID: "c", Source: "10.0.0.1", Resource: "https://vault.azure.net", TokenDigest: "d", OnHost: true, Error: "no",
+		},
+		"what a pod may try to write lines with": {
+			Time: at, Resource: "r\"}\n{\"outcome\":\"hit\"}\x00\x7f\u2028\xff<&>\\", Error: "no pod has \"web\"",
+		},
+	}
+	for name, line := range tests {
+		t.Run(name, func(t *testing.T) {
+			marshalled, err := json.Marshal(line)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got, want map[string]any
+			b := line.append(nil)
+			if err := errors.Join(json.Unmarshal(b, &got), json.Unmarshal(marshalled, &want)); err != nil {
+				t.Fatalf("%v in %s", err, b)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("append() (-want +got):\n%s", diff)
+			}
+			if n := strings.Count(string(b), "\n"); n != 1 || !strings.HasSuffix(string(b), "}\n") {
+				t.Errorf("%q is not one line", b)
+			}
+		})
 	}
 }
