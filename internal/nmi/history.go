@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,7 +64,7 @@ func (h *history) asked(id identity.Identity, resource string, now time.Time) {
 	}
 	last = new(atomic.Int64)
 	last.Store(now.Unix())
-	of[resource] = last
+	of[strings.Clone(resource)] = last // alone, without the request that it is part of
 	h.total++
 }
 

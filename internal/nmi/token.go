@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	v1 "github.com/podid-io/podid/api/v1"
@@ -194,6 +195,7 @@ func (s *Server) get(ctx context.Context, pod identity.Pod, id identity.Identity
 		return a
 	}
 	if !ok {
+		detach(req)
 		var err error
 		if t, how, err = s.config.Tokens.Get(ctx, req, ask); err != nil {
 			return failure(ctx, a, err)
@@ -201,6 +203,14 @@ func (s *Server) get(ctx context.Context, pod identity.Pod, id identity.Identity
 	}
 	a.token, a.outcome = t, outcome(how)
 	return a
+}
+
+// detach copies what may be part of a longer text, the line of an HTTP request:
+// the cache would keep all of that in memory with it.
+func detach(req *token.Request) {
+	for _, s := range []*string{&req.ResourceID, &req.ClientID, &req.ObjectID, &req.Resource, &req.Capabilities, &req.TenantID} {
+		*s = strings.Clone(*s)
+	}
 }
 
 // failure says what a failure of the source means for who asked.
