@@ -5,15 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/http"
-	"net/http/pprof"
 	"net/netip"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
@@ -62,6 +59,7 @@ type agent struct {
 	kernel    *redirect.Origins
 	redirect  *redirect.Redirect // nil with --redirect=none
 	cache     *token.Cache
+	called    <-chan struct{} // tells that Azure is asked for a token
 	server    *nmi.Server
 	audit     *nmi.Audit
 	events    *telemetry.PodEvents
@@ -130,23 +128,11 @@ func (a *agent) startParts(ctx context.Context, g *errgroup.Group, o *options) {
 	g.Go(func() error { return a.cache.Run(ctx) })
 	g.Go(func() error { return a.server.Prefetch(ctx) })
 	g.Go(func() error { return a.survey(ctx) })
+	g.Go(func() error { return giveBack(ctx, a.view, a.called) })
 	if a.nodes != nil {
 		g.Go(func() error { return a.untaint(ctx, a.nodes, o.node, o.startupTaint) })
 	}
-	health := http.NewServeMux()
-	a.health.Register(health)
-	telemetry.RegisterLevel(health, a.level, a.log)
-	g.Go(func() error { return telemetry.Serve(ctx, "health", o.healthListen, health, a.log) })
-	metrics := http.NewServeMux()
-	metrics.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}))
-	g.Go(func() error { return telemetry.Serve(ctx, "metrics", o.metricsListen, metrics, a.log) })
-	if o.pprofListen != "" {
-		profiles := http.NewServeMux()
-		profiles.HandleFunc("GET /debug/pprof/", pprof.Index)
-		profiles.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-		profiles.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-		g.Go(func() error { return telemetry.Serve(ctx, "profiles", o.pprofListen, profiles, a.log) })
-	}
+	a.startTelling(ctx, g, o)
 }
 
 // redirectPods listens for pods, has them redirected, and serves them until ctx

@@ -93,7 +93,8 @@ func (a *agent) build(o *options, p parsed, sink io.Writer) error {
 	if err != nil {
 		return err
 	}
-	a.cache = token.NewCache(token.CacheConfig{Source: source})
+	grown := grows(source)
+	a.called, a.cache = grown.called, token.NewCache(token.CacheConfig{Source: grown})
 	metrics := nmi.NewMetrics(a.registry)
 	state.ViewAge, state.Tokens = a.view.Age, a.cache.Stats
 	nmi.RegisterState(a.registry, state)
