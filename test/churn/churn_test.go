@@ -43,7 +43,7 @@ const (
 	wholeStory = 1_000_000
 	racedStory = 20_000
 	// plantStory is within how many steps a planted bug is found.
-	plantStory = 60_000
+	plantStory = 200_000
 	// worlds is how many nodes churn at a time.
 	worlds = 2
 )
