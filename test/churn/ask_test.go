@@ -199,7 +199,8 @@ func (w *world) detach() {
 }
 
 // collect removes what pods leave behind: networks of those that were removed by
-// force, and objects of those that have ended.
+// force or have ended, objects of those that have ended, and pods on the node's
+// own network.
 func (w *world) collect() {
 	for _, uid := range slices.Sorted(maps.Keys(w.running)) {
 		key := w.running[uid].key
@@ -210,8 +211,8 @@ func (w *world) collect() {
 		}
 	}
 	for _, key := range sortedKeys(w.api.holds.Pods) {
-		if p := w.api.holds.Pods[key]; p.Ended && w.r.IntN(2) == 0 {
-			w.say("pod %v, which has ended, is removed", key)
+		if p := w.api.holds.Pods[key]; (p.Ended || p.HostNetwork) && w.r.IntN(2) == 0 {
+			w.say("pod %v, which has no network, is removed", key)
 			w.api.put(pods, key, nil)
 		}
 	}

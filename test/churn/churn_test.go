@@ -91,7 +91,7 @@ func TestChurn(t *testing.T) {
 				t.Logf("%+v", w.count)
 				if w.wrong != nil {
 					wrong.Add(1)
-					t.Errorf("step %d: %v\nagain: go test ./test/churn -run TestChurn -seed %d\nthe last that happened:%s", w.count.steps, w.wrong, first+i, &w.story)
+					t.Errorf("the last that happened:%s\nstep %d: %v\nagain: go test ./test/churn -run TestChurn -seed %d", &w.story, w.count.steps, w.wrong, first+i)
 				}
 				w.count.plausible(t)
 			})

@@ -89,6 +89,7 @@ func readReply(status int, body []byte) model.Reply {
 		AccessToken string `json:"access_token"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil || status != http.StatusOK {
+		r.Says = string(body)
 		return r
 	}
 	parts := append(strings.Split(answer.AccessToken, "|"), "", "", "", "")

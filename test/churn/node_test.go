@@ -16,6 +16,9 @@ import (
 // memoryFile is what the agent writes down in its run directory.
 const memoryFile = "links.json"
 
+// slack is how many seconds older what is written down may be than it seems.
+const slack = 1
+
 // wire gives a pod a network: a new link, with an address that nobody has. It
 // may take the index of a link that is gone, which kernels do rarely; then the
 // agent hears of both at once.
@@ -139,16 +142,26 @@ func (w *world) free() []netip.Addr {
 	return list
 }
 
-// restart ends the agent and starts it again; things happen while it is away.
-// After a crash it has what was written down before.
-func (w *world) restart(crash, remembers bool) {
-	for w.tellLink() {
-	}
+// newest is the newest evidence that anybody has shown, in Unix seconds.
+func (w *world) newest() int64 {
 	newest := int64(0)
 	for _, c := range w.running {
 		newest = max(newest, c.evidence)
 	}
-	w.after(newest)
+	for _, second := range w.last { // also of pods that are gone
+		newest = max(newest, second)
+	}
+	return newest
+}
+
+// restart ends the agent and starts it again; things happen while it is away.
+// After a crash it has what was written down before. The agent writes down that
+// it knows the links of a second ago, and documents that it believes evidence
+// from after that.
+func (w *world) restart(crash, remembers bool) {
+	for w.tellLink() {
+	}
+	w.after(w.newest() + slack)
 	w.advance(300 * time.Millisecond) // what is written down is at most 200 ms late
 	before, err := os.ReadFile(filepath.Join(w.dir, memoryFile))
 	if err != nil {
@@ -194,10 +207,7 @@ func (w *world) whileAway() {
 // reboot makes all links new, and deals out the addresses anew.
 func (w *world) reboot() {
 	w.stop()
-	newest := time.Now().Unix()
-	for _, c := range w.running {
-		newest = max(newest, c.evidence)
-	}
+	newest := max(w.newest(), time.Now().Unix())
 	var uids []string
 	for _, key := range sortedKeys(w.api.holds.Pods) {
 		if p := w.api.holds.Pods[key]; w.present[p.UID] != nil {

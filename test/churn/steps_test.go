@@ -164,6 +164,12 @@ func (w *world) makePod() {
 	p := model.Pod{Key: key, UID: uid, Created: time.Now().Truncate(time.Second), App: pick(w, apps), Pending: true}
 	w.label(&p)
 	w.say("pod %v is made, %s, %q", key, uid, p.Selector)
+	if w.r.IntN(12) == 0 { // it tells of an address that is not its own
+		p.HostNetwork, p.Pending = true, false
+		p.Addr, p.Ready, p.Started = pick(w, addresses), time.Now().Unix(), time.Now().Unix()
+		w.api.put(pods, key, p)
+		return
+	}
 	w.api.put(pods, key, p)
 	w.running[uid] = &container{key: key}
 	if free := w.free(); len(free) > 0 && w.r.IntN(8) > 0 {

@@ -12,6 +12,8 @@ type Reply struct {
 	// had it made.
 	Token Token
 	Owner string
+	// Says is the body of a refusal, for people.
+	Says string
 }
 
 // Call is a request under way, and what it may be answered with: everything that
@@ -120,14 +122,14 @@ func (c *Call) Judge(r Reply) *LawError {
 		}
 	case 400:
 		if !c.deny {
-			return &LawError{Final, fmt.Sprintf("pod %v (%s) asked for %v and was refused for good", c.From.Pod, c.From.UID, c.Ask)}
+			return &LawError{Final, fmt.Sprintf("pod %v (%s) asked for %v and was refused for good: %s", c.From.Pod, c.From.UID, c.Ask, r.Says)}
 		}
 	case 404:
 		if !c.wait {
-			return &LawError{Served, fmt.Sprintf("pod %v (%s) asked for %v and was told to ask again", c.From.Pod, c.From.UID, c.Ask)}
+			return &LawError{Served, fmt.Sprintf("pod %v (%s) asked for %v and was told to ask again: %s", c.From.Pod, c.From.UID, c.Ask, r.Says)}
 		}
 	default:
-		return &LawError{Orderly, fmt.Sprintf("pod %v (%s) asked for %v and was answered %d", c.From.Pod, c.From.UID, c.Ask, r.Status)}
+		return &LawError{Orderly, fmt.Sprintf("pod %v (%s) asked for %v and was answered %d: %s", c.From.Pod, c.From.UID, c.Ask, r.Status, r.Says)}
 	}
 	return nil
 }
