@@ -195,7 +195,9 @@ func (a *agent) awaitTurn(ctx context.Context) {
 // removeRedirect takes the redirect away, unless another agent is there to have
 // it, or comes.
 func (a *agent) removeRedirect() error {
-	if awaited, err := a.redirect.Awaited(); awaited || err != nil {
+	served, err1 := a.redirect.Served()
+	awaited, err2 := a.redirect.Awaited()
+	if err := errors.Join(err1, err2); served || awaited || err != nil {
 		return err
 	}
 	return a.redirect.Remove()

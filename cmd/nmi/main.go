@@ -35,6 +35,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		SilenceErrors: true,
 		RunE:          func(*cobra.Command, []string) error { return o.run(ctx) },
 	}
+	root.Flags().Bool("version", false, "print the version") // without cobra's -v, which is klog's
 	o.addFlags(root.Flags())
 	uninstall := &cobra.Command{
 		Use:   "uninstall-redirect",

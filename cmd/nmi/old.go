@@ -71,18 +71,25 @@ func (o *oldOptions) addFlags(f *pflag.FlagSet) {
 
 // addWithoutEffect adds those that mean nothing any more.
 func (*oldOptions) addWithoutEffect(f *pflag.FlagSet, old func(name, instead string)) {
-	for _, name := range []string{"alsologtostderr", "log_backtrace_at", "log_dir", "log_file", "log_file_max_size", "logtostderr", "one_output", "skip_headers", "skip_log_headers", "stderrthreshold", "vmodule"} {
+	// klog's: those that are true or false may stand alone.
+	for name, alone := range map[string]bool{
+		"alsologtostderr": true, "logtostderr": true, "one_output": true, "skip_headers": true, "skip_log_headers": true,
+		"log_backtrace_at": false, "log_dir": false, "log_file": false, "log_file_max_size": false, "stderrthreshold": false, "vmodule": false,
+	} {
 		f.String(name, "", "")
-		f.Lookup(name).NoOptDefVal = "true"
+		if alone {
+			f.Lookup(name).NoOptDefVal = "true"
+		}
 		old(name, "it has no effect: the log goes to standard error, see --log-level and --log-format")
 	}
+	f.StringP("v", "v", "", "")
+	old("v", "it has no effect: use --log-level")
 	for name, why := range map[string]string{
 		"MICNamespace":              "it has no effect: use --mic-service-account",
 		"kubelet-config":            "it has no effect: bridges are found by looking at the network",
 		"set-retry-after-header":    "it has no effect: a request without an identity is answered 404, which SDKs retry",
 		"enable-conntrack-deletion": "it has no effect: old connections always end",
 		"enableScaleFeatures":       "it has no effect: only what concerns the node is watched",
-		"v":                         "it has no effect: use --log-level",
 	} {
 		f.String(name, "", "")
 		f.Lookup(name).NoOptDefVal = "true"

@@ -2,6 +2,7 @@ package nmi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/podid-io/podid/internal/imds"
 	"github.com/podid-io/podid/internal/nodeview"
+	"github.com/podid-io/podid/internal/token"
 )
 
 // metadataTimeout bounds one request that is passed on.
@@ -67,7 +69,11 @@ func (s *Server) upstream(ctx context.Context, who holder, call func(context.Con
 	defer s.fair.endPass(who)
 	ctx, cancel := context.WithTimeout(ctx, metadataTimeout)
 	defer cancel()
-	if err := call(ctx); err != nil {
+	err := call(ctx)
+	if busy, ok := errors.AsType[*token.Error](err); ok && busy.Kind == token.Busy {
+		return &imds.Error{Kind: imds.Overloaded, Description: "too many requests wait for the metadata service; try again", RetryAfter: busy.RetryAfter, Err: err}
+	}
+	if err != nil {
 		return &imds.Error{Kind: imds.Unavailable, Description: "the metadata service of the node does not answer", Err: err}
 	}
 	return nil

@@ -92,7 +92,7 @@ func (s *Secrets) Get(namespace, secretName string) (map[string][]byte, <-chan s
 		if s.full(namespace) {
 			return nil, s.room, fmt.Errorf("%s/%s: %w", namespace, secretName, ErrTooManySecrets)
 		}
-		e = &secret{name: n, err: ErrSecretNotRead, changed: make(chan struct{})}
+		e = &secret{name: n, err: ErrSecretNotRead, used: time.Now(), changed: make(chan struct{})}
 		s.watched[n] = e
 		s.starting = append(s.starting, e)
 		select {
@@ -100,10 +100,10 @@ func (s *Secrets) Get(namespace, secretName string) (map[string][]byte, <-chan s
 		default: // it will look anyhow
 		}
 	}
-	e.used = time.Now()
-	if e.err != nil {
+	if e.err != nil { // not used: one that there is not takes no place for long, however often it is asked for
 		return nil, e.changed, fmt.Errorf("%s/%s: %w", namespace, secretName, e.err)
 	}
+	e.used = time.Now()
 	return e.data, e.changed, nil
 }
 
@@ -198,6 +198,8 @@ func (s *Secrets) left(e *secret) time.Duration {
 		return idle
 	}
 	delete(s.watched, e.name)
+	close(e.changed) // who waits for it asks again, and has it watched again
+	e.changed = make(chan struct{})
 	close(s.room)
 	s.room = make(chan struct{})
 	return 0

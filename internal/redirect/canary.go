@@ -81,11 +81,13 @@ func (r *Redirect) sendCanaries(ctx context.Context, checks <-chan bool) {
 		select {
 		case <-ctx.Done():
 			return
-		case stands = <-checks:
+		case now := <-checks:
+			stood := stands
+			stands = now
 			r.mu.Lock()
 			written := r.written
 			r.mu.Unlock()
-			due = stands && !seen.stands(written)
+			due = stands && (!stood || !seen.stands(written))
 			seen = written
 			if !stands {
 				r.config.ReportCanary(errNoRedirect)

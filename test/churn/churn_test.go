@@ -111,7 +111,7 @@ func (c *count) plausible(t *testing.T) {
 	t.Helper()
 	for what, share := range map[string][2]int{
 		"requests":                        {c.requests, c.steps / 2},
-		"tokens":                          {c.tokens, c.steps / 20},
+		"tokens":                          {c.tokens, c.steps / 40},
 		"refusals":                        {c.denied, c.steps / 20},
 		"requests to ask again":           {c.later, c.steps / 20},
 		"requests held and then answered": {c.held, c.steps / 1000},

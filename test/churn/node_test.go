@@ -37,6 +37,7 @@ func (w *world) plug(uid string, addr netip.Addr, reuse int) {
 	}
 	w.see()
 	w.node.Sandboxes = append(w.node.Sandboxes, s)
+	w.wired()
 	w.present[uid] = s
 	c.ready, c.started = time.Now().Unix(), 0
 	w.prove(uid)
@@ -61,6 +62,7 @@ func (w *world) unplug(uid string) {
 	}
 	w.see()
 	s.Gone = true
+	w.wired()
 	delete(w.present, uid)
 	c := w.running[uid]
 	c.ready, c.started = 0, 0
@@ -224,6 +226,7 @@ func (w *world) reboot() {
 		delete(w.present, uid)
 	}
 	w.told, w.node.Sandboxes, w.nextUp = nil, nil, 10
+	w.wired()
 	w.after(newest)
 	w.boot, w.away = time.Now(), time.Now()
 	w.boots++

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing/synctest"
 	"time"
 
@@ -27,7 +28,10 @@ type world struct {
 	api   *apiServer
 	apiAt *listener
 	node  model.Node
-	told  []linkEvent // what the kernel will tell of links, in order
+	// routes is the kernel's answer to where each address is, for the agent, which
+	// asks at any time.
+	routes atomic.Pointer[map[netip.Addr]int]
+	told   []linkEvent // what the kernel will tell of links, in order
 	kubelet
 	boot  time.Time
 	boots int
@@ -180,10 +184,22 @@ func (w *world) after(second int64) {
 
 // linkOf is the kernel's answer to where an address is.
 func (w *world) linkOf(a netip.Addr) int {
-	if s := w.node.At(a); s != nil {
-		return s.Link
+	if at := w.routes.Load(); at != nil {
+		return (*at)[a]
 	}
 	return 0
+}
+
+// wired has the kernel answer as the node's network is now. The agent asks it at
+// any time.
+func (w *world) wired() {
+	at := make(map[netip.Addr]int)
+	for _, s := range w.node.Sandboxes {
+		if _, taken := at[s.Addr]; !s.Gone && !taken {
+			at[s.Addr] = s.Link
+		}
+	}
+	w.routes.Store(&at)
 }
 
 // start starts the agent. With its memory of links it may be told of what is

@@ -126,14 +126,16 @@ func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 }
 
 // ready reports whether an agent serves a node that was made at a time: a pod of
-// the node that had the name before can be there still.
+// the node that had the name before can be there still. A pod that was made later
+// is of this one, and so is one that became ready later; the node's clock, which
+// the second is by, can be behind.
 func ready(p *corev1.Pod, made metav1.Time) bool {
 	if p.DeletionTimestamp != nil || p.Status.Phase != corev1.PodRunning {
 		return false
 	}
 	for _, c := range p.Status.Conditions {
 		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue && !c.LastTransitionTime.Before(&made)
+			return c.Status == corev1.ConditionTrue && (!p.CreationTimestamp.Before(&made) || !c.LastTransitionTime.Before(&made))
 		}
 	}
 	return false
@@ -148,7 +150,7 @@ func stripPod(o any) (any, error) {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: p.Namespace, Name: p.Name, UID: p.UID, ResourceVersion: p.ResourceVersion,
-			Labels: p.Labels, DeletionTimestamp: p.DeletionTimestamp,
+			Labels: p.Labels, CreationTimestamp: p.CreationTimestamp, DeletionTimestamp: p.DeletionTimestamp,
 		},
 		Spec:   corev1.PodSpec{NodeName: p.Spec.NodeName},
 		Status: corev1.PodStatus{Phase: p.Status.Phase, Conditions: p.Status.Conditions},
