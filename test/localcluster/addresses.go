@@ -1,11 +1,15 @@
 package localcluster
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
 )
+
+// ErrAddress means that an address asked for cannot be had.
+var ErrAddress = errors.New("the address is taken, or is none for pods")
 
 // addresses hands out the addresses of a node's pods. One that was given back
 // is given out again only after all others.
@@ -46,7 +50,7 @@ func (a *addresses) claim(want string) (netip.Addr, error) {
 	defer a.mu.Unlock()
 	i := slices.Index(a.free, addr)
 	if i < 0 {
-		return netip.Addr{}, fmt.Errorf("%s is taken, or is not an address for pods of %s", addr, a.prefix)
+		return netip.Addr{}, fmt.Errorf("%s: %w of %s", addr, ErrAddress, a.prefix)
 	}
 	a.free = slices.Delete(a.free, i, i+1)
 	return addr, nil

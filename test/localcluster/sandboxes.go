@@ -86,17 +86,19 @@ func (c *Cluster) ReplaceSandbox(ctx context.Context, pod *Pod, addr netip.Addr)
 	if !k.has(pod) {
 		return nil, fmt.Errorf("pod %s/%s is not what it was: take it from Cluster.Pod", pod.Namespace, pod.Name)
 	}
-	if err := pod.cutOff(); err != nil {
-		return nil, err
-	}
-	if addr.IsValid() && addr != pod.Addr {
-		free := c.Node(pod.Node).free
+	free, other := c.Node(pod.Node).free, addr.IsValid() && addr != pod.Addr
+	if other { // before anything is undone
 		if _, err := free.claim(addr.String()); err != nil {
 			return nil, err
 		}
-		free.giveBack(pod.Addr)
 	} else {
 		addr = pod.Addr
+	}
+	if err := pod.cutOff(); err != nil {
+		return nil, err
+	}
+	if other {
+		free.giveBack(pod.Addr)
 	}
 	again, err := k.again(pod, addr)
 	k.loop.queue.Add(pod.key())

@@ -2,6 +2,7 @@ package netns_test
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -130,6 +131,9 @@ func (w *world) move() {
 		addr = netip.AddrFrom4(bytes)
 	}
 	now, err := w.Cluster.ReplaceSandbox(w.t.Context(), p.Pod, addr)
+	if errors.Is(err, localcluster.ErrAddress) { // another pod has it
+		now, err = w.Cluster.ReplaceSandbox(w.t.Context(), p.Pod, netip.Addr{})
+	}
 	w.must(err)
 	w.moved(p, now)
 	w.ask(p, once(p.DialContext), 2*time.Second, false)
@@ -217,9 +221,10 @@ func (w *world) forge() {
 	}
 	w.must(change(netlink.AddrAdd))
 	w.say("%s asks in the name of %s", thief.Name, victim.Name)
+	from, source := thief.Pod, victim.Addr // as they are now: a dial can outlive its request
 	dial := func(ctx context.Context, network, to string) (c net.Conn, err error) {
-		err = thief.Do(func() error {
-			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: victim.Addr.AsSlice()}}
+		err = from.Do(func() error {
+			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: source.AsSlice()}}
 			c, err = d.DialContext(ctx, network, to)
 			return err
 		})
