@@ -48,9 +48,6 @@ const (
 	// longestMemory is more than a node with as many pods as Kubernetes bears
 	// ever needs.
 	longestMemory = 8 << 20
-	// memorySlack is how far links may lag behind what is written: one that nobody
-	// was told of yet must not seem younger than it is.
-	memorySlack = time.Second
 	// memoryDelay is how long a change waits for others before it is written.
 	memoryDelay = 200 * time.Millisecond
 )
@@ -157,7 +154,7 @@ func (v *View) toRemember(bootID string) *memory {
 	if !v.synced {
 		return nil
 	}
-	m := &memory{Version: memoryVersion, BootID: bootID, At: time.Now().Add(-memorySlack)}
+	m := &memory{Version: memoryVersion, BootID: bootID, At: time.Now()}
 	for index, l := range v.links {
 		m.Links = append(m.Links, rememberedLink{Index: index, Hardware: l.hardware, Born: l.born})
 	}
