@@ -146,7 +146,7 @@ func (w *world) config() mic.Config {
 	}
 	c := mic.Config{
 		REST: rest, Machines: machines, Namespace: system, Log: w.log(),
-		Election: mic.Election{LeaseDuration: 5 * time.Second},
+		Election: mic.Election{LeaseDuration: 30 * time.Second}, // which a busy machine renews in time
 	}
 	if w.edit != nil {
 		w.edit(&c)
