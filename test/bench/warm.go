@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
@@ -94,8 +95,8 @@ func measure(ctx context.Context, sides []*side, from []string, rounds int) erro
 		if err := oneByOne(sides, i > 0); err != nil {
 			return err
 		}
-		for _, s := range sides {
-			if err := s.many(ctx, from, i > 0); err != nil {
+		for _, n := range rand.Perm(len(sides)) {
+			if err := sides[n].many(ctx, from, i > 0); err != nil {
 				return err
 			}
 		}
@@ -118,12 +119,13 @@ func (r *rig) save(ctx context.Context, listen, from string) (string, error) {
 	return file, os.WriteFile(file, body, 0o600)
 }
 
-// oneByOne measures how long each side takes on one connection.
+// oneByOne measures how long each side takes on one connection, by turns in an
+// order that is drawn each time: it matters who had the processor before.
 func oneByOne(sides []*side, counts bool) error {
 	took := make([][]time.Duration, len(sides))
 	for range oneAtATime / chunk {
-		for i, s := range sides {
-			l, err := latencies(s.one, chunk)
+		for _, i := range rand.Perm(len(sides)) {
+			l, err := latencies(sides[i].one, chunk)
 			if err != nil {
 				return err
 			}
