@@ -95,7 +95,7 @@ func measure(ctx context.Context, sides []*side, from []string, rounds int) erro
 		if err := oneByOne(sides, i > 0); err != nil {
 			return err
 		}
-		for _, n := range rand.Perm(len(sides)) {
+		for _, n := range rand.Perm(len(sides)) { //nolint:gosec // draws an order, guards nothing
 			if err := sides[n].many(ctx, from, i > 0); err != nil {
 				return err
 			}
@@ -124,7 +124,7 @@ func (r *rig) save(ctx context.Context, listen, from string) (string, error) {
 func oneByOne(sides []*side, counts bool) error {
 	took := make([][]time.Duration, len(sides))
 	for range oneAtATime / chunk {
-		for _, i := range rand.Perm(len(sides)) {
+		for _, i := range rand.Perm(len(sides)) { //nolint:gosec // draws an order, guards nothing
 			l, err := latencies(sides[i].one, chunk)
 			if err != nil {
 				return err
