@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"runtime"
 	"strings"
 	"sync/atomic"
 
@@ -29,6 +30,9 @@ func (o *options) run(ctx context.Context) error {
 	p, err := o.parse()
 	if err != nil {
 		return err
+	}
+	if o.pprofListen == "" {
+		runtime.MemProfileRate = 0 // who nobody can ask for a profile of memory need not keep one in it
 	}
 	log, level, err := telemetry.NewLogger(os.Stderr, o.logLevel, o.logFormat)
 	if err != nil {

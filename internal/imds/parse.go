@@ -152,11 +152,10 @@ func (q *query) parse(raw string) error {
 		}
 		key, value, _ := strings.Cut(pair, "=")
 		value, err := url.QueryUnescape(value)
-		if err != nil || strings.ContainsAny(key, "%+") {
-			return Errorf(BadRequest, "the query cannot be decoded")
-		}
 		field, selects := q.field(key)
 		switch {
+		case err != nil || (field == nil && strings.ContainsAny(key, "%+")):
+			return Errorf(BadRequest, "the query cannot be decoded")
 		case field == nil: // not ours to judge
 			continue
 		case value == "":

@@ -40,31 +40,27 @@ type TokenRequest struct {
 	Capabilities string
 }
 
-// TokenResponse is the body of a token answer: all strings, as IMDS sends them,
-// and never an empty one, which some clients refuse to parse: what is empty is
-// left out.
+// TokenResponse is the body of a token answer. It is written as IMDS writes it:
+// all strings, and never an empty one, which some clients refuse to parse: what
+// is empty is left out.
 type TokenResponse struct {
-	AccessToken, ClientID              string
-	ExpiresIn, ExpiresOn, ExtExpiresIn string
-	NotBefore, Resource, TokenType     string
-	ObjectID, ResourceID               string
+	AccessToken, ClientID, Resource string
+	ObjectID, ResourceID            string
+	// ExpiresIn is in seconds, ExpiresOn and NotBefore are in Unix seconds.
+	ExpiresIn, ExpiresOn, NotBefore int64
 }
 
-// NewTokenResponse fills in the times as IMDS writes them: seconds, expires_in
-// counted from now.
+// NewTokenResponse fills in the times, expires_in counted from now.
 func NewTokenResponse(accessToken, resource string, notBefore, expiresOn, now time.Time) TokenResponse {
 	if notBefore.IsZero() { // not every answer tells
 		notBefore = now
 	}
-	in := strconv.FormatInt(max(0, int64(expiresOn.Sub(now)/time.Second)), 10)
 	return TokenResponse{
-		AccessToken:  accessToken,
-		ExpiresIn:    in,
-		ExpiresOn:    strconv.FormatInt(expiresOn.Unix(), 10),
-		ExtExpiresIn: in,
-		NotBefore:    strconv.FormatInt(notBefore.Unix(), 10),
-		Resource:     resource,
-		TokenType:    "Bearer",
+		AccessToken: accessToken,
+		Resource:    resource,
+		ExpiresIn:   max(0, int64(expiresOn.Sub(now)/time.Second)),
+		ExpiresOn:   expiresOn.Unix(),
+		NotBefore:   notBefore.Unix(),
 	}
 }
 
@@ -77,21 +73,15 @@ func WriteToken(w http.ResponseWriter, t TokenResponse) {
 	b = append(b, `{"access_token":"`...)
 	b = append(b, t.AccessToken...)
 	b = append(b, '"')
-	for _, f := range [...]struct{ name, value string }{
-		{`,"client_id":`, t.ClientID},
-		{`,"expires_in":`, t.ExpiresIn},
-		{`,"expires_on":`, t.ExpiresOn},
-		{`,"ext_expires_in":`, t.ExtExpiresIn},
-		{`,"not_before":`, t.NotBefore},
-		{`,"resource":`, t.Resource},
-		{`,"token_type":`, t.TokenType},
-		{`,"object_id":`, t.ObjectID},
-		{`,"msi_res_id":`, t.ResourceID},
-	} {
-		if f.value != "" {
-			b = appendString(append(b, f.name...), f.value)
-		}
-	}
+	b = appendField(b, `,"client_id":`, t.ClientID)
+	b = appendNumber(b, `,"expires_in":"`, t.ExpiresIn)
+	b = appendNumber(b, `,"expires_on":"`, t.ExpiresOn)
+	b = appendNumber(b, `,"ext_expires_in":"`, t.ExpiresIn)
+	b = appendNumber(b, `,"not_before":"`, t.NotBefore)
+	b = appendField(b, `,"resource":`, t.Resource)
+	b = append(b, `,"token_type":"Bearer"`...)
+	b = appendField(b, `,"object_id":`, t.ObjectID)
+	b = appendField(b, `,"msi_res_id":`, t.ResourceID)
 	b = append(b, '}')
 	writeJSON(w, http.StatusOK, b)
 	*buf = b
@@ -104,21 +94,31 @@ func WriteHostToken(w http.ResponseWriter, t TokenResponse) {
 	b := append([]byte(nil), `{"token":{"access_token":"`...)
 	b = append(b, t.AccessToken...)
 	b = append(b, `","refresh_token":""`...)
-	for _, f := range [...]struct{ name, value string }{
-		{`,"expires_in":`, t.ExpiresIn},
-		{`,"expires_on":`, t.ExpiresOn},
-		{`,"not_before":`, t.NotBefore},
-		{`,"resource":`, t.Resource},
-		{`,"token_type":`, t.TokenType},
-	} {
-		b = appendString(append(b, f.name...), f.value)
-	}
+	b = appendNumber(b, `,"expires_in":"`, t.ExpiresIn)
+	b = appendNumber(b, `,"expires_on":"`, t.ExpiresOn)
+	b = appendNumber(b, `,"not_before":"`, t.NotBefore)
+	b = appendString(append(b, `,"resource":`...), t.Resource)
+	b = append(b, `,"token_type":"Bearer"`...)
 	b = appendString(append(b, `},"clientid":`...), t.ClientID)
 	writeJSON(w, http.StatusOK, append(b, '}'))
 }
 
 //nolint:gochecknoglobals // a pool is shared or it is none
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// appendField appends a field and its value, unless that is empty.
+func appendField(b []byte, name, value string) []byte {
+	if value == "" {
+		return b
+	}
+	return appendString(append(b, name...), value)
+}
+
+// appendNumber appends a field, whose name ends with the quote before its value,
+// and a number as a string of digits.
+func appendNumber(b []byte, name string, n int64) []byte {
+	return append(strconv.AppendInt(append(b, name...), n, 10), '"')
+}
 
 // appendString appends s as JSON.
 func appendString(b []byte, s string) []byte {
@@ -161,6 +161,9 @@ var (
 
 // dateAtLeast compares two api-versions, dates with an optional suffix.
 func dateAtLeast(v, least string) bool {
+	if v == least { // what every SDK sends
+		return true
+	}
 	const form = "2006-01-02"
 	if len(v) < len(form) {
 		return false

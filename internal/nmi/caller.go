@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/podid-io/podid/internal/imds"
 )
@@ -72,13 +73,13 @@ func (c *caller) cost() int {
 // admit is the caller of a request, once it is its turn: taken once for each
 // request, before anything of it is read. The answer has an error when it is not
 // to be served.
-func (s *Server) admit(r *http.Request) (*caller, answer) {
+func (s *Server) admit(r *http.Request, now time.Time) (*caller, answer) {
 	c, ok := r.Context().Value(callerKey{}).(*caller)
 	if !ok {
 		return &caller{}, answer{outcome: failed, err: imds.Errorf(imds.Internal, "the request came without a connection")}
 	}
 	a := answer{holder: c.holder}
-	if !s.fair.turn(r.Context(), c.share, c.holder, c.cost()) {
+	if !s.fair.turn(r.Context(), c.share, c.holder, c.cost(), now) {
 		a.outcome, a.reason, a.err = denied, reasonTooMany, errTooMany
 	}
 	return c, a

@@ -169,8 +169,8 @@ func (f *fairness) mayComplain(who holder, now time.Time) bool {
 
 // turn waits until it is the holder's turn for a request that costs n. It
 // reports false when too many of it wait already, or ctx ended.
-func (f *fairness) turn(ctx context.Context, s *share, who holder, n int) bool {
-	if s.limiter.AllowN(time.Now(), n) {
+func (f *fairness) turn(ctx context.Context, s *share, who holder, n int, now time.Time) bool {
+	if s.limiter.AllowN(now, n) {
 		return true
 	}
 	if !f.begin(who) {

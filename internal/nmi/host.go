@@ -54,12 +54,13 @@ func (s *Server) hostToken(w http.ResponseWriter, r *http.Request) {
 	}
 	a.onHost = true
 	s.conclude(r.Context(), req.TokenRequest, &a, start)
+	end := time.Now()
 	if a.err != nil {
 		imds.WriteError(w, a.err)
 	} else {
-		imds.WriteHostToken(w, a.response(req.TokenRequest))
+		imds.WriteHostToken(w, a.response(req.TokenRequest, end))
 	}
-	s.config.Metrics.observe(onHost, &a, time.Since(start))
+	s.config.Metrics.observe(onHost, &a, end.Sub(start))
 }
 
 // fromRoot refuses whoever is not root of this very node.

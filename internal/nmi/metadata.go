@@ -81,7 +81,7 @@ func (s *Server) upstream(ctx context.Context, who holder, call func(context.Con
 
 // known is the pod that a request comes from. It does not wait for one.
 func (s *Server) known(r *http.Request) (*caller, nodeview.Found, error) {
-	c, a := s.admit(r)
+	c, a := s.admit(r, time.Now())
 	if a.err == nil {
 		a = s.who(c)
 	}

@@ -38,6 +38,8 @@ type answer struct {
 // query is a request for a token, and how far this look at it may go.
 type query struct {
 	imds.TokenRequest
+	// now is when this look began.
+	now time.Time
 	// wait allows to wait for Azure. The first look does not, so that whoever
 	// waits for anything has a place among those who do.
 	wait bool
@@ -46,7 +48,7 @@ type query struct {
 // token answers a pod's request for a token.
 func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	c, a := s.admit(r)
+	c, a := s.admit(r, start)
 	var req imds.TokenRequest
 	if a.err == nil {
 		if req, a.err = imds.ParseToken(r); a.err != nil {
@@ -57,12 +59,13 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	}
 	a.source = c.source
 	s.conclude(r.Context(), req, &a, start)
+	end := time.Now()
 	if a.err != nil {
 		imds.WriteError(w, a.err)
 	} else {
-		imds.WriteToken(w, a.response(req))
+		imds.WriteToken(w, a.response(req, end))
 	}
-	s.config.Metrics.observe(onPod, &a, time.Since(start))
+	s.config.Metrics.observe(onPod, &a, end.Sub(start))
 }
 
 // conclude leaves the traces of an answer that is about to be sent: its line in
@@ -103,8 +106,8 @@ func (a *answer) settle(left bool) {
 }
 
 // response is the body of an answer with a token.
-func (a *answer) response(req imds.TokenRequest) imds.TokenResponse {
-	t := imds.NewTokenResponse(string(a.token.Value), req.Resource, a.token.NotBefore, a.token.ExpiresOn, time.Now())
+func (a *answer) response(req imds.TokenRequest, now time.Time) imds.TokenResponse {
+	t := imds.NewTokenResponse(string(a.token.Value), req.Resource, a.token.NotBefore, a.token.ExpiresOn, now)
 	if t.ClientID = a.identity.ClientID; t.ClientID == "" {
 		t.ClientID = a.token.ClientID
 	}
@@ -116,7 +119,7 @@ func (a *answer) response(req imds.TokenRequest) imds.TokenResponse {
 // hold looks until the answer is final, for at most the time that requests are
 // held. It wakes at once when the view of the node changes.
 func (s *Server) hold(ctx context.Context, req imds.TokenRequest, start time.Time, look func(context.Context, query) answer) answer {
-	q := query{TokenRequest: req}
+	q := query{TokenRequest: req, now: start}
 	a := look(ctx, q)
 	if !a.again {
 		return a
@@ -135,6 +138,7 @@ func (s *Server) hold(ctx context.Context, req imds.TokenRequest, start time.Tim
 		if !a.fetch && !s.rest(ctx, &a, &pause) {
 			return a
 		}
+		q.now = time.Now()
 		next := look(ctx, q)
 		if ctx.Err() != nil && next.err != nil && a.err != nil {
 			return a // its error would be that the time is over; a's says what was missing
@@ -205,10 +209,11 @@ func (s *Server) get(ctx context.Context, pod identity.Pod, id identity.Identity
 	return a
 }
 
-// detach copies what may be part of a longer text, the line of an HTTP request:
-// the cache would keep all of that in memory with it.
+// detach copies what is part of a longer text, the line of an HTTP request: the
+// cache would keep all of that in memory with it. The ids of the identity are not:
+// all its tokens share them.
 func detach(req *token.Request) {
-	for _, s := range []*string{&req.ResourceID, &req.ClientID, &req.ObjectID, &req.Resource, &req.Capabilities, &req.TenantID} {
+	for _, s := range []*string{&req.Resource, &req.Capabilities, &req.TenantID} {
 		*s = strings.Clone(*s)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/identity"
@@ -23,15 +22,15 @@ func (s *Server) decide(ctx context.Context, found *nodeview.Found, q query, cha
 	case found.Exception != nil:
 		return s.excepted(ctx, found, q, changed)
 	}
-	d := identity.Select(found.Pod, found.Grants, identity.Selector(q.Selector), time.Now())
+	d := identity.Select(found.Pod, found.Grants, identity.Selector(q.Selector), q.now)
 	if d.Outcome == identity.Selected {
 		a := s.granted(ctx, found.Pod, d.Grant, q, changed)
-		s.remember(&a, q.Resource)
+		s.remember(&a, q)
 		return a
 	}
 	if d.Reason == identity.NotBound && q.Selector.ObjectID != "" {
 		if a, ok := s.byObjectID(ctx, found, q, changed); ok {
-			s.remember(&a, q.Resource)
+			s.remember(&a, q)
 			return a
 		}
 	}
@@ -41,9 +40,9 @@ func (s *Server) decide(ctx context.Context, found *nodeview.Found, q query, cha
 }
 
 // remember notes what an identity was asked for, when the pod got its token.
-func (s *Server) remember(a *answer, resource string) {
+func (s *Server) remember(a *answer, q query) {
 	if a.err == nil && !a.again {
-		s.history.asked(a.identity, resource, time.Now())
+		s.history.asked(a.identity, q.Resource, q.now)
 	}
 }
 
@@ -140,9 +139,9 @@ func (s *Server) controller(ctx context.Context, pod identity.Pod, q query, chan
 // metadata service: whatever identity of the VM it names, or the VM's own.
 func (s *Server) excepted(ctx context.Context, found *nodeview.Found, q query, changed <-chan struct{}) answer {
 	req := token.Request{
-		ClientID:   strings.ToLower(q.Selector.ClientID),
-		ObjectID:   strings.ToLower(q.Selector.ObjectID),
-		ResourceID: strings.ToLower(q.Selector.ResourceID),
+		ClientID:   strings.ToLower(strings.Clone(q.Selector.ClientID)), // see detach
+		ObjectID:   strings.ToLower(strings.Clone(q.Selector.ObjectID)),
+		ResourceID: strings.ToLower(strings.Clone(q.Selector.ResourceID)),
 		VM:         q.Selector == imds.Selector{},
 		Resource:   q.Resource, Capabilities: q.Capabilities,
 	}
