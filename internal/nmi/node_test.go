@@ -23,10 +23,7 @@ import (
 	"github.com/podid-io/podid/internal/nodeview"
 )
 
-const (
-	nodeName       = "node"
-	nodeIdentities = 20
-)
+const nodeName = "node"
 
 // nodeAddr is the address of a pod of the node.
 func nodeAddr(i int) netip.Addr {
@@ -37,7 +34,7 @@ func nodeAddr(i int) netip.Addr {
 func nodeLink(i int) int { return 10 + i }
 
 // viewOf is the real view of a node with n pods, which a watch has fed; each is
-// bound to one of a few identities, which is Assigned to it.
+// bound to an identity of its own, which is Assigned to it.
 func viewOf(tb testing.TB, n int) *nodeview.View {
 	tb.Helper()
 	ctrllog.SetLogger(logr.Discard())
@@ -119,7 +116,7 @@ func lists(n int) http.Handler {
 	root := "/apis/" + v1.GroupVersion.String()
 	serve(root, ours)
 	pods, assigned := podsOf(n)
-	identities, bindings := identitiesOfNode()
+	identities, bindings := identitiesOf(n)
 	meta := metav1.ListMeta{ResourceVersion: "1"}
 	of := func(kind string) metav1.TypeMeta {
 		return metav1.TypeMeta{APIVersion: v1.GroupVersion.String(), Kind: kind + "List"}
@@ -133,8 +130,8 @@ func lists(n int) http.Handler {
 	return mux
 }
 
-func identitiesOfNode() (identities []v1.AzureIdentity, bindings []v1.AzureIdentityBinding) {
-	for i := range nodeIdentities {
+func identitiesOf(n int) (identities []v1.AzureIdentity, bindings []v1.AzureIdentityBinding) {
+	for i := range n {
 		meta := metav1.ObjectMeta{Namespace: "team", Name: fmt.Sprint("id-", i), UID: types.UID(fmt.Sprint("id-", i)), ResourceVersion: "1"}
 		identities = append(identities, v1.AzureIdentity{ObjectMeta: meta, Spec: identitySpec(i)})
 		bindings = append(bindings, v1.AzureIdentityBinding{ObjectMeta: meta, Spec: v1.AzureIdentityBindingSpec{AzureIdentity: meta.Name, Selector: meta.Name}})
@@ -151,7 +148,7 @@ func identitySpec(i int) v1.AzureIdentitySpec {
 
 func podsOf(n int) (pods []corev1.Pod, assigned []v1.AzureAssignedIdentity) {
 	for i := range n {
-		name, id := fmt.Sprint("pod-", i), i%nodeIdentities
+		name, id := fmt.Sprint("pod-", i), fmt.Sprint("id-", i)
 		meta := metav1.ObjectMeta{Namespace: "team", Name: name, UID: types.UID(name), ResourceVersion: "1"}
 		pod := corev1.Pod{
 			ObjectMeta: meta,
@@ -163,12 +160,12 @@ func podsOf(n int) (pods []corev1.Pod, assigned []v1.AzureAssignedIdentity) {
 				}},
 			},
 		}
-		pod.Labels = map[string]string{v1.LabelBinding: fmt.Sprint("id-", id)}
+		pod.Labels = map[string]string{v1.LabelBinding: id}
 		pods = append(pods, pod)
 		a := v1.AzureAssignedIdentity{ObjectMeta: meta, Spec: v1.AzureAssignedIdentitySpec{
 			Pod: name, PodNamespace: "team", PodUID: name, NodeName: nodeName,
 			AzureIdentityRef: &v1.AzureIdentityRef{
-				ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: fmt.Sprint("id-", id)}, Spec: identitySpec(id),
+				ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: id}, Spec: identitySpec(i),
 			},
 		}}
 		a.Status.Status = v1.Assigned
