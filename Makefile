@@ -42,7 +42,7 @@ test: deps build $(JS_CLIENT) ## run every test, on a real API server and in net
 	@echo "churning: a million steps"
 	@$(GO) test -timeout 20m -count 1 -run Churn ./test/churn
 
-bench: deps build ## measure; BENCH=nmi: the node agent alone; BENCHFLAGS=-json prints one JSON object a line
+bench: deps build ## measure; BENCH=nmi: the node agent alone; BENCHFLAGS: -json prints one JSON object a line, -strict fails when a goal is missed
 	@$(GO) run ./test/localcluster/build >&2
 	@CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/bench ./test/bench && $(BIN)/bench -only "$(BENCH)" $(BENCHFLAGS)
 

@@ -3,38 +3,48 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
+	"net/http"
 	"os"
-	"os/exec"
-	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
+
+	"github.com/podid-io/podid/internal/azemu"
 )
 
 const (
-	floodRounds  = 10
-	floodSamples = 100 // of a round, without the flood and with it
+	floodRounds = 10
+	floodWarm   = 100                  // requests of a round for tokens that are there,
+	floodGap    = 5 * time.Millisecond // one after the other, with this between two
+	// floodCold and floodColdGap are those for tokens that are not: each at its
+	// time, also when the one before has no answer yet. Ten a second are what the
+	// limits of the metadata service leave room for, with the flood's own beside.
+	floodCold    = 20
+	floodColdGap = 100 * time.Millisecond
 	floodOthers  = 20
-	floodGap     = 5 * time.Millisecond   // between two samples
-	floodBegins  = 300 * time.Millisecond // until a flood is at its height
-	// floodConns and floodRate are what the one pod does. The client shares the
-	// processors with nmi and with those who measure, and no cgroup bounds it as
-	// one bounds a pod, so its rate is: five times what nmi serves one pod.
-	floodConns = 64
-	floodRate  = 5000
+	// floodSettles is until the metadata service has forgotten a flood: its limit
+	// counts the last second, and a call for it may be under way.
+	floodSettles = 1500 * time.Millisecond
 )
 
 // flooded has one pod flood nmi, for tokens that are there and for others that
 // are not, and measures what the other pods of the node notice: each sample is a
-// new connection and a request for a token that is there.
+// new connection and a request, for a token that is there or for one that nobody
+// has yet. The metadata service takes 100 ms and enforces its limits. There are
+// samples without the flood and with it by turns, ten times over.
+//
+// Of tokens that nobody has yet it gives the 95th percentile: the limits of the
+// metadata service allow no thousand of them in a reasonable time.
 func flooded(ctx context.Context, r *rig, out *report) error {
 	const node, number = "flood", 7
 	if err := r.addPods(ctx, node, number, 1+floodOthers); err != nil {
 		return err
 	}
-	a, err := r.startAgent(ctx, node)
+	azure, err := r.startLimited(ctx, "flood")
+	if err != nil {
+		return err
+	}
+	defer r.end(azure.cmd)
+	a, err := r.startAgent(ctx, node, "--imds-endpoint", azure.imds) // the last one given counts
 	if err != nil {
 		return err
 	}
@@ -45,123 +55,77 @@ func flooded(ctx context.Context, r *rig, out *report) error {
 			return err
 		}
 	}
-	var idle, busy []time.Duration
-	for round := range floodRounds {
-		idle = append(idle, o.samples(ctx)...)
-		stop, err := startFlood(ctx, podIP(number, 0), a.listen)
+	var idle, busy noticed
+	for range floodRounds {
+		if err := a.settles(ctx); err != nil {
+			return err
+		}
+		o.ask(ctx, &idle)
+		stop, err := a.startFlood(ctx, podIP(number, 0))
 		if err != nil {
 			return err
 		}
-		busy = append(busy, o.samples(ctx)...)
-		// One that nobody has a token for yet must have its turn too.
-		o.count(askOnce(ctx, a, o.address(round), fmt.Sprintf("https://other-%d.example", round)))
+		o.ask(ctx, &busy)
 		stop()
-	}
-	refused, err := metric(ctx, a.metrics, `podid_denials_total{reason="too_many"}`)
-	if err != nil {
-		return err
-	}
-	if refused == 0 {
-		return errors.New("the flood was none: nothing of it was refused")
 	}
 	if o.last != nil {
 		fmt.Fprintln(os.Stderr, "flood: another pod was refused:", o.last)
 	}
-	out.add("flood_refused", refused, "")
-	out.add("flood_others_rejected", float64(o.rejected), "0")
-	out.add("flood_others_p99_idle_ms", milliseconds(percentile(idle, 0.99)), "")
-	out.add("flood_others_p99_ms", milliseconds(percentile(busy, 0.99)), "")
-	out.add("flood_others_p99_ratio", float64(percentile(busy, 0.99))/float64(percentile(idle, 0.99)), "<= 2")
-	return nil
-}
-
-// others are the pods that do not flood.
-type others struct {
-	agent    *agent
-	number   int
-	rejected int
-	last     error
-}
-
-func (o *others) address(i int) string { return podIP(o.number, 1+i%floodOthers) }
-
-// samples has the others ask, one after the other.
-func (o *others) samples(ctx context.Context) []time.Duration {
-	tick := time.NewTicker(floodGap)
-	defer tick.Stop()
-	var took []time.Duration
-	for i := range floodSamples {
-		<-tick.C
-		start := time.Now()
-		o.count(askOnce(ctx, o.agent, o.address(i), vault))
-		took = append(took, time.Since(start))
-	}
-	return took
-}
-
-func (o *others) count(err error) {
+	counters, err := azure.azure.Counters(ctx)
 	if err != nil {
-		o.rejected++
-		o.last = err
-	}
-}
-
-// startFlood starts the flood as a program of its own, and returns when it is at
-// its height.
-func startFlood(ctx context.Context, from, to string) (stop func(), err error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, self, "flood", "-from", from, "-to", to)
-	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	select {
-	case <-time.After(floodBegins):
-	case <-ctx.Done():
-	}
-	return func() {
-		_ = cmd.Process.Kill() // it has nothing to say
-		_ = cmd.Wait()
-	}, nil
-}
-
-// floodProgram is the pod that floods, until it is killed.
-func floodProgram(ctx context.Context, args []string) error {
-	f := flag.NewFlagSet("flood", flag.ContinueOnError)
-	from := f.String("from", "", "address of the pod")
-	to := f.String("to", "", "address of nmi")
-	if err := f.Parse(args); err != nil {
 		return err
 	}
-	var g sync.WaitGroup
-	var resources atomic.Int64
-	for i := range floodConns {
-		g.Go(func() { // ends with ctx
-			tick := time.NewTicker(floodConns * time.Second / floodRate)
-			defer tick.Stop()
-			var c *conn
-			for ctx.Err() == nil {
-				<-tick.C
-				if c == nil {
-					c, _ = dial(ctx, *from, *to, request(vault)) // refused: again at the next tick
-				}
-				if c == nil {
-					continue
-				}
-				if i%2 == 0 {
-					c.ask = request(fmt.Sprintf("https://flood-%d-%d.example", os.Getpid(), resources.Add(1)))
-				}
-				if _, err := c.do(nil); err != nil && !errors.Is(err, errAnswer) {
-					_ = c.Close()
-					c = nil
-				}
-			}
-		})
+	refused, err := a.refused(ctx)
+	if err != nil {
+		return err
 	}
-	g.Wait()
+	out.add("flood_refused", refused, goal{})
+	out.add("flood_upstream_429", float64(counters[azemu.EndpointIMDSToken].Status[http.StatusTooManyRequests]), exactly(0))
+	out.add("flood_others_rejected", float64(o.rejected), exactly(0))
+	return addNoticed(out, &idle, &busy)
+}
+
+// noticed is how long the others waited.
+type noticed struct{ warm, cold []time.Duration }
+
+// addNoticed adds the figures of the others.
+func addNoticed(out *report, idle, busy *noticed) error {
+	warmIdle, err1 := latency(idle.warm, 99)
+	warmBusy, err2 := latency(busy.warm, 99)
+	coldIdle, err3 := latency(idle.cold, 95)
+	coldBusy, err4 := latency(busy.cold, 95)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		return err
+	}
+	out.add("flood_others_p99_idle_ms", warmIdle, goal{})
+	out.add("flood_others_p99_ms", warmBusy, goal{})
+	out.add("flood_others_p99_ratio", warmBusy/warmIdle, atMost(2))
+	out.add("flood_others_cold_p95_idle_ms", coldIdle, goal{})
+	out.add("flood_others_cold_p95_ms", coldBusy, goal{})
+	out.add("flood_others_cold_p95_ratio", coldBusy/coldIdle, goal{})
 	return nil
+}
+
+// refused counts the requests that nmi refused as too many of one pod.
+func (a *agent) refused(ctx context.Context) (float64, error) {
+	return metric(ctx, a.metrics, `podid_denials_total{reason="too_many"}`)
+}
+
+// settles returns when nothing of a flood is left.
+func (a *agent) settles(ctx context.Context) error {
+	if err := await(ctx, 10*time.Second, func() error {
+		held, err := metric(ctx, a.metrics, "podid_held_requests")
+		if err == nil && held > 0 {
+			err = fmt.Errorf("%g requests are held still", held)
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(floodSettles):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -11,11 +11,18 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// errAnswer is an answer other than 200.
-var errAnswer = errors.New("answered")
+var (
+	// errAnswer is an answer other than 200.
+	errAnswer = errors.New("answered")
+	// errUnanswered is a connection that ended before the first byte of an answer.
+	errUnanswered = errors.New("the connection ended without a byte of an answer")
+)
 
 // conn is a client that costs as little as it can: it writes one request as
 // bytes and reads one answer, so that what is measured is the server.
@@ -45,10 +52,13 @@ func dial(ctx context.Context, from, to string, ask []byte) (*conn, error) {
 // do sends the request and returns the body of the answer, which must be 200.
 func (c *conn) do(body []byte) ([]byte, error) {
 	if _, err := c.Write(c.ask); err != nil {
-		return nil, err
+		return nil, unanswered(err)
 	}
 	status, err := c.in.ReadSlice('\n')
 	if err != nil {
+		if len(status) == 0 {
+			err = unanswered(err)
+		}
 		return nil, err
 	}
 	ok := len(status) > 12 && string(status[9:12]) == "200"
@@ -83,6 +93,32 @@ func (c *conn) do(body []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w %s: %s", errAnswer, said, body)
 	}
 	return body, nil
+}
+
+// ended reports whether the server is known to have closed the connection.
+func (c *conn) ended() bool {
+	tcp, ok := c.Conn.(*net.TCPConn)
+	if !ok {
+		return false
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return true
+	}
+	over := false
+	err = raw.Control(func(fd uintptr) {
+		n, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		over = n <= 0 && !errors.Is(err, unix.EAGAIN)
+	})
+	return over || err != nil
+}
+
+// unanswered tells the end of a connection from other errors.
+func unanswered(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return fmt.Errorf("%w: %w", errUnanswered, err)
+	}
+	return err
 }
 
 // latencies asks n times in a row and returns how long each answer took.
@@ -130,13 +166,3 @@ func flood(ctx context.Context, to string, from []string, ask []byte, d time.Dur
 	}
 	return total, errors.Join(errs...)
 }
-
-// percentile is the p-th of the values, nearest rank.
-func percentile[T ~int64 | ~float64](values []T, p float64) T {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[min(len(sorted)-1, int(p*float64(len(sorted))))]
-}
-
-func median(values []float64) float64 { return percentile(values, 0.5) }
-
-func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -10,7 +10,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -21,7 +20,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 
 	"github.com/podid-io/podid/internal/telemetry"
 	"github.com/podid-io/podid/test/localcluster"
@@ -50,8 +48,15 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	f.BoolVar(&o.json, "json", false, "print one JSON object a line")
 	f.StringVar(&o.only, "only", "", "names of measurements, separated by commas, or nmi for all of the node agent (all there are)")
 	f.IntVar(&o.rounds, "rounds", 10, "interleaved rounds of the warm measurement")
-	f.BoolVar(&o.strict, "strict", false, "fail when the two bare servers differ so much that the run is void")
+	f.BoolVar(&o.strict, "strict", false, "fail when a goal is missed, or the two bare servers differ so much that the run is void")
 	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if f.NArg() > 0 {
+		return fmt.Errorf("%q is no flag", f.Arg(0))
+	}
+	chosen, err := choose(measurements(o.rounds), o.only)
+	if err != nil {
 		return err
 	}
 	ran, code, err := localcluster.Reexec(ctx, localcluster.SandboxConfig{})
@@ -62,7 +67,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return err
 	}
 	telemetry.Bridge(slog.New(slog.DiscardHandler))
-	return o.measure(ctx, stdout)
+	return o.measure(ctx, chosen, stdout)
 }
 
 // options are the flags.
@@ -73,17 +78,14 @@ type options struct {
 }
 
 // measure runs what was asked for, and prints also what there is when one fails.
-func (o options) measure(ctx context.Context, stdout io.Writer) error {
+func (o options) measure(ctx context.Context, chosen []measurement, stdout io.Writer) error {
 	r, err := newRig(ctx)
 	if err != nil {
 		return err
 	}
 	defer r.close()
 	out := &report{json: o.json, out: stdout}
-	for _, m := range measurements(o.rounds) {
-		if !m.wanted(o.only) {
-			continue
-		}
+	for _, m := range chosen {
 		fmt.Fprintf(os.Stderr, "measuring: %s\n", m.name)
 		if err := m.run(ctx, r, out); err != nil {
 			return errors.Join(fmt.Errorf("%s: %w", m.name, err), out.flush())
@@ -92,8 +94,8 @@ func (o options) measure(ctx context.Context, stdout io.Writer) error {
 	if err := out.flush(); err != nil {
 		return err
 	}
-	if o.strict && len(out.void) > 0 {
-		return errors.New("the run is void")
+	if o.strict {
+		return out.missed()
 	}
 	return nil
 }
@@ -122,47 +124,23 @@ func measurements(rounds int) []measurement {
 	}
 }
 
-// wanted reports whether the names that were given mean this one.
-func (m measurement) wanted(names string) bool {
+// choose are the measurements that names mean: those of a list, all of the node
+// agent for nmi, and all there are for nothing.
+func choose(all []measurement, names string) ([]measurement, error) {
+	if names == "" {
+		return all, nil
+	}
+	known := []string{"nmi"}
+	for _, m := range all {
+		known = append(known, m.name)
+	}
 	list := strings.Split(names, ",")
-	return names == "" || slices.Contains(list, m.name) || (m.nmi && slices.Contains(list, "nmi"))
-}
-
-// figure is one result. Goal is what the issue demands, empty where it does not.
-type figure struct {
-	Name  string  `json:"name"`
-	Value float64 `json:"value"`
-	Goal  string  `json:"-"`
-}
-
-// report collects figures.
-type report struct {
-	json    bool
-	out     io.Writer
-	figures []figure
-	void    []string // figures that say that the run counts for nothing
-}
-
-func (r *report) add(name string, value float64, goal string) {
-	r.figures = append(r.figures, figure{name, value, goal})
-}
-
-func (r *report) flush() error {
-	if r.json {
-		enc := json.NewEncoder(r.out)
-		for _, f := range r.figures {
-			if err := enc.Encode(f); err != nil {
-				return err
-			}
+	for i, name := range list {
+		if list[i] = strings.TrimSpace(name); !slices.Contains(known, list[i]) {
+			return nil, fmt.Errorf("no measurement is called %q: there are %s", list[i], strings.Join(known, ", "))
 		}
-		return nil
 	}
-	if len(r.void) > 0 {
-		fmt.Fprintf(os.Stderr, "this run is void: the machine was too busy for ratios (%s)\n", strings.Join(r.void, ", "))
-	}
-	w := tabwriter.NewWriter(r.out, 0, 0, 2, ' ', 0)
-	for _, f := range r.figures {
-		fmt.Fprintf(w, "%s\t%.4g\t%s\n", f.Name, f.Value, f.Goal)
-	}
-	return w.Flush()
+	return slices.DeleteFunc(all, func(m measurement) bool {
+		return !slices.Contains(list, m.name) && (!m.nmi || !slices.Contains(list, "nmi"))
+	}), nil
 }

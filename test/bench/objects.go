@@ -48,6 +48,12 @@ func (r *rig) addPods(ctx context.Context, node string, number, n int) error {
 
 // add creates running pods, from one number to before another.
 func (r *rig) add(ctx context.Context, c pods, from, to int) error {
+	return r.create(ctx, c, from, to, func(p *corev1.Pod, i int) error { return r.starts(ctx, c, p, i) })
+}
+
+// create creates pods, from one number to before another, each of which is begun
+// and has its identity Assigned then.
+func (r *rig) create(ctx context.Context, c pods, from, to int, begin func(*corev1.Pod, int) error) error {
 	if c.identity == nil {
 		c.identity = func(i int) int { return i % identities }
 	}
@@ -60,15 +66,20 @@ func (r *rig) add(ctx context.Context, c pods, from, to int) error {
 		if err := r.client.Create(ctx, p); err != nil {
 			return err
 		}
-		p.Status.Phase = corev1.PodRunning
-		p.Status.PodIP = podIP(c.number, i)
-		p.Status.PodIPs = []corev1.PodIP{{IP: podIP(c.number, i)}}
-		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()}}
-		if err := r.client.Status().Update(ctx, p); err != nil {
+		if err := begin(p, i); err != nil {
 			return err
 		}
 		return r.client.Create(ctx, newAssigned(p, c.identity(i)))
 	})
+}
+
+// starts has a pod run, and gives it its address, as the kubelet does.
+func (r *rig) starts(ctx context.Context, c pods, p *corev1.Pod, i int) error {
+	p.Status.Phase = corev1.PodRunning
+	p.Status.PodIP = podIP(c.number, i)
+	p.Status.PodIPs = []corev1.PodIP{{IP: podIP(c.number, i)}}
+	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()}}
+	return r.client.Status().Update(ctx, p)
 }
 
 func newPod(node string, i, identity int) *corev1.Pod {

@@ -54,9 +54,9 @@ func patches(ctx context.Context, r *rig, out *report) error {
 	if err != nil {
 		return err
 	}
-	out.add("patches_200_pods", float64(counters[azemu.EndpointVMSSPatch].Calls), "<= 3")
-	out.add("patches_200_pods_created_s", created.Seconds(), "<= 2")
-	out.add("patches_200_pods_assigned_s", time.Since(start).Seconds(), "")
+	out.add("patches_200_pods", float64(counters[azemu.EndpointVMSSPatch].Calls), atMost(3))
+	out.add("patches_200_pods_created_s", created.Seconds(), atMost(2))
+	out.add("patches_200_pods_assigned_s", time.Since(start).Seconds(), goal{})
 	return nil
 }
 

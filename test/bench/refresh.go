@@ -2,13 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -19,8 +15,7 @@ import (
 )
 
 const (
-	refreshTokens   = 110
-	refreshUpstream = 100 * time.Millisecond
+	refreshTokens = 110
 	// refreshLife is the life of the tokens: the half of it is more than it takes
 	// to get all of them for the first time.
 	refreshLife = 50 * time.Second
@@ -30,11 +25,16 @@ const (
 // takes 100 ms and enforces its limits: nmi's cache and source, over TCP. All are
 // due together since renewals begin only when the last one is past due.
 func refresh110(ctx context.Context, r *rig, out *report) error {
-	endpoint, azure, stop, err := r.startLimited(ctx)
+	limited, err := r.startLimited(ctx, "refresh", "--token-lifetime", refreshLife.String(), "--token-renewal", "1s")
 	if err != nil {
 		return err
 	}
-	defer stop()
+	defer r.end(limited.cmd)
+	azure := limited.azure
+	endpoint, err := url.Parse(limited.imds)
+	if err != nil {
+		return err
+	}
 	source, err := entra.NewIMDS(entra.IMDSConfig{Endpoint: endpoint})
 	if err != nil {
 		return err
@@ -74,39 +74,7 @@ func refresh110(ctx context.Context, r *rig, out *report) error {
 	if err != nil {
 		return err
 	}
-	out.add("refresh110_s", took.Seconds(), "<= 10")
-	out.add("refresh110_429", float64(counters[azemu.EndpointIMDSToken].Status[http.StatusTooManyRequests]), "0")
+	out.add("refresh110_s", took.Seconds(), atMost(10))
+	out.add("refresh110_429", float64(counters[azemu.EndpointIMDSToken].Status[http.StatusTooManyRequests]), exactly(0))
 	return nil
-}
-
-// startLimited starts one more emulator, whose metadata service enforces its
-// limits and issues tokens with a short life.
-func (r *rig) startLimited(ctx context.Context) (*url.URL, *azemu.Client, func(), error) {
-	ready := azemu.Ready{}
-	readyFile, own := filepath.Join(r.dir, "azemu-limited.json"), r.node.Addr.String()
-	cmd, err := r.run(ctx, "azemu", nil, "--listen", own+":0", "--admin-listen", own+":0", "--imds-machine", machine+"="+own+":0",
-		"--host", own, "--state", filepath.Join(r.dir, "state.json"), "--imds-limits",
-		"--token-lifetime", refreshLife.String(), "--token-renewal", "1s", "--ready-file", readyFile)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	stop := func() { r.end(cmd) }
-	err = await(ctx, 10*time.Second, func() error {
-		b, err := os.ReadFile(readyFile)
-		if err != nil {
-			return err
-		}
-		return json.Unmarshal(b, &ready)
-	})
-	endpoint, err2 := url.Parse(ready.Machines[machine])
-	azure := azemu.NewClient(ready.Admin)
-	if err := errors.Join(err, err2); err != nil {
-		stop()
-		return nil, nil, nil, err
-	}
-	if err := azure.SetFault(ctx, azemu.EndpointIMDSToken, azemu.Fault{Delay: azemu.Duration(refreshUpstream)}); err != nil {
-		stop()
-		return nil, nil, nil, err
-	}
-	return endpoint, azure, stop, nil
 }

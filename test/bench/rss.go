@@ -25,8 +25,8 @@ func rss(ctx context.Context, r *rig, out *report) error {
 	if err != nil {
 		return err
 	}
-	out.add("nmi_rss_mib", few, "<= 40")
-	out.add("nmi_rss_250x5_mib", many, "<= 40")
+	out.add("nmi_rss_mib", few, atMost(40))
+	out.add("nmi_rss_250x5_mib", many, atMost(40))
 	return nil
 }
 
@@ -61,7 +61,7 @@ func size(_ context.Context, r *rig, out *report) error {
 		if err != nil {
 			return err
 		}
-		out.add(name+"_mb", float64(info.Size())/1e6, "<= 45")
+		out.add(name+"_mb", float64(info.Size())/1e6, atMost(45))
 	}
 	return nil
 }

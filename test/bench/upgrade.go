@@ -5,42 +5,51 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
-	"sync/atomic"
 	"time"
+
+	v1 "github.com/podid-io/podid/api/v1"
 )
 
 const (
-	upgrades       = 3
-	upgradeClients = 8
-	upgradePause   = 2 * time.Millisecond // of each client, between two connections
+	upgrades = 3
+	// upgradeHeld is the pod whose identity is on its way while nmi is replaced.
+	upgradeHeld = upgradeClients
+	// upgradeLate is how long after the old agent was told to end that identity
+	// is there: the new one has the redirect by then.
+	upgradeLate = time.Second
 )
 
 // upgrade replaces nmi while clients connect and ask, as a DaemonSet that surges
 // does: the new agent starts, and when it is ready the old one is told to end.
-// Half of the clients make a connection for each request, half keep theirs.
+// Half of the clients make a connection for each request, half keep theirs. One
+// more asks for an identity that is on its way, and is held across each of the
+// surges: the old agent must answer it, and not cut it.
 func upgrade(ctx context.Context, r *rig, out *report) error {
 	const node, number = "upgrade", 6
-	if err := r.addPods(ctx, node, number, upgradeClients); err != nil {
+	if err := r.addPods(ctx, node, number, upgradeClients+1); err != nil {
 		return err
 	}
 	start := func() (*agent, error) {
-		return r.launch(ctx, node, "--metadata", metadataAddr.String()+":80", "--pod-rate", unlimited)
+		a, err := r.launch(ctx, node, "--metadata", metadataAddr.String()+":80", "--pod-rate", unlimited)
+		if err == nil {
+			a.listen = metadataAddr.String() + ":80"
+		}
+		return a, err
 	}
 	serving, err := start()
 	if err != nil {
 		return err
 	}
-	serving.listen = metadataAddr.String() + ":80"
 	t := traffic{to: serving}
 	stop := t.begin(ctx, number)
 	defer stop()
+	held := 0
 	for range upgrades {
-		next, err := start()
+		next, answered, err := r.surge(ctx, serving, node, podIP(number, upgradeHeld), start)
 		if err != nil {
 			return err
 		}
-		r.end(serving.cmd)
+		held += answered
 		serving = next
 		select {
 		case <-time.After(time.Second): // of the new agent alone
@@ -56,81 +65,63 @@ func upgrade(ctx context.Context, r *rig, out *report) error {
 	if err := t.last.Load(); err != nil {
 		fmt.Fprintln(os.Stderr, "upgrade: a request failed:", *err)
 	}
-	out.add("upgrade_answered", float64(t.answered.Load()), "")
-	out.add("upgrade_refused", float64(t.failed.Load()), "0")
+	out.add("upgrade_answered", float64(t.answered.Load()), goal{})
+	out.add("upgrade_refused", float64(t.failed.Load()), exactly(0))
+	out.add("upgrade_retried", float64(t.retried.Load()), atMost(upgrades*upgradeClients/2))
+	out.add("upgrade_held_answered", float64(held), exactly(upgrades))
 	return nil
 }
 
-// traffic are clients that ask without end.
-type traffic struct {
-	to               *agent
-	answered, failed atomic.Int64
-	last             atomic.Pointer[error]
-}
-
-// begin starts the clients; the function that it returns ends them.
-func (t *traffic) begin(ctx context.Context, number int) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	var g sync.WaitGroup
-	for i := range upgradeClients {
-		g.Go(func() {
-			if i%2 == 0 {
-				t.connecting(ctx, podIP(number, i))
-			} else {
-				t.staying(ctx, podIP(number, i))
-			}
-		})
-	}
-	return func() { cancel(); g.Wait() }
-}
-
-// connecting makes a connection for each request.
-func (t *traffic) connecting(ctx context.Context, from string) {
-	for ctx.Err() == nil {
-		t.count(askOnce(context.WithoutCancel(ctx), t.to, from, vault))
-		pause(ctx)
-	}
-}
-
-// staying keeps its connection for as long as the agent does, as HTTP clients do:
-// one that was closed between two requests is made anew, and that is no failure.
-func (t *traffic) staying(ctx context.Context, from string) {
-	var c *conn
-	for ctx.Err() == nil {
-		fresh := c == nil
-		var err error
-		if fresh {
-			if c, err = dial(context.WithoutCancel(ctx), from, t.to.listen, request(vault)); err != nil {
-				t.count(err)
-				continue
-			}
-		}
-		if _, err = c.do(nil); err != nil || c.closing {
-			_ = c.Close()
-			c = nil
-		}
-		if err == nil || fresh || errors.Is(err, errAnswer) {
-			t.count(err)
-		}
-		pause(ctx)
-	}
-	if c != nil {
-		_ = c.Close()
-	}
-}
-
-func (t *traffic) count(err error) {
+// surge replaces one agent while it holds a request of a pod, and returns the
+// next and whether the request was answered: 1 or 0.
+func (r *rig) surge(ctx context.Context, old *agent, node, from string, start func() (*agent, error)) (next *agent, held int, err error) {
+	pod := fmt.Sprintf("%s-pod-%d", node, upgradeHeld)
+	answered, err := r.holdOne(ctx, old, pod, from)
 	if err != nil {
-		t.failed.Add(1)
-		t.last.Store(&err)
-		return
+		return nil, 0, err
 	}
-	t.answered.Add(1)
-}
-
-func pause(ctx context.Context) {
+	if next, err = start(); err != nil {
+		return nil, 0, err
+	}
+	ended := make(chan struct{})
+	go func() { // ends with the old agent, or ten seconds later
+		defer close(ended)
+		r.end(old.cmd)
+	}()
 	select {
-	case <-time.After(upgradePause):
+	case <-time.After(upgradeLate):
 	case <-ctx.Done():
 	}
+	_, err = r.setState(ctx, pod, v1.Assigned)
+	<-ended // with what it held answered, or cut
+	if err != nil {
+		return nil, 0, err
+	}
+	select {
+	case err := <-answered:
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "upgrade: the held request failed:", err)
+			return next, 0, nil
+		}
+		return next, 1, nil
+	case <-ctx.Done():
+		return nil, 0, ctx.Err()
+	}
+}
+
+// holdOne takes a pod's identity off and returns when an agent holds a request
+// of it.
+func (r *rig) holdOne(ctx context.Context, a *agent, pod, from string) (<-chan error, error) {
+	if _, err := r.setState(ctx, pod, v1.Created); err != nil {
+		return nil, err
+	}
+	for range 100 { // until the agent has seen that the identity is off
+		answered := make(chan error, 1)
+		go func() { answered <- askOnce(ctx, a, from, vault) }() // ends with the answer
+		held, err := awaitHeld(ctx, a, answered)
+		if held || err != nil {
+			return answered, err
+		}
+	}
+	return nil, errors.New("nmi never held the request")
 }

@@ -39,9 +39,14 @@ func wake(ctx context.Context, r *rig, out *report) error {
 		}
 		over = append(over, took)
 	}
-	out.add("wake_p50_ms", milliseconds(percentile(over, 0.5)), "")
-	out.add("wake_p99_ms", milliseconds(percentile(over, 0.99)), "<= 50")
-	out.add("wake_max_ms", milliseconds(percentile(over, 1)), "")
+	p50, err1 := latency(over, 50)
+	p99, err2 := latency(over, 99)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	out.add("wake_p50_ms", p50, goal{})
+	out.add("wake_p99_ms", p99, atMost(50))
+	out.add("wake_max_ms", longest(over), goal{})
 	return nil
 }
 

@@ -26,7 +26,7 @@ type side struct {
 
 	one    *conn
 	p50    []float64       // milliseconds, by round
-	p99    []time.Duration // every answer
+	all    []time.Duration // every answer
 	cpu    []float64       // microseconds a request, by round
 	allocs []float64       // a request, by round
 }
@@ -134,8 +134,8 @@ func oneByOne(sides []*side, counts bool) error {
 	}
 	for i, s := range sides {
 		if counts {
-			s.p50 = append(s.p50, milliseconds(percentile(took[i], 0.5)))
-			s.p99 = append(s.p99, took[i]...)
+			s.p50 = append(s.p50, milliseconds(rank(took[i], 0.5)))
+			s.all = append(s.all, took[i]...)
 		}
 	}
 	return nil
@@ -168,34 +168,35 @@ func (s *side) many(ctx context.Context, from []string, counts bool) error {
 	return nil
 }
 
-// mostBetweenBare is how far two equal servers may differ.
-const mostBetweenBare = 1.02
-
 // compare adds the figures of all sides and their ratios, each the median over
 // the rounds. Where the two bare servers differ too much the run is void.
 func compare(out *report, on, off, bare, again *side) error {
 	if len(bare.p50) == 0 {
 		return errors.New("no rounds")
 	}
-	noise := over(again.p50, bare.p50)
-	if noise > mostBetweenBare || noise < 1/mostBetweenBare {
-		out.void = append(out.void, "bare_over_bare")
+	bare99, err1 := latency(bare.all, 99)
+	warm99, err2 := latency(on.all, 99)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
 	}
-	out.add("bare_over_bare", noise, "<= 1.02, or the run is void")
-	out.add("bare_p50_ms", median(bare.p50), "")
-	out.add("warm_p50_ms", median(on.p50), "")
-	out.add("warm_p50_ratio", over(on.p50, bare.p50), "<= 1.25")
-	out.add("warm_p50_ratio_noaudit", over(off.p50, bare.p50), "<= 1.12")
-	out.add("bare_p99_ms", milliseconds(percentile(bare.p99, 0.99)), "")
-	out.add("warm_p99_ms", milliseconds(percentile(on.p99, 0.99)), "")
-	out.add("bare_cpu_us", median(bare.cpu), "")
-	out.add("warm_cpu_us", median(on.cpu), "")
-	out.add("warm_cpu_ratio", over(on.cpu, bare.cpu), "<= 1.30")
-	out.add("warm_cpu_ratio_noaudit", over(off.cpu, bare.cpu), "")
-	out.add("bare_allocs", median(bare.allocs), "")
-	out.add("warm_allocs", median(on.allocs), "")
-	out.add("warm_allocs_over_bare", median(on.allocs)-median(bare.allocs), "<= 8")
-	out.add("warm_allocs_over_bare_noaudit", median(off.allocs)-median(bare.allocs), "<= 4")
+	out.equals(
+		figure{Name: "bare_over_bare", Value: over(again.p50, bare.p50)},
+		figure{Name: "bare_cpu_over_bare", Value: over(again.cpu, bare.cpu)},
+	)
+	out.add("bare_p50_ms", median(bare.p50), goal{})
+	out.add("warm_p50_ms", median(on.p50), goal{})
+	out.add("warm_p50_ratio", over(on.p50, bare.p50), atMost(1.25))
+	out.add("warm_p50_ratio_noaudit", over(off.p50, bare.p50), atMost(1.12))
+	out.add("bare_p99_ms", bare99, goal{})
+	out.add("warm_p99_ms", warm99, goal{})
+	out.add("bare_cpu_us", median(bare.cpu), goal{})
+	out.add("warm_cpu_us", median(on.cpu), goal{})
+	out.add("warm_cpu_ratio", over(on.cpu, bare.cpu), atMost(1.30))
+	out.add("warm_cpu_ratio_noaudit", over(off.cpu, bare.cpu), goal{})
+	out.add("bare_allocs", median(bare.allocs), goal{})
+	out.add("warm_allocs", median(on.allocs), goal{})
+	out.add("warm_allocs_over_bare", median(on.allocs)-median(bare.allocs), atMost(8))
+	out.add("warm_allocs_over_bare_noaudit", median(off.allocs)-median(bare.allocs), atMost(4))
 	return nil
 }
 
