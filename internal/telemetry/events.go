@@ -17,6 +17,7 @@ import (
 type PodEvents struct {
 	broadcaster events.EventBroadcaster
 	recorder    events.EventRecorder
+	end         context.CancelFunc
 }
 
 // NewPodEvents makes a source of Events in the name of component. Close ends it.
@@ -26,10 +27,12 @@ func NewPodEvents(ctx context.Context, config *rest.Config, component string) (*
 		return nil, fmt.Errorf("make a client for events: %w", err)
 	}
 	b := events.NewBroadcaster(&events.EventSinkImpl{Interface: client})
+	ctx, cancel := context.WithCancel(ctx)
 	if err := b.StartRecordingToSinkWithContext(ctx); err != nil {
+		cancel()
 		return nil, fmt.Errorf("send events: %w", err)
 	}
-	return &PodEvents{broadcaster: b, recorder: b.NewRecorder(scheme.Scheme, component)}, nil
+	return &PodEvents{broadcaster: b, recorder: b.NewRecorder(scheme.Scheme, component), end: cancel}, nil
 }
 
 // Warn makes a Warning about a pod: for what reason, while doing what. It never
@@ -43,4 +46,7 @@ func (e *PodEvents) Warn(namespace, name, uid, reason, action, message string) {
 }
 
 // Close ends what NewPodEvents began.
-func (e *PodEvents) Close() { e.broadcaster.Shutdown() }
+func (e *PodEvents) Close() {
+	e.broadcaster.Shutdown()
+	e.end()
+}
