@@ -25,6 +25,8 @@ type Agent struct {
 
 // Agent returns the nmi that was started last on a node.
 func (w *World) Agent(node *localcluster.Node) *Agent {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, a := range slices.Backward(w.agents) {
 		if a.node == node.Name {
 			return a
@@ -48,8 +50,8 @@ func (w *World) startAgents(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, a := range w.agents {
-		if err := w.AwaitAgent(ctx, a); err != nil {
+	for _, n := range w.Cluster.Nodes() {
+		if err := w.AwaitAgent(ctx, w.Agent(n)); err != nil {
 			return err
 		}
 	}
@@ -57,16 +59,14 @@ func (w *World) startAgents(ctx context.Context) error {
 }
 
 // StartAgent starts an nmi, with more flags, on a node. It has a name of its own
-// and runs until it is stopped, the World is, or ctx ends. Start one after the
-// other.
+// and runs until it is stopped, the World is, or ctx ends.
 func (w *World) StartAgent(ctx context.Context, n *localcluster.Node, name string, flags ...string) (*Agent, error) {
 	bin, err := w.binary("nmi")
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	a := &Agent{node: n.Name, Health: netip.AddrPortFrom(n.Addr, w.nextHealth), Audit: w.path("audit-" + name + ".jsonl"), Log: w.path("nmi-" + name + ".log"), cancel: cancel}
-	w.nextHealth++ // an agent and its successor run at once
+	a := &Agent{node: n.Name, Health: w.healthOf(n), Audit: w.path("audit-" + name + ".jsonl"), Log: w.path("nmi-" + name + ".log"), cancel: cancel}
 	args := []string{
 		"--node", n.Name, "--kubeconfig", w.Kubeconfig(),
 		"--mic-service-account", systemNamespace + "/podid-mic", "--mic-client-id", micClient,
@@ -88,8 +88,19 @@ func (w *World) StartAgent(ctx context.Context, n *localcluster.Node, name strin
 		cancel()
 		return nil, err
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.agents = append(w.agents, a)
 	return a, nil
+}
+
+// healthOf is where the next agent of a node tells how it is: an agent and its
+// successor run at once.
+func (w *World) healthOf(n *localcluster.Node) netip.AddrPort {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.nextHealth++
+	return netip.AddrPortFrom(n.Addr, w.nextHealth-1)
 }
 
 // AwaitAgent waits until an nmi is ready.

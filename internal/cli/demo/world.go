@@ -11,7 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -71,6 +73,8 @@ type Config struct {
 	MICFlags []string
 	// NoMIC leaves mic out, as in managed mode.
 	NoMIC bool
+	// Bridged adds a node whose pods hang on a bridge, as with kubenet.
+	Bridged bool
 	// Out is told what happens, line by line. The default is nobody.
 	Out io.Writer
 }
@@ -86,10 +90,11 @@ type World struct {
 	config Config
 	dir    string
 	bin    string
-	agents []*Agent // in the order in which they were started
 	cancel context.CancelFunc
 
-	nextHealth uint16 // port of the health of the agent that is started next
+	mu         sync.Mutex
+	agents     []*Agent // in the order in which they were started; guarded by mu
+	nextHealth uint16   // port of the health of the agent that is started next; guarded by mu
 }
 
 // Start starts the cluster, Azure, nmi and mic, and returns when all are ready.
@@ -109,10 +114,15 @@ func Start(ctx context.Context, c Config) (*World, error) {
 		return nil, err
 	}
 	nodes := []localcluster.NodeConfig{}
-	for i := range 2 {
+	count := 2
+	if c.Bridged {
+		count++
+	}
+	for i := range count {
 		nodes = append(nodes, localcluster.NodeConfig{
 			Name:       nodeName(i),
 			ProviderID: fmt.Sprintf("azure://%s/virtualMachines/%d", scaleSetID(), i),
+			Bridge:     c.Bridged && i == 2,
 		})
 	}
 	cluster, err := localcluster.Start(ctx, localcluster.Config{
@@ -137,11 +147,20 @@ func Start(ctx context.Context, c Config) (*World, error) {
 // Stop ends all of it.
 func (w *World) Stop() {
 	w.cancel()
-	for _, a := range w.agents {
+	w.mu.Lock()
+	agents := slices.Clone(w.agents)
+	w.mu.Unlock()
+	for _, a := range agents {
 		a.cancel() // it may have a context of its own
+	}
+	for _, a := range agents {
+		<-a.ended
 	}
 	w.Cluster.Stop()
 }
+
+// Failures is how much did not hold, programs that ended by themselves included.
+func (w *World) Failures() int { return w.story.failures() }
 
 func (w *World) startParts(ctx context.Context) error {
 	var err error

@@ -1,0 +1,168 @@
+package netns_test
+
+import (
+	"cmp"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/podid-io/podid/test/churn/model"
+)
+
+// plant is something around the agent that is not as it should be: a flag, a file
+// or the network. The agent itself is the one that everybody has. The zero value
+// is nothing.
+type plant struct {
+	name  string
+	node  int         // which one
+	laws  []model.Law // which the judge may name; none where the agent withstands
+	flags []string    // of the agent
+	steps int         // of the story; 0 means plantStory
+	// upsets says that reboots and restarts come ten times as often.
+	upsets bool
+
+	before func(*world) error // an agent is started
+	after  func(*world) error // it is ready
+	// forging is when a pod is about to ask in the name of another, which happens
+	// often then; it returns what undoes it.
+	forging func(w *world, thief, victim *pod) (undo func() error, err error)
+}
+
+const (
+	second  = 1
+	bridged = 2
+)
+
+// plants are the things that are spoiled, each under what it is.
+func plants() []*plant {
+	// Who takes one pod for another gives it the other's token, or denies it its own.
+	mistaken := []model.Law{model.Entitled, model.OnePod, model.Final}
+	return []*plant{
+		{name: "nothing is remembered across restarts", laws: mistaken, node: second, upsets: true, flags: []string{"--run-dir="}},
+		{name: "what is remembered is of long ago", laws: mistaken, node: second, upsets: true, before: remindOfLongAgo},
+		{name: "the redirect goes with the agent", laws: mistaken, node: second, upsets: true, flags: []string{"--remove-redirect-on-exit"}},
+		{name: "a firewall drops what is redirected", laws: []model.Law{model.Orderly}, node: second, after: dropRedirected},
+		{name: "nobody puts identities on the node", laws: []model.Law{model.Served}, node: second, steps: 3, flags: []string{"--operation-mode=standard"}},
+		{name: "pods behind a bridge are served", laws: mistaken, node: bridged, flags: []string{"--accept-bridged-pods"}, forging: spoofARP},
+		// These the agent withstands.
+		{name: "a route leads to the thief", node: second, steps: 50, forging: misroute},
+	}
+}
+
+// live tells the story of a plant, and reports whether something was found.
+func (p *plant) live(t *testing.T, c *cluster, name string, seed uint64) bool {
+	t.Helper()
+	w := newWorld(t, c, name, seed, p)
+	w.live(func() bool { return w.count.steps < cmp.Or(p.steps, plantStory) })
+	law := lawOf(w.wrong)
+	switch {
+	case len(p.laws) == 0 && w.wrong != nil:
+		t.Errorf("step %d: %v\nthe last that happened:\n%s", w.count.steps, w.wrong, w.last())
+	case len(p.laws) > 0 && w.wrong == nil:
+		t.Errorf("not found in %d steps", w.count.steps)
+	case len(p.laws) > 0 && !slices.Contains(p.laws, law):
+		t.Errorf("found as %v; want one of %q\nthe last that happened:\n%s", w.wrong, p.laws, w.last())
+	default:
+		t.Logf("after %d steps: %v", w.count.steps, w.wrong)
+	}
+	return w.wrong != nil
+}
+
+// remindOfLongAgo gives every agent what the first one wrote down.
+func remindOfLongAgo(w *world) error {
+	file := filepath.Join(w.runDir, "links.json")
+	switch w.agents {
+	case 1:
+		return nil
+	case 2:
+		return os.Link(file, file+".first") // what is written later is another file
+	default:
+		text, err := os.ReadFile(file + ".first")
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(file, text, 0o600)
+	}
+}
+
+// dropRedirected drops what comes to the agent's port, until the test ends.
+func dropRedirected(w *world) error {
+	table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: "somebody"}
+	w.t.Cleanup(func() {
+		w.must(w.node.Do(func() error {
+			conn, err := nftables.New()
+			if err != nil {
+				return err
+			}
+			conn.DelTable(table)
+			return conn.Flush()
+		}))
+	})
+	return w.node.Do(func() error {
+		conn, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		conn.AddTable(table)
+		chain := conn.AddChain(&nftables.Chain{
+			Name: "input", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter,
+		})
+		conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 2},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{169, 254}},
+			&expr.Verdict{Kind: expr.VerdictDrop},
+		}})
+		return conn.Flush()
+	})
+}
+
+// spoofARP has the node take the thief's hardware address for the victim's, as
+// after an answer to a question that was not the thief's to answer.
+func spoofARP(w *world, thief, victim *pod) (func() error, error) {
+	var hardware net.HardwareAddr
+	if err := thief.Do(func() error {
+		eth0, err := netlink.LinkByName("eth0")
+		if err == nil {
+			hardware = eth0.Attrs().HardwareAddr
+		}
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	neighbour := func(change func(*netlink.Neigh) error) error {
+		return w.node.Do(func() error {
+			bridge, err := netlink.LinkByName(w.node.Bridge)
+			if err != nil {
+				return err
+			}
+			return change(&netlink.Neigh{
+				LinkIndex: bridge.Attrs().Index, Family: unix.AF_INET, State: netlink.NUD_REACHABLE, IP: victim.Addr.AsSlice(), HardwareAddr: hardware,
+			})
+		})
+	}
+	return func() error { return neighbour(netlink.NeighDel) }, neighbour(netlink.NeighSet)
+}
+
+// misroute has the node send what is for the victim to the thief, as a faulty
+// network plugin does.
+func misroute(w *world, thief, victim *pod) (func() error, error) {
+	to := func(p *pod) error {
+		return w.node.Do(func() error {
+			link, err := netlink.LinkByName(p.Interface)
+			if err != nil {
+				return err
+			}
+			return netlink.RouteReplace(&netlink.Route{
+				LinkIndex: link.Attrs().Index, Dst: netlink.NewIPNet(victim.Addr.AsSlice()), Scope: netlink.SCOPE_LINK, Src: w.node.Addr.AsSlice(),
+			})
+		})
+	}
+	return func() error { return to(victim) }, to(thief)
+}
