@@ -7,6 +7,7 @@ TOOL      := $(GO) tool -modfile=go.tools.mod
 TESTFLAGS ?= -race
 BENCHFLAGS ?=
 SOAK      ?= 60s
+FUZZ      ?= 5s
 BENCH     ?=
 # need: install Debian packages unless a program is there
 need = command -v $(1) >/dev/null || { echo "installing $(2)"; apt-get update -qq && apt-get install -y -qq --no-install-recommends $(2); }
@@ -41,12 +42,15 @@ test: deps build $(JS_CLIENT) ## run every test, on a real API server and in net
 	@$(GO) test $(TESTFLAGS) -timeout 20m ./...
 	@echo "churning: a million steps"
 	@$(GO) test -timeout 20m -count 1 -run Churn ./test/churn
+	@echo "fuzzing: $(FUZZ) for each target"
+	@$(GO) run ./test/soak -only fuzz -lasts $(FUZZ)
 
 bench: deps build ## measure; BENCH=nmi: the node agent alone; BENCHFLAGS: -json prints one JSON object a line, -strict fails when a goal is missed
 	@$(GO) run ./test/localcluster/build >&2
 	@CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/bench ./test/bench && $(BIN)/bench -only "$(BENCH)" $(BENCHFLAGS)
 
-soak: ## run the long tests at full stretch, each for SOAK (60s); prints a line of JSON for each figure
+soak: deps ## run the long tests at full stretch, each for SOAK (60s); prints a line of JSON for each figure
+	@$(GO) run ./test/localcluster/build >&2
 	@$(GO) run ./test/soak -lasts $(SOAK)
 
 demo: deps build ## show the main job: a pod on a real API server gets its own Azure token

@@ -1,6 +1,7 @@
 // Command soak runs the long tests at full stretch, for as long as it is told
-// to, and prints what they found, a line of JSON for each figure: the churn test
-// with its planted bugs, and each fuzz target of the module in turn.
+// to, and prints what they found, a line of JSON for each figure: the churn tests
+// with their planted bugs, in memory and in network namespaces, and each fuzz
+// target of the module in turn.
 package main
 
 import (
@@ -37,14 +38,32 @@ type soak struct {
 
 func run(ctx context.Context, args []string, out, log io.Writer) error {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
-	lasts := flags.Duration("lasts", time.Minute, "how long the churn test, and each fuzz target, goes on")
+	lasts := flags.Duration("lasts", time.Minute, "how long each churn test, and each fuzz target, goes on")
+	only := flags.String("only", "", "run one alone: churn, netns or fuzz")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	s := &soak{lasts: *lasts, out: json.NewEncoder(out), log: log}
-	start := time.Now()
-	err := errors.Join(s.churn(ctx), s.fuzz(ctx))
-	return errors.Join(err, s.figure("soak_seconds", int(time.Since(start).Seconds())))
+	tests := []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"churn", func(ctx context.Context) error { return s.churn(ctx, "./test/churn") }},
+		{"netns", func(ctx context.Context) error { return s.churn(ctx, "./test/churn/netns") }},
+		{"fuzz", s.fuzz},
+	}
+	start, known := time.Now(), *only == ""
+	var errs []error
+	for _, t := range tests {
+		if *only == "" || *only == t.name {
+			known = true
+			errs = append(errs, t.run(ctx))
+		}
+	}
+	if !known {
+		return fmt.Errorf("-only %q is unknown: write churn, netns or fuzz", *only)
+	}
+	return errors.Join(append(errs, s.figure("soak_seconds", int(time.Since(start).Seconds())))...)
 }
 
 func (s *soak) figure(name string, value any) error {
@@ -54,18 +73,18 @@ func (s *soak) figure(name string, value any) error {
 	}{name, value})
 }
 
-// churn runs the churn test for so long and at least its whole story, and passes
-// its figures on.
-func (s *soak) churn(ctx context.Context) error {
+// churn runs a churn test for so long and at least its whole story, and passes its
+// figures on.
+func (s *soak) churn(ctx context.Context, pkg string) error {
 	dir, err := os.MkdirTemp("", "soak")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // a temporary file
 	file := filepath.Join(dir, "figures")
-	failed := s.test(ctx, s.log, "-count=1", "-timeout", s.timeout(), "./test/churn", "-lasts", s.lasts.String(), "-figures", file)
+	failed := s.test(ctx, s.log, "-count=1", "-timeout", s.timeout(), pkg, "-lasts", s.lasts.String(), "-figures", file)
 	if failed != nil {
-		failed = fmt.Errorf("the churn test: %w", failed)
+		failed = fmt.Errorf("the churn test in %s: %w", pkg, failed)
 	}
 	f, err := os.Open(file)
 	if err != nil {
@@ -89,7 +108,7 @@ func (s *soak) churn(ctx context.Context) error {
 	}
 }
 
-// timeout is what a test has: it compiles, and the churn test lives its whole
+// timeout is what a test has: it compiles, and a churn test lives its whole
 // story.
 func (s *soak) timeout() string { return (s.lasts + 30*time.Minute).String() }
 
