@@ -35,8 +35,8 @@ func BenchmarkHandler(b *testing.B) {
 	sizes := []int{30, 250, 5000}
 	all, few := map[int]func(*testing.B){}, map[int]func(*testing.B){}
 	for _, n := range sizes {
-		s, requests := handlerOf(b, n)
-		all[n], few[n] = asking(s, requests), asking(s, requests[:some])
+		s, callers := handlerOf(b, n)
+		all[n], few[n] = asking(s, callers), asking(s, callers[:some])
 	}
 	for range rounds {
 		for _, n := range sizes {
@@ -46,54 +46,59 @@ func BenchmarkHandler(b *testing.B) {
 	}
 }
 
-// handlerOf makes the server of a node with n pods, and a request of each of
-// them, in a random order that is always the same.
-func handlerOf(b *testing.B, n int) (*nmi.Server, []*http.Request) {
+// handlerOf makes the server of a node with n pods, and a connection of each of
+// them, which has its first request behind it. Their order is random, and always
+// the same.
+func handlerOf(b *testing.B, n int) (*nmi.Server, []context.Context) {
 	b.Helper()
-	origins := make(connections, n)
 	view := viewOf(b, n)
 	source := &always{expires: time.Now().Add(24 * time.Hour).Round(0)}
+	origins := make(connections, n)
 	s := benchServer(b, func(c *nmi.Config) { c.Pods, c.Origins, c.Tokens = view, origins, filled(b, source, view) })
-	requests := make([]*http.Request, n)
-	for i := range requests {
+	callers := make([]context.Context, n)
+	req := benchRequest(b)
+	order := rand.New(rand.NewPCG(1, uint64(n))).Perm(n)
+	for i, at := range order {
 		client, server := net.Pipe()
 		b.Cleanup(func() { _ = errors.Join(client.Close(), server.Close()) })
 		origins[server] = nmi.Origin{Source: nodeAddr(i), Interface: nodeLink(i), RouteBack: nodeLink(i), Destination: metadata}
-		req, err := http.NewRequestWithContext(nmi.WithCaller(s, context.Background(), server), http.MethodGet, ask, nil)
-		if err != nil {
-			b.Fatal(err)
-		}
-		req.RequestURI, req.URL.Host = ask, ""
-		req.Header["Metadata"] = []string{"true"}
-		requests[i] = req
-	}
-	for i, req := range requests { // every connection is known
+		callers[at] = nmi.WithCaller(s, context.Background(), server) //nolint:fatcontext // each is of its own connection
 		answer := &discard{header: http.Header{}}
-		if s.ServeHTTP(answer, req); answer.status != http.StatusOK || source.calls.Load() != int64(n) {
+		if s.ServeHTTP(answer, req.WithContext(callers[at])); answer.status != http.StatusOK || source.calls.Load() != int64(n) {
 			b.Fatalf("pod %d of %d is answered %d, after %d calls of the source", i, n, answer.status, source.calls.Load())
 		}
 	}
-	order := rand.New(rand.NewPCG(1, uint64(n)))
-	order.Shuffle(n, func(i, j int) { requests[i], requests[j] = requests[j], requests[i] })
-	return s, requests
+	return s, callers
 }
 
-// asking is a benchmark in which requests come by turns, from where the last
-// round of it left off.
-func asking(s *nmi.Server, requests []*http.Request) func(*testing.B) {
+// benchRequest is what all pods send.
+func benchRequest(b *testing.B) *http.Request {
+	b.Helper()
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, ask, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	req.RequestURI, req.URL.Host = ask, ""
+	req.Header["Metadata"] = []string{"true"}
+	return req
+}
+
+// asking is a benchmark in which callers ask by turns, from where the last round
+// of it left off. What is of one request alone, and not of its connection, is new
+// each time: it has just been read from the network.
+func asking(s *nmi.Server, callers []context.Context) func(*testing.B) {
 	next := 0
 	return func(b *testing.B) {
 		b.Helper()
 		b.ReportAllocs()
-		answer := &discard{header: http.Header{}}
+		req, answer := benchRequest(b), &discard{header: http.Header{}}
 		for b.Loop() {
-			s.ServeHTTP(answer, requests[next])
-			if next++; next == len(requests) {
+			if s.ServeHTTP(answer, req.WithContext(callers[next])); answer.status != http.StatusOK {
+				b.Fatalf("answered %d", answer.status)
+			}
+			if next++; next == len(callers) {
 				next = 0
 			}
-		}
-		if answer.status != http.StatusOK {
-			b.Fatalf("answered %d", answer.status)
 		}
 	}
 }
