@@ -12,6 +12,7 @@ import (
 )
 
 const (
+	coldPods     = 250 // of the node, all with one identity
 	coldCallers  = 100
 	coldRounds   = 10
 	coldUpstream = 100 * time.Millisecond
@@ -25,11 +26,12 @@ const (
 // call, on the emulator's. So it includes the handshakes of a hundred connections
 // that come at once, the kernel being asked where each is from, nmi's own way to
 // the emulator and back, the audit, a hundred answers; and that the callers have
-// to share the processors with all of it.
+// to share the processors with all of it. Beside it stands how long the same
+// callers wait for a bare server, which has its answer at once.
 func cold(ctx context.Context, r *rig, out *report) error {
 	const node, number = "cold", 1
-	// Every twentieth pod has the same identity: make as many as that takes.
-	if err := r.addPods(ctx, node, number, coldCallers*identities); err != nil {
+	same := pods{node: node, number: number, identity: func(int) int { return 0 }}
+	if err := r.add(ctx, same, 0, coldPods); err != nil {
 		return err
 	}
 	a, err := r.startAgent(ctx, node)
@@ -41,7 +43,12 @@ func cold(ctx context.Context, r *rig, out *report) error {
 		return err
 	}
 	defer func() { _ = r.azure.ClearFault(context.WithoutCancel(ctx), azemu.EndpointIMDSToken) }() // the next measurement's calls are slower if this fails
-	var over []time.Duration
+	bare, err := r.bareBeside(ctx, a, podIP(number, 0))
+	if err != nil {
+		return err
+	}
+	defer r.end(bare.cmd)
+	var over, beside []time.Duration
 	most := 0
 	for round := range coldRounds {
 		calls, took, err := coldRound(ctx, r, a, number, fmt.Sprintf("https://cold-%d.example", round))
@@ -50,11 +57,17 @@ func cold(ctx context.Context, r *rig, out *report) error {
 		}
 		most = max(most, calls)
 		over = append(over, took...)
+		if took, err = askAtOnce(ctx, &agent{listen: bare.listen}, number, vault); err != nil {
+			return err
+		}
+		beside = append(beside, took...)
 	}
-	p99, err := latency(over, 99)
-	if err != nil {
+	p99, err1 := latency(over, 99)
+	bare99, err2 := latency(beside, 99)
+	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
+	out.add("cold100_bare_p99_ms", bare99, goal{})
 	out.add("cold100_upstream_calls", float64(most), exactly(1))
 	out.add("cold100_p99_over_upstream_ms", p99, atMost(5))
 	out.add("cold100_max_over_upstream_ms", longest(over), goal{})
@@ -67,20 +80,8 @@ func coldRound(ctx context.Context, r *rig, a *agent, number int, resource strin
 	if err := r.azure.ResetCounters(ctx); err != nil {
 		return 0, nil, err
 	}
-	took, errs := make([]time.Duration, coldCallers), make([]error, coldCallers)
-	var g sync.WaitGroup
-	begin := make(chan struct{})
-	for i := range coldCallers {
-		g.Go(func() {
-			<-begin
-			start := time.Now()
-			errs[i] = askOnce(ctx, a, podIP(number, i*identities), resource)
-			took[i] = time.Since(start)
-		})
-	}
-	close(begin)
-	g.Wait()
-	if err := errors.Join(errs...); err != nil {
+	took, err := askAtOnce(ctx, a, number, resource)
+	if err != nil {
 		return 0, nil, err
 	}
 	upstream, err := r.upstream(ctx)
@@ -94,6 +95,33 @@ func coldRound(ctx context.Context, r *rig, a *agent, number int, resource strin
 		over = append(over, t-slices.Min(upstream))
 	}
 	return len(upstream), over, nil
+}
+
+// askAtOnce has all callers ask at once, and returns how long each waited.
+func askAtOnce(ctx context.Context, a *agent, number int, resource string) ([]time.Duration, error) {
+	took, errs := make([]time.Duration, coldCallers), make([]error, coldCallers)
+	var g sync.WaitGroup
+	begin := make(chan struct{})
+	for i := range coldCallers {
+		g.Go(func() {
+			<-begin
+			start := time.Now()
+			errs[i] = askOnce(ctx, a, podIP(number, i), resource)
+			took[i] = time.Since(start)
+		})
+	}
+	close(begin)
+	g.Wait()
+	return took, errors.Join(errs...)
+}
+
+// bareBeside starts a bare server that returns what an agent answers a pod.
+func (r *rig) bareBeside(ctx context.Context, a *agent, from string) (*bareServer, error) {
+	file, err := r.save(ctx, a.listen, from)
+	if err != nil {
+		return nil, err
+	}
+	return r.startBare(ctx, file)
 }
 
 // upstream is how long each call for a token took at the emulator, since its

@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	floodRounds = 10
-	floodWarm   = 100                  // requests of a round for tokens that are there,
+	floodRounds = 5
+	floodWarm   = 200                  // requests of a round for tokens that are there,
 	floodGap    = 5 * time.Millisecond // one after the other, with this between two
 	// floodCold and floodColdGap are those for tokens that are not: each at its
 	// time, also when the one before has no answer yet. Ten a second are what the
 	// limits of the metadata service leave room for, with the flood's own beside.
-	floodCold    = 20
+	floodCold    = 40
 	floodColdGap = 100 * time.Millisecond
 	floodOthers  = 20
 	// floodSettles is until the metadata service has forgotten a flood: its limit
@@ -30,7 +30,7 @@ const (
 // are not, and measures what the other pods of the node notice: each sample is a
 // new connection and a request, for a token that is there or for one that nobody
 // has yet. The metadata service takes 100 ms and enforces its limits. There are
-// samples without the flood and with it by turns, ten times over.
+// samples without the flood and with it by turns, five times over.
 //
 // Of tokens that nobody has yet it gives the 95th percentile: the limits of the
 // metadata service allow no thousand of them in a reasonable time.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -18,9 +19,10 @@ type traffic struct {
 	to               *agent
 	answered, failed atomic.Int64
 	// retried are the requests that crossed the end of a kept connection on their
-	// way; see staying.
-	retried atomic.Int64
-	last    atomic.Pointer[error]
+	// way, see staying; reset are those of them that had come to the node, where the
+	// agent closed the connection with the request unread.
+	retried, reset atomic.Int64
+	last           atomic.Pointer[error]
 }
 
 // begin starts the clients; the function that it returns ends them.
@@ -62,6 +64,9 @@ func (t *traffic) staying(ctx context.Context, from string) {
 		kept, err := k.ask(ctx)
 		if mayRetry(kept, err) {
 			t.retried.Add(1)
+			if errors.Is(err, syscall.ECONNRESET) {
+				t.reset.Add(1)
+			}
 			_, err = k.ask(ctx)
 		}
 		t.count(err)

@@ -13,9 +13,9 @@ const (
 	vault       = "https://vault.azure.net"
 	warmPods    = 110
 	connections = 16
-	oneAtATime  = 2000            // requests of a round on one connection,
-	chunk       = 250             // by turns with the other side, so that both share the noise
-	floodTime   = 2 * time.Second // of a round on 16
+	oneAtATime  = 2000                    // requests of a round on one connection,
+	chunk       = 250                     // by turns with the other side, so that both share the noise
+	floodTime   = 1500 * time.Millisecond // of a round on 16
 )
 
 // side is one of the two servers that are compared.
