@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -24,9 +25,16 @@ type Call struct {
 	// connection that only says so: its packets come from elsewhere.
 	From   *Sandbox
 	Forged bool
+	// Source is the address that it was made from; the zero value for From.Addr.
+	Source netip.Addr
+	// Doubted is a connection that was first used while another pod had its address
+	// too: where it comes from is found out then, and for good.
+	Doubted bool
 	// Pinned says that the connection has had a token before.
 	Pinned bool
-	Sent   time.Time
+	// Idle is for how long the connection had not been used before.
+	Idle time.Duration
+	Sent time.Time
 	// SureSince is since when a token is overdue; zero while none is.
 	SureSince time.Time
 
@@ -54,6 +62,9 @@ const (
 	Woken Law = "whoever waits is answered as soon as there is an answer"
 	// Orderly: nothing but a token, "ask again" and "no" is ever said.
 	Orderly Law = "an answer is a token, ask again, or no"
+	// Answered: a request has its answer within the time that requests are held,
+	// and nobody is hung up on who has asked, or has just been answered.
+	Answered Law = "a request is answered in time, and nobody is hung up on"
 )
 
 // LawError is a broken law, and who broke it.
@@ -67,19 +78,35 @@ func (w *LawError) Error() string { return string(w.Law) + ": " + w.What }
 // Patience is how long a token may be overdue: the agent asks for few at a time.
 const Patience = 3 * time.Second
 
+const (
+	// HeldFor is how long a request is held at most.
+	HeldFor = 50 * time.Second
+	// IdleFor is how long a connection is kept on which nothing is asked.
+	IdleFor = 90 * time.Second
+)
+
 // See takes in what is right at this moment.
 func (c *Call) See(n *Node, told *Objects, now time.Time) {
 	p, known := told.told(c.From)
-	c.deny = c.deny || c.Forged || c.From.Gone
+	c.deny = c.deny || c.Forged || c.From.Gone || c.Doubted
 	if c.Forged || !known {
 		c.wait, c.SureSince = true, time.Time{}
 		return
 	}
-	v := told.Of(&p, c.Ask, now)
-	sure := n.Sure(c.From, told)
+	source := c.Source
+	if !source.IsValid() {
+		source = c.From.Addr
+	}
+	twins, ambiguous := n.Twins(c.From, source, told)
+	c.see(told.Of(&p, c.Ask, now), !twins && !c.Doubted && n.SureAt(c.From, source, told), ambiguous, now)
+}
+
+// see takes in a verdict: whether the agent must know by now that it is right,
+// and whether it must not, since two have the address.
+func (c *Call) see(v Verdict, sure, ambiguous bool, now time.Time) {
 	c.wait = c.wait || !sure || v.Answer == Hold || v.Answer == NotYet
 	c.deny = c.deny || v.Answer == Deny
-	if v.Answer == Give {
+	if v.Answer == Give && !ambiguous {
 		c.allow(v.Token)
 	}
 	switch {
@@ -134,8 +161,30 @@ func (c *Call) Judge(r Reply) *LawError {
 	return nil
 }
 
+// Closed says what is wrong with the agent having closed the connection; nil for
+// nothing. Nothing that happens to a pod closes its connections: requests on one
+// whose address is another's now are answered, too.
+func (c *Call) Closed() *LawError {
+	if c.Idle >= IdleFor { // it was closed while the request was on its way
+		return nil
+	}
+	return &LawError{Answered, fmt.Sprintf("pod %v (%s) asked for %v at %s and was hung up on", c.From.Pod, c.From.UID, c.Ask, c.Sent.Format(time.TimeOnly))}
+}
+
+// ClosedIdle says what is wrong with the agent having closed a connection of the
+// sandbox on which nothing was asked for so long; nil for nothing.
+func ClosedIdle(from *Sandbox, idle time.Duration) *LawError {
+	if idle >= IdleFor {
+		return nil
+	}
+	return &LawError{Answered, fmt.Sprintf("pod %v (%s) was hung up on %s after its last answer", from.Pod, from.UID, idle)}
+}
+
 // Overdue says what is wrong with there being no reply yet; nil for nothing.
 func (c *Call) Overdue(now time.Time) *LawError {
+	if waited := now.Sub(c.Sent); waited > HeldFor+Patience {
+		return &LawError{Answered, fmt.Sprintf("pod %v (%s) asked for %v and has had no answer for %s", c.From.Pod, c.From.UID, c.Ask, waited)}
+	}
 	if c.SureSince.IsZero() || now.Sub(c.SureSince) <= Patience {
 		return nil
 	}

@@ -23,8 +23,9 @@ type Pod struct {
 	HasSelector bool
 	// App is the label app, by which exceptions go; empty for none.
 	App string
-	// Addr is the zero value until the pod has a network.
-	Addr netip.Addr
+	// Addr and Second are the addresses, the zero value until the pod has a
+	// network. Second is of the other family; pods of one family have none.
+	Addr, Second netip.Addr
 	// Ready and Started are when the network was ready and when the container
 	// that runs was started, in Unix seconds; 0 for neither.
 	Ready, Started int64
@@ -76,6 +77,9 @@ type Objects struct {
 	Assigned   map[Key]Assigned
 	Exceptions map[Key]Exception
 	Namespaces map[Key]Namespace
+	// Managed says that the identities are on the node already: what is assigned
+	// is of no interest.
+	Managed bool
 }
 
 // NewObjects is an empty API server.

@@ -133,6 +133,9 @@ func (o *Objects) Grants(p *Pod) []Identity { return o.grants(p) }
 // attached reports whether the identity, as it is now, is on the node for this
 // very pod.
 func (o *Objects) attached(p *Pod, id Identity) bool {
+	if o.Managed {
+		return true
+	}
 	for _, a := range o.Assigned {
 		if a.Usable && a.Namespace == p.Namespace && a.PodName == p.Name && (a.PodUID == "" || a.PodUID == p.UID) &&
 			a.Identity == id.Key && a.ClientID == id.ClientID && a.ResourceID == id.ResourceID {
