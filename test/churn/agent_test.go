@@ -37,10 +37,12 @@ type agentConfig struct {
 	boot   time.Time
 	bootID string
 	runDir string
-	linkOf func(netip.Addr) int
-	api    *listener // of the API server
-	world  *world
-	plant  *plant
+	// managed says that all identities are on the node already.
+	managed bool
+	linkOf  func(netip.Addr) int
+	api     *listener // of the API server
+	world   *world
+	plant   *plant
 }
 
 // startAgent starts a life. before is called when there is a view to tell of
@@ -54,8 +56,11 @@ func startAgent(c agentConfig, before func(*nodeview.View)) (*agent, error) {
 		c.linkOf = func(netip.Addr) int { return 1 }
 	}
 	rules := identity.Rules{ExceptionNamespaces: []string{model.ExceptionNamespace}, AcrossNamespaces: c.plant.acrossNamespaces}
+	if c.plant.allExceptions {
+		rules.ExceptionNamespaces = []string{identity.EveryNamespace}
+	}
 	view, watcher, err := nodeview.New(nodeview.Config{
-		Node: nodeName, LinkOf: c.linkOf, Boot: c.boot, BootID: c.bootID, RunDir: c.runDir, Rules: rules,
+		Node: nodeName, LinkOf: c.linkOf, Boot: c.boot, BootID: c.bootID, RunDir: c.runDir, Managed: c.managed, Rules: rules,
 		REST:   &rest.Config{Host: "http://api", Transport: transport, QPS: -1, ContentConfig: rest.ContentConfig{ContentType: "application/json"}},
 		Report: func(err error) { a.complete.Store(err == nil) },
 		Log:    slog.New(slog.DiscardHandler),
@@ -65,7 +70,7 @@ func startAgent(c agentConfig, before func(*nodeview.View)) (*agent, error) {
 	}
 	a.view = view
 	cache := token.NewCache(token.CacheConfig{Source: source{}})
-	server, err := newServer(c.plant.wrapPods(c.world, view), owned{c.plant.wrapTokens(cache)}, kernel{c.linkOf, c.plant})
+	server, err := newServer(c.plant.wrapPods(c.world, view), owned{c.plant.wrapTokens(c.world, cache)}, kernel{c.linkOf, c.plant})
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +84,9 @@ func startAgent(c agentConfig, before func(*nodeview.View)) (*agent, error) {
 	run(func() error {
 		if c.plant.perRequest {
 			return server.Serve(ctx, split(a.pods, &parts))
+		}
+		if c.plant.hangup != nil {
+			return server.Serve(ctx, c.plant.hangup(a.pods))
 		}
 		return server.Serve(ctx, a.pods)
 	})

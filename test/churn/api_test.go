@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
+	"net/netip"
 	"strings"
 	"sync"
 
@@ -35,6 +35,8 @@ type apiServer struct {
 	told    *model.Objects      // what the agent knows
 	kinds   [kinds]*watchedKind // by kind
 	streams bool                // lists can be had as the beginning of a watch
+	managed bool                // nobody watches what is assigned
+	last    map[netip.Addr]lastWord
 	broken  error
 }
 
@@ -46,6 +48,13 @@ type watchedKind struct {
 	gone    bool    // the next watch asks for what is too old
 }
 
+// lastWord is the last that a watch told of an address: the pod that the event
+// was about, and whether that was gone.
+type lastWord struct {
+	uid  string
+	gone bool
+}
+
 // stream is an open watch.
 type stream struct {
 	out  chan []byte
@@ -54,24 +63,26 @@ type stream struct {
 }
 
 func newAPIServer(replaced func()) *apiServer {
-	a := &apiServer{encode: encode, replaced: replaced, holds: model.NewObjects(), told: model.NewObjects(), version: 1}
+	a := &apiServer{encode: encode, replaced: replaced, holds: model.NewObjects(), told: model.NewObjects(), version: 1, last: map[netip.Addr]lastWord{}}
 	for k := range a.kinds {
 		a.kinds[k] = &watchedKind{version: 1}
 	}
 	return a
 }
 
-// put stores an object, or with nil takes it away.
-func (a *apiServer) put(k kind, key model.Key, object any) {
+// put stores an object, or with nil takes it away, and reports whether that
+// changes anything.
+func (a *apiServer) put(k kind, key model.Key, object any) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	before := lookUp(a.holds, k, key)
-	if before == nil && object == nil {
-		return
+	if before == object {
+		return false
 	}
 	a.version++
 	store(a.holds, k, key, object)
 	a.kinds[k].queue = append(a.kinds[k].queue, event{key, object, before, a.version})
+	return true
 }
 
 // deliver tells one event of a kind, if anybody watches and there is one.
@@ -86,6 +97,7 @@ func (a *apiServer) deliver(k kind, twice bool) {
 	w.queue = w.queue[1:]
 	w.version = e.version
 	store(a.told, k, e.key, e.object)
+	a.note(e)
 	text := a.line(e)
 	if twice && e.object != nil {
 		e.before = e.object
@@ -96,18 +108,42 @@ func (a *apiServer) deliver(k kind, twice bool) {
 	s.write(text)
 }
 
-// bookmark tells that nothing else has changed.
-func (a *apiServer) bookmark(k kind) {
+// note keeps what the event says of addresses, for bugs that believe whatever
+// came last. a.mu is held.
+func (a *apiServer) note(e event) {
+	p, ok := e.object.(model.Pod)
+	gone := e.object == nil
+	if gone {
+		p, ok = e.before.(model.Pod)
+	}
+	for _, addr := range []netip.Addr{p.Addr, p.Second} {
+		if ok && addr.IsValid() && !p.HostNetwork {
+			a.last[addr] = lastWord{p.UID, gone || p.Ended}
+		}
+	}
+}
+
+// lastOf is the last that a watch told of an address, since the agent came.
+func (a *apiServer) lastOf(addr netip.Addr) (lastWord, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	last, ok := a.last[addr]
+	return last, ok
+}
+
+// bookmark tells that nothing else has changed, and reports whether it did.
+func (a *apiServer) bookmark(k kind) bool {
 	a.mu.Lock()
 	w := a.kinds[k]
 	if w.stream == nil || len(w.queue) > 0 {
 		a.mu.Unlock()
-		return
+		return false
 	}
 	w.version = a.version
 	s, text := w.stream, bookmark(k, w.version, "")
 	a.mu.Unlock()
 	s.write(text)
+	return true
 }
 
 // cut ends the watch of a kind, after an error in it or without a word. If gone,
@@ -301,19 +337,35 @@ func (a *apiServer) waiting() []kind {
 	return list
 }
 
-// watched reports whether a kind is being watched.
-func (a *apiServer) watched(k kind) bool {
+// watched lists the kinds that are being watched; nil while one of them is not
+// that should be.
+func (a *apiServer) watched() []kind {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.kinds[k].stream != nil
+	var list []kind
+	for k, w := range a.kinds {
+		switch {
+		case w.stream != nil:
+			list = append(list, kind(k))
+		case !a.unwanted(kind(k)):
+			return nil
+		}
+	}
+	return list
 }
 
+// unwanted reports whether the agent has no use for the kind. a.mu is held.
+func (a *apiServer) unwanted(k kind) bool { return a.managed && k == assigned }
+
 // startOver is for an agent that comes: it gets its first lists as a stream or
-// not, and of now or of what was told last.
-func (a *apiServer) startOver(streams, fresh bool) {
+// not, and of now or of what was told last. In a managed cluster it does not ask
+// for what is assigned.
+func (a *apiServer) startOver(streams, fresh, managed bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.streams, a.broken = streams, nil
+	a.streams, a.managed, a.broken = streams, managed, nil
+	a.holds.Managed, a.told.Managed = managed, managed
+	a.last = map[netip.Addr]lastWord{}
 	for k := range a.kinds {
 		if fresh {
 			a.refresh(kind(k), "")
@@ -325,7 +377,12 @@ func (a *apiServer) startOver(streams, fresh bool) {
 func (a *apiServer) behind() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return slices.ContainsFunc(a.kinds[:], func(w *watchedKind) bool { return w.stream == nil || len(w.queue) > 0 })
+	for k, w := range a.kinds {
+		if (w.stream == nil || len(w.queue) > 0) && !a.unwanted(kind(k)) {
+			return true
+		}
+	}
+	return false
 }
 
 // discovery is what the server serves.

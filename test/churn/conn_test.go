@@ -23,6 +23,10 @@ type conn struct {
 	asks   chan model.Ask
 	call   *model.Call // under way; nil for none
 	pinned bool        // it has had a token
+	asked  bool        // something has been asked on it
+	doubt  bool        // two had its address when that was
+	hung   bool        // we have hung up
+	used   time.Time   // when it last had an answer, or was made
 }
 
 // reply is what came back on a connection; err is that it was closed.
@@ -30,6 +34,7 @@ type reply struct {
 	conn *conn
 	got  model.Reply
 	err  error
+	at   time.Time
 }
 
 // replies gathers what comes back.
@@ -52,24 +57,32 @@ func (r *replies) take() []reply {
 	return list
 }
 
-// serve sends what is asked and reads what is answered, until the connection
-// is closed.
-func (c *conn) serve(to *replies) {
-	in := bufio.NewReader(c.near)
+// send sends what is asked, until asks is closed. That the connection is closed,
+// listen tells.
+func (c *conn) send() {
 	for a := range c.asks {
-		got, err := c.exchange(in, a)
-		to.add(reply{c, got, err})
+		query := "api-version=2018-02-01&resource=" + url.QueryEscape(a.Resource)
+		if a.ClientID != "" {
+			query += "&client_id=" + a.ClientID
+		}
+		_, _ = fmt.Fprintf(c.near, "GET /metadata/identity/oauth2/token?%s HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n\r\n", query)
 	}
 }
 
-func (c *conn) exchange(in *bufio.Reader, a model.Ask) (model.Reply, error) {
-	query := "api-version=2018-02-01&resource=" + url.QueryEscape(a.Resource)
-	if a.ClientID != "" {
-		query += "&client_id=" + a.ClientID
+// listen reads what is answered until the connection is closed, also while
+// nothing has been asked: so it is known when that was.
+func (c *conn) listen(to *replies) {
+	in := bufio.NewReader(c.near)
+	for {
+		got, err := readAnswer(in)
+		to.add(reply{c, got, err, time.Now()})
+		if err != nil {
+			return
+		}
 	}
-	if _, err := fmt.Fprintf(c.near, "GET /metadata/identity/oauth2/token?%s HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n\r\n", query); err != nil {
-		return model.Reply{}, err
-	}
+}
+
+func readAnswer(in *bufio.Reader) (model.Reply, error) {
 	response, err := http.ReadResponse(in, nil)
 	if err != nil {
 		return model.Reply{}, err
@@ -111,13 +124,14 @@ func (w *world) dial(from *model.Sandbox, source netip.Addr) *conn {
 		w.fail(fmt.Errorf("connect to the agent: %w", err))
 		return nil
 	}
-	c := &conn{wire: far, near: near, asks: make(chan model.Ask, 1)}
+	c := &conn{wire: far, near: near, asks: make(chan model.Ask, 1), used: time.Now()}
 	w.conns = append(w.conns, c)
-	w.clients.Go(func() { c.serve(&w.replies) }) // ends with hangUp
+	w.clients.Go(c.send)                          // ends with hangUp
+	w.clients.Go(func() { c.listen(&w.replies) }) // ends with hangUp, or when the agent hangs up
 	return c
 }
 
-// hangUp closes a connection; what is under way on it is not judged.
+// hangUp closes connections; what is under way on them is not judged, and counted.
 func (w *world) hangUp(drop func(*conn) bool) {
 	kept := w.conns[:0]
 	for _, c := range w.conns {
@@ -125,7 +139,10 @@ func (w *world) hangUp(drop func(*conn) bool) {
 			kept = append(kept, c)
 			continue
 		}
-		c.call = nil
+		if c.call != nil {
+			w.count.dropped++
+		}
+		c.call, c.hung = nil, true
 		close(c.asks)
 		_ = c.near.Close() // nobody reads it any more
 	}
@@ -135,9 +152,20 @@ func (w *world) hangUp(drop func(*conn) bool) {
 
 // ask sends a request, and does not wait.
 func (w *world) ask(c *conn, a model.Ask) {
-	c.call = &model.Call{Ask: a, From: c.wire.from, Forged: c.wire.source != c.wire.from.Addr, Pinned: c.pinned, Sent: time.Now()}
-	c.call.See(&w.node, w.api.told, time.Now())
+	if !c.asked {
+		c.asked = true
+		c.doubt, _ = w.node.Twins(c.wire.from, c.wire.source, w.api.told)
+	}
+	now := time.Now()
+	c.call = &model.Call{
+		Ask: a, From: c.wire.from, Source: c.wire.source, Forged: !c.wire.from.Has(c.wire.source),
+		Doubted: c.doubt, Pinned: c.pinned, Idle: now.Sub(c.used), Sent: now,
+	}
+	c.call.See(&w.node, w.api.told, now)
 	w.count.requests++
+	if c.wire.source.Is6() {
+		w.count.bySecond++
+	}
 	c.asks <- a
 }
 
@@ -154,29 +182,13 @@ func (w *world) see() {
 // judge takes the replies that are there and holds them against the model.
 func (w *world) judge() {
 	for _, r := range w.replies.take() {
-		call := r.conn.call
-		r.conn.call = nil
-		if r.err != nil {
-			w.count.closed++
-			w.hangUp(func(c *conn) bool { return c == r.conn })
-			continue
+		switch {
+		case r.conn.hung: // by us; it was counted then
+		case r.err != nil:
+			w.closed(r)
+		default:
+			w.answered(r)
 		}
-		if call == nil {
-			continue // of a connection that was closed meanwhile
-		}
-		switch r.got.Status {
-		case http.StatusOK:
-			w.count.tokens++
-			r.conn.pinned = true
-		case http.StatusBadRequest:
-			w.count.denied++
-		case http.StatusNotFound:
-			w.count.later++
-		}
-		if call.Sent.Before(time.Now()) && r.got.Status == http.StatusOK {
-			w.count.held++
-		}
-		w.wrongIf(call.Judge(r.got))
 	}
 	now := time.Now()
 	for _, c := range w.conns {
@@ -189,4 +201,46 @@ func (w *world) judge() {
 			w.wrongIf(late)
 		}
 	}
+}
+
+// closed judges that the agent has hung up.
+func (w *world) closed(r reply) {
+	call := r.conn.call
+	r.conn.call = nil
+	switch {
+	case call != nil:
+		w.wrongIf(call.Closed())
+	case w.ending: // it has said goodbye to everybody
+	default:
+		w.count.idle++
+		w.wrongIf(model.ClosedIdle(r.conn.wire.from, r.at.Sub(r.conn.used)))
+	}
+	w.hangUp(func(c *conn) bool { return c == r.conn })
+}
+
+// answered judges an answer.
+func (w *world) answered(r reply) {
+	call := r.conn.call
+	r.conn.call, r.conn.used = nil, r.at
+	if call == nil {
+		w.fail(fmt.Errorf("%s was answered without having asked", r.conn.wire.from.UID))
+		return
+	}
+	late := call.Sent.Before(r.at)
+	switch r.got.Status {
+	case http.StatusOK:
+		w.count.tokens++
+		r.conn.pinned = true
+		if late {
+			w.count.held++
+		}
+	case http.StatusBadRequest:
+		w.count.denied++
+	case http.StatusNotFound:
+		w.count.later++
+		if late {
+			w.count.inVain++
+		}
+	}
+	w.wrongIf(call.Judge(r.got))
 }

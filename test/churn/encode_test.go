@@ -125,6 +125,9 @@ func encodePod(m *model.Pod) *corev1.Pod {
 		p.Status.PodIP = m.Addr.String()
 		p.Status.PodIPs = []corev1.PodIP{{IP: m.Addr.String()}}
 	}
+	if m.Second.IsValid() {
+		p.Status.PodIPs = append(p.Status.PodIPs, corev1.PodIP{IP: m.Second.String()})
+	}
 	if m.Ready != 0 {
 		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Unix(m.Ready, 0)}}
 	}

@@ -19,18 +19,21 @@ const memoryFile = "links.json"
 // slack is how many seconds older what is written down may be than it seems.
 const slack = 1
 
-// wire gives a pod a network: a new link, with an address that nobody has. It
+// pair is the addresses of a pod: one, or one of each family.
+type pair struct{ first, second netip.Addr }
+
+// plug gives a pod a network: a new link, with addresses that nobody has. It
 // may take the index of a link that is gone, which kernels do rarely; then the
 // agent hears of both at once.
-func (w *world) plug(uid string, addr netip.Addr, reuse int) {
+func (w *world) plug(uid string, at pair, reuse int) {
 	c := w.running[uid]
-	w.after(max(c.evidence, w.last[addr]))
+	w.after(max(c.evidence, w.last[at.first], w.last[at.second]))
 	index := reuse
 	if index == 0 {
 		index = w.nextUp
 		w.nextUp++
 	}
-	s := &model.Sandbox{Pod: c.key, UID: uid, Addr: addr, Link: index, Born: time.Now(), Hardware: fmt.Sprintf("02:00:00:00:%02x:%02x", index>>8&255, index&255)}
+	s := &model.Sandbox{Pod: c.key, UID: uid, Addr: at.first, Second: at.second, Link: index, Born: time.Now(), Hardware: fmt.Sprintf("02:00:00:00:%02x:%02x", index>>8&255, index&255)}
 	if reuse != 0 {
 		s.Hardware = fmt.Sprintf("02:01:%02x:00:%02x:%02x", w.nextUp&255, index>>8&255, index&255)
 		w.nextUp++
@@ -50,7 +53,11 @@ func (w *world) prove(uid string) {
 	c := w.running[uid]
 	c.evidence = max(c.evidence, c.ready, c.started)
 	if s := w.present[uid]; s != nil {
-		w.last[s.Addr] = max(w.last[s.Addr], c.evidence)
+		for _, a := range []netip.Addr{s.Addr, s.Second} {
+			if a.IsValid() {
+				w.last[a] = max(w.last[a], c.evidence)
+			}
+		}
 	}
 }
 
@@ -97,9 +104,17 @@ func (w *world) tellLink() bool {
 		}
 		w.node.Forget()
 	}
+	w.say("the kernel tells of link %d of %s, up: %t", e.sandbox.Link, e.sandbox.UID, e.up)
 	w.see()
 	w.rest()
 	return true
+}
+
+// tellLinks has the kernel tell of all links.
+func (w *world) tellLinks() {
+	for w.tellLink() {
+		continue
+	}
 }
 
 func (w *world) linkUp(v *nodeview.View, s *model.Sandbox, at time.Time) {
@@ -108,18 +123,19 @@ func (w *world) linkUp(v *nodeview.View, s *model.Sandbox, at time.Time) {
 	}
 }
 
-// report has the kubelet write the status of a pod, as it is now.
-func (w *world) report(uid string) {
+// report has the kubelet write the status of a pod, as it is now, and tells
+// whether that is another than before.
+func (w *world) report(uid string) bool {
 	c := w.running[uid]
 	p, ok := w.api.holds.Pods[c.key]
 	if !ok || p.UID != uid {
-		return
+		return false
 	}
 	p.Ready, p.Started, p.Pending = c.ready, c.started, c.started == 0
 	if s := w.present[uid]; s != nil {
-		p.Addr = s.Addr
+		p.Addr, p.Second = s.Addr, s.Second
 	}
-	w.api.put(pods, c.key, p)
+	return w.api.put(pods, c.key, p)
 }
 
 // flushStale has the statuses of pods without a network say so.
@@ -127,21 +143,59 @@ func (w *world) flushStale() {
 	for _, key := range sortedKeys(w.api.holds.Pods) {
 		p := w.api.holds.Pods[key]
 		if w.present[p.UID] == nil && p.Addr.IsValid() && !p.HostNetwork {
-			p.Addr, p.Ready, p.Started = netip.Addr{}, 0, 0
+			p.Addr, p.Second, p.Ready, p.Started = netip.Addr{}, netip.Addr{}, 0, 0
 			w.api.put(pods, key, p)
 		}
 	}
 }
 
-// free lists the addresses that nobody has.
-func (w *world) free() []netip.Addr {
+// free lists those of the addresses that nobody has.
+func (w *world) free(of []netip.Addr) []netip.Addr {
 	var list []netip.Addr
-	for _, a := range addresses {
+	for _, a := range of {
 		if w.node.At(a) == nil {
 			list = append(list, a)
 		}
 	}
 	return list
+}
+
+// freePair is addresses for a pod, mostly of both families; false where there is
+// none.
+func (w *world) freePair() (at pair, ok bool) {
+	first, second := w.free(addresses), w.free(seconds)
+	if len(first) == 0 {
+		return at, false
+	}
+	at.first = w.oneOf(first)
+	if len(second) > 0 && w.r.IntN(4) > 0 {
+		at.second = w.oneOf(second)
+	}
+	return at, true
+}
+
+// oneOf is one of the addresses that are free: rather one that a pod is still
+// told of with.
+func (w *world) oneOf(free []netip.Addr) netip.Addr {
+	var left []netip.Addr
+	for _, key := range sortedKeys(w.api.holds.Pods) {
+		p := w.api.holds.Pods[key]
+		for _, a := range []netip.Addr{p.Addr, p.Second} {
+			if !p.HostNetwork && slices.Contains(free, a) {
+				left = append(left, a)
+			}
+		}
+	}
+	if len(left) > 0 && w.r.IntN(3) > 0 {
+		return pick(w, left)
+	}
+	return pick(w, free)
+}
+
+// stale reports whether the pod is told of with an address that it has no more.
+func (w *world) stale(p *model.Pod) bool {
+	s := w.present[p.UID]
+	return p.Addr.IsValid() && (s == nil || !s.Has(p.Addr))
 }
 
 // newest is the newest evidence that anybody has shown, in Unix seconds.
@@ -161,8 +215,7 @@ func (w *world) newest() int64 {
 // it knows the links of a second ago, and documents that it believes evidence
 // from after that.
 func (w *world) restart(crash, remembers bool) {
-	for w.tellLink() {
-	}
+	w.tellLinks()
 	w.after(w.newest() + slack)
 	w.advance(300 * time.Millisecond) // what is written down is at most 200 ms late
 	before, err := os.ReadFile(filepath.Join(w.dir, memoryFile))
@@ -170,7 +223,7 @@ func (w *world) restart(crash, remembers bool) {
 		w.fail(err)
 		return
 	}
-	w.stop()
+	w.stop(crash)
 	switch {
 	case !remembers:
 		w.away, err = w.boot, os.Remove(filepath.Join(w.dir, memoryFile))
@@ -208,7 +261,7 @@ func (w *world) whileAway() {
 
 // reboot makes all links new, and deals out the addresses anew.
 func (w *world) reboot() {
-	w.stop()
+	w.stop(true)
 	newest := max(w.newest(), time.Now().Unix())
 	var uids []string
 	for _, key := range sortedKeys(w.api.holds.Pods) {
@@ -237,10 +290,12 @@ func (w *world) reboot() {
 	}
 	// Links and addresses are often dealt out in the same order as before, and
 	// the pods come in another.
-	addrs := w.free()
+	first, second := w.free(addresses), w.free(seconds)
 	w.r.Shuffle(len(uids), func(i, j int) { uids[i], uids[j] = uids[j], uids[i] })
-	if w.r.IntN(3) == 0 {
-		w.r.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
+	for _, list := range [][]netip.Addr{first, second} { // each family for itself
+		if w.r.IntN(3) == 0 {
+			w.r.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+		}
 	}
 	early := 0
 	if len(uids) > 0 {
@@ -250,8 +305,8 @@ func (w *world) reboot() {
 		if i == early {
 			w.start(true)
 		}
-		if i < len(addrs) {
-			w.plug(uid, addrs[i], 0)
+		if i < len(first) {
+			w.plug(uid, pair{first[i], second[i]}, 0)
 		}
 	}
 	if early == len(uids) {

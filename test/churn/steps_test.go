@@ -15,42 +15,44 @@ var (
 	labels         = []string{"web", "web", "web", "db", "db", ""}
 	apps           = []string{"", "x", "X", "y"}
 	resources      = []string{"https://vault.azure.net", "https://storage.azure.com/", "api://own"}
-	addresses      = func() (list []netip.Addr) {
-		for i := range 9 {
-			list = append(list, netip.AddrFrom4([4]byte{10, 224, 1, byte(10 + i)}))
-		}
-		return list
-	}()
+	addresses      = addressesOf("10.224.1.10")
+	seconds        = addressesOf("fd00:10:224:1::10")
 )
 
 const settleEvery = 2000
 
+// addressesOf are those that pods can have, of one family.
+func addressesOf(first string) (list []netip.Addr) {
+	for a := netip.MustParseAddr(first); len(list) < 9; a = a.Next() {
+		list = append(list, a)
+	}
+	return list
+}
+
 func pick[T any](w *world, list []T) T { return list[w.r.IntN(len(list))] }
 
-// step is one thing that happens.
-func (w *world) step() {
-	w.count.steps++
-	if w.count.steps%settleEvery == 0 {
-		w.settle()
-	}
+// step is one thing that happens. It reports false where there was nothing to do:
+// then it does not count.
+func (w *world) step() (did bool) {
 	switch n := w.r.IntN(1000); {
 	case n < 640:
-		w.request()
+		did = w.request()
 	case n < 690:
-		w.advance(time.Duration(w.r.IntN(600)) * time.Millisecond)
+		w.advance(time.Duration(1+w.r.IntN(2000)) * time.Millisecond)
+		did = true
 	case n < 800:
-		w.deliver()
+		did = w.deliver()
 	case n < 850:
-		w.say("the kernel tells of a link: %t", w.tellLink())
+		did = w.tellLink()
 	case n < 997-w.plant.upsets:
-		w.act(w.r.IntN(40))
+		did = w.act(w.r.IntN(40))
 	default:
-		w.upset(w.r.IntN(14))
+		did = w.upset(w.r.IntN(16))
 	}
 	if w.r.IntN(3) > 0 { // most of the time, word of links is prompt
-		for w.tellLink() {
-		}
+		w.tellLinks()
 	}
+	return did
 }
 
 func (w *world) say(format string, args ...any) {
@@ -58,11 +60,11 @@ func (w *world) say(format string, args ...any) {
 }
 
 // deliver has the API server tell something of what it has not told yet.
-func (w *world) deliver() {
-	for range 1 + w.r.IntN(4) {
+func (w *world) deliver() bool {
+	for i := range 1 + w.r.IntN(4) {
 		waiting := w.api.waiting()
 		if len(waiting) == 0 {
-			return
+			return i > 0
 		}
 		k := pick(w, waiting)
 		w.see()
@@ -75,10 +77,11 @@ func (w *world) deliver() {
 		w.see()
 		w.rest()
 	}
+	return true
 }
 
 // upset is what happens rarely.
-func (w *world) upset(n int) {
+func (w *world) upset(n int) bool {
 	switch {
 	case n < 2:
 		w.say("the node reboots")
@@ -92,106 +95,129 @@ func (w *world) upset(n int) {
 	case n < 6:
 		w.say("the agent is started again without its memory")
 		w.restart(false, false)
+	case n < 8:
+		return w.twins()
 	default:
-		w.cut()
+		return w.cut()
 	}
+	return true
 }
 
 // cut ends a watch, one at a time.
-func (w *world) cut() {
-	for k := range kinds {
-		if !w.api.watched(k) {
-			return
-		}
+func (w *world) cut() bool {
+	watched := w.api.watched()
+	if len(watched) == 0 {
+		return false
 	}
-	k := kind(w.r.IntN(int(kinds)))
+	k := pick(w, watched)
 	gone, inBand := w.r.IntN(2) == 0, w.r.IntN(2) == 0
 	w.say("the watch of %s ends, 410: %t, as an event: %t", k.resource().plural, gone, inBand)
 	w.api.cut(k, gone, inBand)
 	w.rest()
+	return true
 }
 
 // act is a change of the world, by one of those who make it.
-func (w *world) act(n int) {
+func (w *world) act(n int) bool {
 	switch {
 	case n < 4:
-		w.makePod()
+		return w.makePod()
 	case n < 10:
-		w.changePod()
+		return w.changePod()
 	case n < 16:
-		w.say("the kubelet reports")
-		if uid, ok := w.anyPod(); ok {
-			w.report(uid)
+		uid, ok := w.anyPod()
+		if !ok || !w.report(uid) {
+			return false
 		}
+		w.say("the kubelet reports %s", uid)
+		return true
 	case n < 18:
-		w.replaceSandbox()
+		return w.replaceSandbox()
 	case n < 20:
-		w.endPod()
-		w.collect()
+		ended := w.endPod()
+		return w.collect() || ended
 	case n < 27:
-		w.changeObject()
+		return w.changeObject()
 	case n < 38:
-		w.attach()
+		return w.attach()
 	default:
 		k := kind(w.r.IntN(int(kinds)))
+		if !w.api.bookmark(k) {
+			return false
+		}
 		w.say("a bookmark of %s", k.resource().plural)
-		w.api.bookmark(k)
 		w.rest()
+		return true
 	}
 }
 
-// anyPod is the uid of a pod that the kubelet knows.
+// anyPod is the uid of a pod that the kubelet knows, now and then rather of one
+// that has left the address it is told of with.
 func (w *world) anyPod() (string, bool) {
-	var uids []string
+	var uids, stale []string
 	for _, key := range sortedKeys(w.api.holds.Pods) {
-		if uid := w.api.holds.Pods[key].UID; w.running[uid] != nil {
-			uids = append(uids, uid)
+		p := w.api.holds.Pods[key]
+		if w.running[p.UID] == nil {
+			continue
+		}
+		uids = append(uids, p.UID)
+		if w.stale(&p) {
+			stale = append(stale, p.UID)
 		}
 	}
-	if len(uids) == 0 {
+	switch {
+	case len(uids) == 0:
 		return "", false
+	case len(stale) > 0 && w.r.IntN(4) == 0:
+		return pick(w, stale), true
 	}
 	return pick(w, uids), true
 }
 
-func (w *world) makePod() {
+// newPod makes a pod; false where there is one of the name.
+func (w *world) newPod() (model.Pod, bool) {
 	key := model.Key{Namespace: pick(w, namespaceNames), Name: pick(w, podNames)}
 	if _, there := w.api.holds.Pods[key]; there {
-		return
+		return model.Pod{}, false
 	}
 	w.uids++
-	uid := fmt.Sprintf("uid-%d", w.uids)
-	p := model.Pod{Key: key, UID: uid, Created: time.Now().Truncate(time.Second), App: pick(w, apps), Pending: true}
+	p := model.Pod{Key: key, UID: fmt.Sprintf("uid-%d", w.uids), Created: time.Now().Truncate(time.Second), App: pick(w, apps), Pending: true}
 	w.label(&p)
-	w.say("pod %v is made, %s, %q", key, uid, p.Selector)
-	if w.r.IntN(12) == 0 { // it tells of an address that is not its own
+	w.say("pod %v is made, %s, %q", key, p.UID, p.Selector)
+	return p, true
+}
+
+func (w *world) makePod() bool {
+	p, ok := w.newPod()
+	if !ok {
+		return false
+	}
+	if w.r.IntN(12) == 0 { // it tells of addresses that are not its own
 		p.HostNetwork, p.Pending = true, false
-		p.Addr, p.Ready, p.Started = pick(w, addresses), time.Now().Unix(), time.Now().Unix()
-		w.api.put(pods, key, p)
-		return
+		p.Addr, p.Second = pick(w, addresses), pick(w, seconds)
+		p.Ready, p.Started = time.Now().Unix(), time.Now().Unix()
+		return w.api.put(pods, p.Key, p)
 	}
-	w.api.put(pods, key, p)
-	w.running[uid] = &container{key: key}
-	if free := w.free(); len(free) > 0 && w.r.IntN(8) > 0 {
-		w.plugSome(uid, pick(w, free))
+	w.api.put(pods, p.Key, p)
+	w.running[p.UID] = &container{key: p.Key}
+	if at, ok := w.freePair(); ok && w.r.IntN(8) > 0 {
+		w.plugSome(p.UID, at)
 	}
+	return true
 }
 
 // plugSome gives a pod a network, and mostly has its container started and
 // reported.
-func (w *world) plugSome(uid string, addr netip.Addr) {
+func (w *world) plugSome(uid string, at pair) {
 	index := 0
 	if old := w.reusable(); old != nil {
 		index = old.Link
-		if w.node.At(old.Addr) == nil {
-			addr = old.Addr
-		}
+		at = w.again(old, at)
 	}
-	w.plug(uid, addr, index)
-	w.say("%s is at %s by link %d", uid, addr, w.present[uid].Link)
+	w.plug(uid, at, index)
+	w.say("%s is at %s and %s by link %d", uid, at.first, at.second, w.present[uid].Link)
 	if w.present[uid].Link < w.nextUp-1 || w.r.IntN(3) > 0 {
-		for w.tellLink() {
-		}
+		w.tellLinks()
 	}
 	if w.r.IntN(4) > 0 {
 		w.running[uid].started = time.Now().Unix()
@@ -202,6 +228,18 @@ func (w *world) plugSome(uid string, addr netip.Addr) {
 	}
 }
 
+// again are the addresses that a sandbox had, as far as they are free, and
+// others where they are not.
+func (w *world) again(old *model.Sandbox, at pair) pair {
+	if w.node.At(old.Addr) == nil {
+		at.first = old.Addr
+	}
+	if w.node.At(old.Second) == nil {
+		at.second = old.Second // maybe none
+	}
+	return at
+}
+
 // reusable is a link that is gone, if its index is to be used again; nil for
 // none. Where a connection of the old link has not had an answer yet, the agent
 // cannot know whose it was: those are closed, as the end of the pod does.
@@ -209,8 +247,7 @@ func (w *world) reusable() *model.Sandbox {
 	if w.r.IntN(2) > 0 || w.agent == nil {
 		return nil
 	}
-	for w.tellLink() {
-	}
+	w.tellLinks()
 	for _, c := range w.conns {
 		if from := c.wire.from; from.Gone && c.pinned && w.linkIsFree(from.Link) {
 			w.hangUp(func(c *conn) bool { return c.wire.link == from.Link && !c.pinned })
@@ -238,10 +275,10 @@ func (w *world) label(p *model.Pod) {
 	}
 }
 
-func (w *world) changePod() {
+func (w *world) changePod() bool {
 	uid, ok := w.anyPod()
 	if !ok {
-		return
+		return false
 	}
 	c := w.running[uid]
 	p := w.api.holds.Pods[c.key]
@@ -249,47 +286,53 @@ func (w *world) changePod() {
 	case 0:
 		w.label(&p)
 		w.say("pod %v is labelled %q", p.Key, p.Selector)
-		w.api.put(pods, p.Key, p)
+		return w.api.put(pods, p.Key, p)
 	case 1:
 		p.App = pick(w, apps)
 		w.say("pod %v has app %q", p.Key, p.App)
-		w.api.put(pods, p.Key, p)
+		return w.api.put(pods, p.Key, p)
 	case 2:
-		if w.present[uid] != nil {
-			c.started = time.Now().Unix()
-			w.prove(uid)
-			w.say("a container of pod %v (%s) starts", p.Key, uid)
+		if w.present[uid] == nil || c.started == time.Now().Unix() {
+			return false
 		}
+		c.started = time.Now().Unix()
+		w.prove(uid)
+		w.say("a container of pod %v (%s) starts", p.Key, uid)
 	default:
+		if c.started == 0 {
+			return false
+		}
 		w.say("the container of pod %v (%s) ends", p.Key, uid)
 		c.started = 0
 	}
+	return true
 }
 
 // replaceSandbox takes the network of a pod away, and mostly makes another.
-func (w *world) replaceSandbox() {
+func (w *world) replaceSandbox() bool {
 	uid, ok := w.anyPod()
 	if !ok || !w.mayUnplug(uid) {
-		return
+		return false
 	}
 	before := w.present[uid]
 	w.unplug(uid)
 	w.say("%s has no network", uid)
-	free := w.free()
+	at, free := w.freePair()
 	switch {
-	case len(free) == 0 || w.r.IntN(4) == 0:
+	case !free || w.r.IntN(4) == 0:
+		return before != nil
 	case before != nil && w.r.IntN(2) == 0:
-		w.plugSome(uid, before.Addr)
-	default:
-		w.plugSome(uid, pick(w, free))
+		at = w.again(before, at)
 	}
+	w.plugSome(uid, at)
+	return true
 }
 
 // endPod is one of the ways that a pod goes.
-func (w *world) endPod() {
+func (w *world) endPod() bool {
 	uid, ok := w.anyPod()
 	if !ok || !w.mayUnplug(uid) {
-		return
+		return false
 	}
 	key := w.running[uid].key
 	p := w.api.holds.Pods[key]
@@ -298,23 +341,22 @@ func (w *world) endPod() {
 	switch how {
 	case 0: // it is on its way out, as yet
 		p.Ending = true
-		w.api.put(pods, key, p)
-		return
+		return w.api.put(pods, key, p)
 	case 1: // it has ended, and is still told of
-		if w.r.IntN(2) == 0 {
+		if w.r.IntN(4) == 0 {
 			w.unplug(uid)
 		}
 		p.Ended, p.Ready, p.Started = true, 0, 0
 		w.api.put(pods, key, p)
 		if w.present[uid] != nil {
-			return
+			return true
 		}
 	case 2: // forced: its network is there a while longer
-		w.api.put(pods, key, nil)
-		return
+		return w.api.put(pods, key, nil)
 	default:
 		w.unplug(uid)
 		w.api.put(pods, key, nil)
 	}
 	delete(w.running, uid)
+	return true
 }

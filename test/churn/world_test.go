@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -31,13 +32,19 @@ type world struct {
 	// routes is the kernel's answer to where each address is, for the agent, which
 	// asks at any time.
 	routes atomic.Pointer[map[netip.Addr]int]
-	told   []linkEvent // what the kernel will tell of links, in order
+	// newestWins says whose an address is that two have: that of the newer link.
+	newestWins bool
+	told       []linkEvent // what the kernel will tell of links, in order
 	kubelet
 	boot  time.Time
 	boots int
+	// starts counts lives of agents.
+	starts int
 
 	agent   *agent
-	away    time.Time // since when nobody has written down what is there; zero while the agent is up
+	over    chan struct{} // closed at the end of all
+	ending  bool          // the agent is about to end
+	away    time.Time     // since when nobody has written down what is there; zero while the agent is up
 	conns   []*conn
 	replies replies
 	ports   int
@@ -50,7 +57,13 @@ type world struct {
 
 // count counts what happened.
 type count struct {
-	steps, requests, tokens, denied, later, held, closed, restarts, reboots, lists int
+	steps, requests, tokens, denied, later int
+	held, inVain                           int // requests held: then given a token, or told to ask again
+	bySecond                               int // requests by the second address
+	dropped                                int // requests that we have hung up on: they are not judged
+	idle                                   int // connections that the agent has closed since nobody asked
+	restarts, reboots, lists, managed      int
+	twins                                  int // pods that were given the address of another
 }
 
 // kubelet is what the node's kubelet knows.
@@ -118,6 +131,7 @@ func newWorld(ctx context.Context, seed uint64, p *plant, dir string) *world {
 		r:       rand.New(rand.NewPCG(seed, 0)),
 		kubelet: kubelet{nextUp: 10, running: map[string]*container{}, last: map[netip.Addr]int64{}, present: map[string]*model.Sandbox{}},
 		apiAt:   listen(),
+		over:    make(chan struct{}),
 	}
 	w.api = newAPIServer(w.replacing)
 	if p.encode != nil {
@@ -137,12 +151,30 @@ func (w *world) run(more func(steps int) bool) {
 	serving.Go(func() { _ = server.Serve(w.apiAt) }) // ends with Close
 	w.start(true)
 	for w.wrong == nil && more(w.count.steps) {
-		w.step()
+		if w.step() {
+			w.count.steps++
+			w.nowAndThen()
+		}
 	}
-	w.stop()
+	w.stop(w.wrong != nil)
 	_ = server.Close() // nobody asks it any more
 	serving.Wait()
+	close(w.over)
 	w.clients.Wait()
+}
+
+// nowAndThen has happen what no story goes without.
+func (w *world) nowAndThen() {
+	switch w.count.steps % (2 * settleEvery) {
+	case 0:
+		w.settle()
+	case settleEvery:
+		w.settle()
+		w.twins()
+	case settleEvery / 2:
+		w.say("the node reboots")
+		w.reboot()
+	}
 }
 
 // replacing has every call take in what a list is about to change, and has
@@ -191,12 +223,14 @@ func (w *world) linkOf(a netip.Addr) int {
 }
 
 // wired has the kernel answer as the node's network is now. The agent asks it at
-// any time.
+// any time. An address that two have is behind the link of either.
 func (w *world) wired() {
 	at := make(map[netip.Addr]int)
 	for _, s := range w.node.Sandboxes {
-		if _, taken := at[s.Addr]; !s.Gone && !taken {
-			at[s.Addr] = s.Link
+		for _, a := range []netip.Addr{s.Addr, s.Second} {
+			if _, taken := at[a]; a.IsValid() && !s.Gone && (!taken || w.newestWins) {
+				at[a] = s.Link
+			}
 		}
 	}
 	w.routes.Store(&at)
@@ -207,12 +241,17 @@ func (w *world) wired() {
 // then what it is told.
 func (w *world) start(remembers bool) {
 	if !remembers {
-		for uid := range w.running {
+		for _, uid := range slices.Sorted(maps.Keys(w.running)) {
 			w.report(uid)
 		}
 		w.flushStale()
 	}
-	w.api.startOver(w.r.IntN(2) == 0, !remembers)
+	managed := w.starts%4 == 3
+	w.starts++
+	w.api.startOver(w.r.IntN(2) == 0, !remembers, managed)
+	if managed {
+		w.count.managed++
+	}
 	w.node.Complete = false
 	boot, bootID := w.boot, fmt.Sprint("boot-", w.boots)
 	if w.plant.oldBoot {
@@ -222,7 +261,7 @@ func (w *world) start(remembers bool) {
 		bootID = "boot"
 	}
 	var err error
-	w.agent, err = startAgent(agentConfig{boot: boot, bootID: bootID, runDir: w.dir, linkOf: w.linkOf, api: w.apiAt, world: w, plant: w.plant}, func(v *nodeview.View) {
+	w.agent, err = startAgent(agentConfig{boot: boot, bootID: bootID, managed: managed, runDir: w.dir, linkOf: w.linkOf, api: w.apiAt, world: w, plant: w.plant}, func(v *nodeview.View) {
 		if w.plant.oneLink {
 			v.LinkUp(1, "", time.Time{})
 		}
@@ -258,13 +297,25 @@ func (w *world) start(remembers bool) {
 	w.fail(errors.Join(errors.New("the agent has not been told everything after 30 s"), w.api.broken))
 }
 
-// stop ends the agent; its connections break.
-func (w *world) stop() {
-	w.hangUp(func(*conn) bool { return true })
-	if w.agent != nil {
-		w.agent.end()
+// stop ends the agent. It answers what it holds before, and is hung up on only
+// if it is gone at once, as one that dies.
+func (w *world) stop(atOnce bool) {
+	if atOnce && w.r.IntN(4) > 0 {
+		w.outlast()
 	}
-	w.agent = nil
+	if atOnce {
+		w.hangUp(func(*conn) bool { return true })
+	}
+	w.ending = true
+	if w.agent != nil {
+		w.see()
+		w.agent.end()
+		synctest.Wait()
+		w.see()
+		w.judge()
+	}
+	w.hangUp(func(*conn) bool { return true })
+	w.agent, w.ending = nil, false
 	synctest.Wait()
 	w.replies.take()
 }
