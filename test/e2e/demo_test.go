@@ -11,6 +11,7 @@ import (
 
 	"github.com/podid-io/podid/internal/cli/demo"
 	"github.com/podid-io/podid/test/localcluster"
+	"github.com/podid-io/podid/test/programs"
 )
 
 // build compiles podid's programs, as `make build` does, once for all tests.
@@ -36,20 +37,39 @@ func bin(t *testing.T) string {
 	return dir
 }
 
+// buildRaced compiles them with the race detector, once for all tests.
+var buildRaced = sync.OnceValues(func() (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	dir, err := filepath.Abs("../../bin/race")
+	if err != nil {
+		return "", err
+	}
+	return dir, programs.Build(ctx, "../..", dir, "./cmd/nmi", "./cmd/mic", "./cmd/azemu")
+})
+
+// worldBin is the folder of the programs that tests have run for long.
+func worldBin(t *testing.T) string {
+	t.Helper()
+	if !programs.Raced {
+		return bin(t)
+	}
+	dir, err := buildRaced()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // startWorld starts what the demo runs on. Edits change it first.
 func startWorld(t *testing.T, armDelay time.Duration, edits ...func(*demo.Config)) *demo.World {
 	t.Helper()
 	localcluster.Require(t)
-	c := demo.Config{Dir: t.TempDir(), Bin: bin(t), ARMDelay: armDelay, Out: t.Output()}
+	c := demo.Config{Dir: t.TempDir(), Bin: worldBin(t), ARMDelay: armDelay, Out: t.Output()}
 	for _, e := range edits {
 		e(&c)
 	}
-	w, err := demo.Start(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.Stop)
-	return w
+	return programs.Start(t, c)
 }
 
 // TestDemo runs the demo as a user does: its exit status says whether all of it

@@ -96,7 +96,7 @@ func start(t *testing.T, name string, env []string, args ...string) *program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(filepath.Join(bin(t), name), append(args, "--health-listen", health, "--metrics-listen", "")...)
+	cmd := exec.Command(filepath.Join(worldBin(t), name), append(args, "--health-listen", health, "--metrics-listen", "")...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {

@@ -10,10 +10,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/podid-io/podid/internal/cli/demo"
 )
+
+// longestReport is as much of a report as fits a screen or two.
+const longestReport = 8000
+
+// halt is in the environment of programs: a race ends them at once.
+const halt = "GORACE=halt_on_error=1"
 
 // Build compiles packages of the module, whose folder is root, into dir.
 func Build(ctx context.Context, root, dir string, packages ...string) error {
@@ -34,7 +41,8 @@ func Build(ctx context.Context, root, dir string, packages ...string) error {
 // program at once.
 func Start(t *testing.T, c demo.Config) *demo.World {
 	t.Helper()
-	t.Setenv("GORACE", "halt_on_error=1")
+	name, value, _ := strings.Cut(halt, "=")
+	t.Setenv(name, value)
 	w, err := demo.Start(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -44,25 +52,34 @@ func Start(t *testing.T, c demo.Config) *demo.World {
 		if n := w.Failures(); n > 0 {
 			t.Errorf("%d programs ended by themselves", n)
 		}
-		wantNoRaces(t, c.Dir)
+		found, err := races(c.Dir)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, report := range found {
+			t.Error(report)
+		}
 	})
 	return w
 }
 
-// wantNoRaces reads the logs of programs.
-func wantNoRaces(t *testing.T, dir string) {
-	t.Helper()
+// races is what the race detector has written to the logs in dir.
+func races(dir string) (found []string, err error) {
 	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
-	if err != nil || len(logs) == 0 {
-		t.Errorf("no logs in %s (%v)", dir, err)
+	if err != nil {
+		return nil, err
+	}
+	if len(logs) == 0 {
+		return nil, fmt.Errorf("no program has written a log in %s", dir)
 	}
 	for _, name := range logs {
-		text, err := os.ReadFile(name)
+		text, err := os.ReadFile(name) //nolint:gosec // of our own programs
 		if err != nil {
-			t.Error(err)
+			return nil, err
 		}
 		if at := bytes.Index(text, []byte("WARNING: DATA RACE")); at >= 0 {
-			t.Errorf("%s:\n%s", filepath.Base(name), text[at:min(len(text), at+8000)])
+			found = append(found, fmt.Sprintf("%s:\n%s", filepath.Base(name), text[at:min(len(text), at+longestReport)]))
 		}
 	}
+	return found, nil
 }
