@@ -100,6 +100,9 @@ func (w *world) live(more func() bool) {
 	for i := 0; i < 4 && w.wrong == nil; i++ {
 		w.make(nowhere)
 	}
+	if w.plant.begun != nil && w.wrong == nil {
+		w.must(w.plant.begun(w))
+	}
 	for w.wrong == nil && more() {
 		w.step()
 	}

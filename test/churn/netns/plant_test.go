@@ -3,10 +3,12 @@ package netns_test
 import (
 	"cmp"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -14,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/podid-io/podid/test/churn/model"
+	"github.com/podid-io/podid/test/localcluster"
 )
 
 // plant is something around the agent that is not as it should be: a flag, a file
@@ -30,6 +33,7 @@ type plant struct {
 
 	before func(*world) error // an agent is started
 	after  func(*world) error // it is ready
+	begun  func(*world) error // the first pods are there
 	// forging is when a pod is about to ask in the name of another, which happens
 	// often then; it returns what undoes it.
 	forging func(w *world, thief, victim *pod) (undo func() error, err error)
@@ -49,6 +53,7 @@ func plants() []*plant {
 		{name: "what is remembered is of long ago", laws: mistaken, node: second, upsets: true, before: remindOfLongAgo},
 		{name: "the redirect goes with the agent", laws: mistaken, node: second, upsets: true, flags: []string{"--remove-redirect-on-exit"}},
 		{name: "a firewall drops what is redirected", laws: []model.Law{model.Orderly}, node: second, after: dropRedirected},
+		{name: "the API server is not heard any more", laws: append(mistaken, model.Served), node: second, steps: 1, begun: deafen},
 		{name: "nobody puts identities on the node", laws: []model.Law{model.Served}, node: second, steps: 3, flags: []string{"--operation-mode=standard"}},
 		{name: "pods behind a bridge are served", laws: mistaken, node: bridged, flags: []string{"--accept-bridged-pods"}, forging: spoofARP},
 		// These the agent withstands.
@@ -92,34 +97,62 @@ func remindOfLongAgo(w *world) error {
 	}
 }
 
-// dropRedirected drops what comes to the agent's port, until the test ends.
+// dropRedirected drops what comes to the agent.
 func dropRedirected(w *world) error {
+	return w.drop(toAddress, 169, 254)
+}
+
+// deafen drops what the API server sends to the agent when every pod has been
+// served, gives each another identity, and has it ask when that must be known.
+func deafen(w *world) error {
+	w.settle()
+	fabric := netip.MustParseAddr(localcluster.FabricAddress).As4()
+	if err := w.drop(fromAddress, fabric[:]...); err != nil {
+		return err
+	}
+	for _, name := range w.sorted() {
+		p := w.pods[name]
+		present := slices.Index(labels, p.labels[len(p.labels)-1].value)
+		w.label(p, names[(present+1)%len(names)])
+	}
+	<-time.After(late + time.Second)
+	for _, name := range w.sorted() {
+		w.ask(w.pods[name])
+	}
+	return nil
+}
+
+// Where the IPv4 header has its addresses.
+const (
+	fromAddress = 12
+	toAddress   = 16
+)
+
+// drop drops what comes to the node itself with an address that begins so, until
+// the test ends.
+func (w *world) drop(address uint32, prefix ...byte) error {
 	table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: "somebody"}
-	w.t.Cleanup(func() {
-		w.must(w.node.Do(func() error {
+	change := func(how func(*nftables.Conn)) error {
+		return w.node.Do(func() error {
 			conn, err := nftables.New()
 			if err != nil {
 				return err
 			}
-			conn.DelTable(table)
+			how(conn)
 			return conn.Flush()
-		}))
-	})
-	return w.node.Do(func() error {
-		conn, err := nftables.New()
-		if err != nil {
-			return err
-		}
+		})
+	}
+	w.t.Cleanup(func() { w.must(change(func(conn *nftables.Conn) { conn.DelTable(table) })) })
+	return change(func(conn *nftables.Conn) {
 		conn.AddTable(table)
 		chain := conn.AddChain(&nftables.Chain{
-			Name: "input", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter,
+			Name: "drop", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter,
 		})
 		conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 2},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{169, 254}},
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: address, Len: uint32(len(prefix))},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: prefix},
 			&expr.Verdict{Kind: expr.VerdictDrop},
 		}})
-		return conn.Flush()
 	})
 }
 

@@ -183,13 +183,17 @@ func (w *world) restart(kill bool) {
 func (w *world) relabel() {
 	p := w.anyPod()
 	w.askKept(p)
-	l := labels[w.r.IntN(len(labels))]
+	w.label(p, labels[w.r.IntN(len(labels))])
+	w.ask(p)
+	w.askKept(p)
+}
+
+// label gives a pod a label.
+func (w *world) label(p *pod, l string) {
 	patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%q}}}`, v1.LabelBinding, l)
 	p.labels = append(p.labels, label{l, time.Now()})
 	w.must(w.Client.Patch(w.t.Context(), object(p.Name), client.RawPatch("application/merge-patch+json", patch)))
 	w.say("%s is labelled %s", p.Name, l)
-	w.ask(p)
-	w.askKept(p)
 }
 
 // sorted are the names of the pods.

@@ -170,6 +170,7 @@ func newWorld(t *testing.T, c *cluster, name string, seed uint64, p *plant) *wor
 	}
 	w.agent = c.Agent(w.node)
 	w.agent.Stop()
+	t.Cleanup(func() { w.agent.Stop() }) // before its folder goes
 	w.startAgent()
 	return w
 }
