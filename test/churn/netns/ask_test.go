@@ -106,19 +106,12 @@ func (w *world) see(call *model.Call, p *pod) {
 	}
 }
 
-// told are the objects, with a pod of that label on that network. Every identity
-// is on the node for whoever is bound to it.
+// told are the objects, with a pod of that label on that network.
 func (w *world) told(p *pod, s *model.Sandbox, label string) *model.Objects {
 	told := *w.objects
 	told.Pods = map[model.Key]model.Pod{s.Pod: {
 		Key: s.Pod, UID: s.UID, Created: p.created, HasSelector: true, Selector: label, Addr: s.Addr, Ready: s.Born.Unix(),
 	}}
-	told.Assigned = make(map[model.Key]model.Assigned, len(told.Identities))
-	for k, id := range told.Identities {
-		told.Assigned[k] = model.Assigned{
-			Key: k, PodName: s.Pod.Name, PodUID: s.UID, Identity: k, ClientID: id.ClientID, ResourceID: id.ResourceID, Usable: true,
-		}
-	}
 	return &told
 }
 
@@ -154,7 +147,7 @@ func (w *world) send(c *conn, p *pod, call *model.Call, limit time.Duration) (in
 
 // unanswered says that there was no answer where one was due.
 func (w *world) unanswered(call *model.Call, err error) {
-	w.wrongIf(&model.LawError{Law: model.Orderly, What: fmt.Sprintf("pod %s at %s was not answered: %v", call.From.Pod.Name, call.From.Addr, err)})
+	w.wrongIf(&model.LawError{Law: model.Answered, What: fmt.Sprintf("pod %s at %s was not answered: %v", call.From.Pod.Name, call.From.Addr, err)})
 }
 
 // askNobody has pods ask while the agent is away. Nobody answers: neither it, nor

@@ -52,7 +52,7 @@ func plants() []*plant {
 		{name: "nothing is remembered across restarts", laws: mistaken, node: second, upsets: true, flags: []string{"--run-dir="}},
 		{name: "what is remembered is of long ago", laws: mistaken, node: second, upsets: true, before: remindOfLongAgo},
 		{name: "the redirect goes with the agent", laws: mistaken, node: second, upsets: true, flags: []string{"--remove-redirect-on-exit"}},
-		{name: "a firewall drops what is redirected", laws: []model.Law{model.Orderly}, node: second, after: dropRedirected},
+		{name: "a firewall drops what is redirected", laws: []model.Law{model.Answered}, node: second, after: dropRedirected},
 		{name: "the API server is not heard any more", laws: append(mistaken, model.Served), node: second, steps: 1, begun: deafen},
 		{name: "nobody puts identities on the node", laws: []model.Law{model.Served}, node: second, steps: 3, flags: []string{"--operation-mode=standard"}},
 		{name: "pods behind a bridge are served", laws: mistaken, node: bridged, flags: []string{"--accept-bridged-pods"}, forging: spoofARP},

@@ -70,7 +70,7 @@ func resourceOf(name string) string {
 // cluster is what all stories share: identities and bindings, which stay.
 type cluster struct {
 	*demo.World
-	dir     string
+
 	objects *model.Objects
 }
 
@@ -82,7 +82,8 @@ func newCluster(t *testing.T) *cluster {
 	if err := programs.Build(t.Context(), "../../..", bin, "./cmd/nmi", "./cmd/azemu"); err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{dir: dir, objects: model.NewObjects()}
+	c := &cluster{objects: model.NewObjects()}
+	c.objects.Managed = true
 	c.World = programs.Start(t, demo.Config{
 		Dir: dir, Bin: bin, NoMIC: true, Bridged: true, Out: t.Output(),
 		AgentFlags: []string{"--operation-mode=managed", "--hold=300ms", "--run-dir=", "--audit=sync"},
