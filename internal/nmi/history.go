@@ -18,8 +18,11 @@ const (
 	// longestHistory bounds what is remembered in all, longestOfOne of one
 	// identity, and longestPrefetch what one pod gets before it asks.
 	longestHistory  = 4096
-	longestOfOne    = 64
+	longestOfOne    = 2 * longestPrefetch
 	longestPrefetch = 8
+	// sweepPause is how often a full history is looked through for what is too
+	// old: not with every request that finds it full.
+	sweepPause = time.Minute
 )
 
 // history remembers which resources the identities of pods were asked for on this
@@ -28,6 +31,7 @@ type history struct {
 	mu    sync.RWMutex
 	last  map[named]map[string]*atomic.Int64 // Unix seconds, by resource; the maps are guarded by mu
 	total int                                // of resources; guarded by mu
+	swept time.Time                          // guarded by mu
 }
 
 // named is an AzureIdentity.
@@ -40,9 +44,13 @@ func (h *history) asked(id identity.Identity, resource string, now time.Time) {
 	n := named{id.Namespace, id.Name}
 	h.mu.RLock()
 	last, ok := h.last[n][resource]
+	full := len(h.last[n]) < longestOfOne && h.total >= longestHistory && now.Sub(h.swept) < sweepPause
 	h.mu.RUnlock()
-	if ok {
+	switch {
+	case ok:
 		last.Store(now.Unix())
+		return
+	case full:
 		return
 	}
 	h.mu.Lock()
@@ -83,6 +91,10 @@ func (h *history) forgetOldest(of map[string]*atomic.Int64) {
 
 // forget drops what is too old. h.mu is held.
 func (h *history) forget(now time.Time) {
+	if now.Sub(h.swept) < sweepPause {
+		return
+	}
+	h.swept = now
 	oldest := now.Add(-remembered).Unix()
 	for n, of := range h.last {
 		for resource, last := range of {

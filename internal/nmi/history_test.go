@@ -38,6 +38,11 @@ func TestHistoryForgetsWhatIsOlderThanADay(t *testing.T) {
 	if h.asked(young, "r", now); len(h.of(young, now)) != 0 {
 		t.Error("more is remembered than there is room for")
 	}
+	// To look through all of it takes a hundred times as long as a request.
+	swept := h.swept
+	if h.asked(young, "r", now.Add(sweepPause/2)); h.swept != swept || swept.IsZero() {
+		t.Error("a full history is looked through with every request")
+	}
 	now = now.Add(remembered + time.Minute)
 	h.asked(young, "r", now)
 	if diff := cmp.Diff([]string{"r"}, h.of(young, now)); diff != "" || h.total != 1 || len(h.last) != 1 {
