@@ -13,19 +13,20 @@ import (
 	"github.com/podid-io/podid/internal/identity"
 )
 
-// Snapshot is everything that a Plan for one scope is made from. Plan changes
-// none of it.
+// Snapshot is everything that a Plan for some pods of one scope is made from, be
+// it one pod or all. Plan changes none of it.
 type Snapshot struct {
 	// Scope is what the plan is for.
 	Scope Scope
-	// Pods are the pods on the nodes of the scope that have not ended.
+	// Pods are those of the pods in question that are on nodes of the scope and
+	// have not ended.
 	Pods []identity.Pod
 	// Bindings are those that any of the pods could match; more do no harm.
 	Bindings []*v1.AzureIdentityBinding
 	// Identities are those that the bindings name; more do no harm.
 	Identities []*v1.AzureIdentity
-	// Assigned are the objects for nodes of the scope, and those for Pods
-	// wherever they say they are.
+	// Assigned are the objects for the pods in question: those for nodes of the
+	// scope, and those for Pods wherever they say they are.
 	Assigned []*v1.AzureAssignedIdentity
 	// Record is what is known of the identities of the scope.
 	Record Record
@@ -33,8 +34,10 @@ type Snapshot struct {
 	Rules identity.Rules
 }
 
-// Plan is what to do, each list in a fixed order. Objects in it are new, or
-// copies; those in Delete are the snapshot's own.
+// Plan is what to do about objects, each list in a fixed order, and what the
+// machine has to have for them. Objects in it are new, or copies; those in Delete
+// are the snapshot's own. What to do about the machine is for Machine to say,
+// which knows the needs of all pods.
 type Plan struct {
 	// Create are objects to be made.
 	Create []*v1.AzureAssignedIdentity
@@ -46,13 +49,11 @@ type Plan struct {
 	Mark []*v1.AzureAssignedIdentity
 	// Delete are objects for which there is no reason any more.
 	Delete []*v1.AzureAssignedIdentity
-	// Attach are the ARM ids of identities that are needed and not known to be
-	// attached; Detach those of identities that podid attached and nobody needs.
-	Attach, Detach []string
-	// Forget are the ARM ids in the record that nobody needs and that are not
-	// podid's to detach.
-	Forget []string
-	// Waiting are the objects, from any list or none, that wait for Attach.
+	// Needs are the ARM ids of the identities that each pod needs on the machine,
+	// in order. Pods that need none are not in it.
+	Needs map[Owner][]string
+	// Waiting are the objects, from any list or none, whose identity is not known
+	// to be attached.
 	Waiting []*v1.AzureAssignedIdentity
 	// Invalid are the objects, from any list or none, whose identity cannot be
 	// attached to anything. They stay Created.
@@ -66,26 +67,25 @@ type Invalid struct {
 	Why    string
 }
 
-// Empty reports whether there is nothing to do.
+// Empty reports whether there is nothing to write.
 func (p Plan) Empty() bool {
-	return len(p.Create)+len(p.Update)+len(p.Mark)+len(p.Delete)+len(p.Attach)+len(p.Detach)+len(p.Forget) == 0
+	return len(p.Create)+len(p.Update)+len(p.Mark)+len(p.Delete) == 0
 }
 
 // Plan decides.
 func (s Snapshot) Plan() Plan {
-	var p Plan
+	p := Plan{Needs: make(map[Owner][]string)}
 	existing := make(map[objectName]*v1.AzureAssignedIdentity, len(s.Assigned))
 	for _, o := range s.Assigned {
 		existing[nameOf(o)] = o
 	}
-	needed := make(map[string]bool)
 	waiting := make(map[pair]bool)
 	for _, w := range s.wanted() {
 		id := w.grant.Identity
 		attach, why := attachable(id)
 		state := v1.Assigned
 		if attach {
-			needed[id.ResourceID] = true
+			p.need(w.pod, id.ResourceID)
 		}
 		if why != "" || attach && !s.Record[id.ResourceID].there() {
 			state = v1.Created
@@ -111,8 +111,15 @@ func (s Snapshot) Plan() Plan {
 	slices.SortFunc(p.Delete, func(x, y *v1.AzureAssignedIdentity) int {
 		return cmp.Or(cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
 	})
-	p.machines(s.Record, needed)
 	return p
+}
+
+// need takes note of what a pod needs.
+func (p *Plan) need(pod identity.Pod, id string) {
+	o := Owner{pod.Namespace, pod.Name}
+	if at, already := slices.BinarySearch(p.Needs[o], id); !already {
+		p.Needs[o] = slices.Insert(p.Needs[o], at, id)
+	}
 }
 
 // resourceID is the rule of the CRD. Objects from before it was there, or from
@@ -159,27 +166,6 @@ func (p *Plan) remove(o *v1.AzureAssignedIdentity) {
 	if o.DeletionTimestamp == nil || slices.Contains(o.Finalizers, LegacyFinalizer) {
 		p.Delete = append(p.Delete, o)
 	}
-}
-
-// machines decides about the identities of the scope.
-func (p *Plan) machines(record Record, needed map[string]bool) {
-	for id := range needed {
-		if !record[id].there() {
-			p.Attach = append(p.Attach, id)
-		}
-	}
-	for id, o := range record {
-		switch {
-		case needed[id]:
-		case o.ours():
-			p.Detach = append(p.Detach, id)
-		default:
-			p.Forget = append(p.Forget, id)
-		}
-	}
-	slices.Sort(p.Attach)
-	slices.Sort(p.Detach)
-	slices.Sort(p.Forget)
 }
 
 // want is one pair that there should be an object for.

@@ -29,7 +29,7 @@ func drawSnapshot(t *rapid.T) assign.Snapshot {
 	s := drawWishes(t, "now")
 	before := drawWishes(t, "before")
 	before.Record = drawRecord(t, "before")
-	s.Assigned = apply(before, before.Plan()).Assigned
+	s.Assigned = apply(before, planOf(before)).Assigned
 	for _, o := range s.Assigned {
 		if rapid.Bool().Draw(t, "legacy") {
 			o.Spec.PodUID = ""
@@ -91,7 +91,7 @@ func drawRecord(t *rapid.T, label string) assign.Record {
 }
 
 // apply carries out a plan, as the API server and Azure would.
-func apply(s assign.Snapshot, p assign.Plan) assign.Snapshot {
+func apply(s assign.Snapshot, p whole) assign.Snapshot {
 	objects := make(map[string]*v1.AzureAssignedIdentity)
 	key := func(o *v1.AzureAssignedIdentity) string { return o.Namespace + "/" + o.Name }
 	for _, o := range s.Assigned {
@@ -123,9 +123,9 @@ func TestAPlanThatWasCarriedOutLeavesNothingToDo(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawSnapshot(t)
 		// Once for what is written before the PATCH, once for what comes of it.
-		after := apply(s, s.Plan())
-		after = apply(after, after.Plan())
-		if p := after.Plan(); !p.Empty() || len(p.Waiting) > 0 {
+		after := apply(s, planOf(s))
+		after = apply(after, planOf(after))
+		if p := planOf(after); !p.nothing() {
 			t.Fatalf("still to do:\n%s", cmp.Diff(summary{}, summarize(p)))
 		}
 	})
@@ -134,7 +134,7 @@ func TestAPlanThatWasCarriedOutLeavesNothingToDo(t *testing.T) {
 func TestNobodyElsesIdentityIsDetached(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawSnapshot(t)
-		p := s.Plan()
+		p := planOf(s)
 		for _, id := range p.Detach {
 			if o, ok := s.Record[id]; !ok || o == assign.Found {
 				t.Fatalf("%s, which is %q, is to be detached", id, o)
@@ -150,7 +150,7 @@ func TestNobodyGetsAnIdentityOfAnotherNamespace(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawSnapshot(t)
 		s.Rules.AcrossNamespaces = false
-		p := s.Plan()
+		p := planOf(s)
 		for _, o := range slices.Concat(p.Create, p.Update, p.Mark) {
 			id := o.Spec.AzureIdentityRef
 			if o.Namespace != o.Spec.PodNamespace || id.Namespace != o.Spec.PodNamespace || o.Spec.AzureBindingRef.Namespace != o.Spec.PodNamespace {
@@ -163,9 +163,9 @@ func TestNobodyGetsAnIdentityOfAnotherNamespace(t *testing.T) {
 func TestWhatIsAttachedIsWhatIsNeeded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawSnapshot(t)
-		after := apply(s, s.Plan())
+		after := apply(s, planOf(s))
 		needed := make(map[string]bool)
-		for _, o := range apply(after, after.Plan()).Assigned {
+		for _, o := range apply(after, planOf(after)).Assigned {
 			spec := o.Spec.AzureIdentityRef.Spec
 			if o.Status.Status != v1.Assigned {
 				t.Fatalf("%s is %s", o.Name, o.Status.Status)
@@ -188,14 +188,14 @@ func TestPlanChangesNothing(t *testing.T) {
 			before[i] = o.DeepCopy()
 		}
 		record := maps.Clone(s.Record)
-		first := s.Plan()
+		first := planOf(s)
 		if diff := cmp.Diff(before, s.Assigned, cmpopts.EquateEmpty()); diff != "" {
 			t.Fatalf("the snapshot's objects changed:\n%s", diff)
 		}
 		if diff := cmp.Diff(record, s.Record); diff != "" {
 			t.Fatalf("the snapshot's record changed:\n%s", diff)
 		}
-		if diff := cmp.Diff(first, s.Plan()); diff != "" {
+		if diff := cmp.Diff(first, planOf(s)); diff != "" {
 			t.Fatalf("another plan for the same snapshot:\n%s", diff)
 		}
 	})

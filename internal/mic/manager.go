@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	v1 "github.com/podid-io/podid/api/v1"
@@ -110,6 +111,7 @@ func (c *Controller) lead(ctx context.Context, scheme *runtime.Scheme, all cache
 	if err := errors.Join(
 		assignment.Add(m, assignment.Config{
 			Machines: c.config.Machines, Namespace: c.config.Namespace, Rules: c.config.Rules, Window: c.config.Window,
+			KeepWarm: c.config.KeepWarm, Check: c.config.CheckInterval, Metrics: ctrlmetrics.Registry,
 			Recorder:    recorder,
 			ReportAzure: c.report(checkAzure), Log: c.config.Log,
 		}),

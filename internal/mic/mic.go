@@ -41,6 +41,13 @@ type Config struct {
 	// Window is how long a scope's first need for a PATCH waits for others. The
 	// default is assignment.DefaultWindow; a negative one is none.
 	Window time.Duration
+	// KeepWarm is how long an identity that nobody needs any more stays on a VM or
+	// scale set. The default is assignment.DefaultKeepWarm; a negative one is not at
+	// all.
+	KeepWarm time.Duration
+	// CheckInterval is how often a VM or scale set is looked at wholly. The default
+	// is assignment.DefaultCheck.
+	CheckInterval time.Duration
 	// Election says how the leader is found.
 	Election Election
 	// HealthListen and MetricsListen are host:port; empty means no server.

@@ -46,14 +46,14 @@ func TestBackOffGrowsAndObeysAzure(t *testing.T) {
 
 func TestAFlightNoticesWhatTheNextIsFor(t *testing.T) {
 	for sentence, test := range map[string]struct {
-		plan assign.Plan
+		plan assign.Changes
 		want bool
 	}{
-		"what is on its way is not new":       {assign.Plan{Attach: []string{"a"}, Detach: []string{"d"}}, false},
-		"another to attach":                   {assign.Plan{Attach: []string{"a", "b"}}, true},
-		"one that is just being detached":     {assign.Plan{Attach: []string{"d"}}, true},
-		"another to detach":                   {assign.Plan{Detach: []string{"e"}}, true},
-		"nobody needs what is being attached": {assign.Plan{Detach: []string{"a"}}, true},
+		"what is on its way is not new":       {assign.Changes{Attach: []string{"a"}, Detach: []string{"d"}}, false},
+		"another to attach":                   {assign.Changes{Attach: []string{"a", "b"}}, true},
+		"one that is just being detached":     {assign.Changes{Attach: []string{"d"}}, true},
+		"another to detach":                   {assign.Changes{Detach: []string{"e"}}, true},
+		"nobody needs what is being attached": {assign.Changes{Detach: []string{"a"}}, true},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			f := &flight{attach: []string{"a"}, detach: []string{"d"}}
@@ -184,8 +184,9 @@ func TestANameThatIsStillTakenIsNoSuccess(t *testing.T) {
 		Spec:   v1.AzureAssignedIdentitySpec{AzureIdentityRef: &v1.AzureIdentityRef{}, AzureBindingRef: &v1.AzureBindingRef{}},
 		Status: v1.AzureAssignedIdentityStatus{Status: v1.Assigned},
 	}
-	if err := r.write(t.Context(), s, assign.Plan{Create: []*v1.AzureAssignedIdentity{o}}); err != nil {
-		t.Errorf("write() = %v", err)
+	got := r.write(t.Context(), assign.Scope{}, s, assign.Plan{Create: []*v1.AzureAssignedIdentity{o}}, time.Time{})
+	if want := (later{wait: retryHeld}); got != want {
+		t.Errorf("write() = %v, want %v", got, want)
 	}
 	if len(s.unseen) > 0 || len(recorder.Events) > 0 {
 		t.Errorf("%d writes are waited for and %d events were sent, want none", len(s.unseen), len(recorder.Events))

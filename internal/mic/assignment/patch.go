@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -27,11 +26,11 @@ type flight struct {
 }
 
 // notice takes note of what the next PATCH will be for.
-func (f *flight) notice(plan assign.Plan) {
+func (f *flight) notice(c assign.Changes) {
 	subset := func(of, ids []string) bool {
 		return !slices.ContainsFunc(ids, func(id string) bool { return !slices.Contains(of, id) })
 	}
-	if f.next.IsZero() && (!subset(f.attach, plan.Attach) || !subset(f.detach, plan.Detach)) {
+	if f.next.IsZero() && (!subset(f.attach, c.Attach) || !subset(f.detach, c.Detach)) {
 		f.next = time.Now()
 	}
 }
@@ -53,9 +52,9 @@ const (
 
 // launch has a PATCH run. Until it lands, what it may detach does not count as
 // attached.
-func (r *Reconciler) launch(ctx context.Context, scope assign.Scope, s *state, plan assign.Plan) error {
-	f := &flight{started: time.Now(), attach: plan.Attach, detach: plan.Detach, done: make(chan struct{})}
-	before := outcome{record: maps.Clone(s.record), kept: s.kept}
+func (r *Reconciler) launch(ctx context.Context, scope assign.Scope, s *state, c assign.Changes) error {
+	f := &flight{started: time.Now(), attach: c.Attach, detach: c.Detach, done: make(chan struct{})}
+	before := outcome{record: maps.Clone(s.machine.Record()), kept: s.kept}
 	job := func(ctx context.Context) {
 		f.outcome = r.patch(ctx, scope, before, f.attach, f.detach)
 		f.stopped = ctx.Err() != nil
@@ -68,9 +67,7 @@ func (r *Reconciler) launch(ctx context.Context, scope assign.Scope, s *state, p
 		return ctx.Err()
 	}
 	s.flight = f
-	for _, id := range f.detach {
-		s.record[id] = assign.Detaching
-	}
+	s.machine.Mark(f.detach, assign.Detaching, time.Now())
 	return nil
 }
 
@@ -148,22 +145,25 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 		return lookErr
 	}
 	s.flight = nil
-	s.record, s.kept = maps.Clone(f.outcome.record), f.outcome.kept
+	o := f.outcome
 	if gone {
-		s.record = assign.Record{}
+		o.record = assign.Record{}
 	}
-	log := r.config.Log.With("scope", scope.ID(), "attach", f.outcome.add, "detach", f.outcome.remove, "dur", time.Since(f.started))
+	r.learn(scope, s, o)
+	log := r.config.Log.With("scope", scope.ID(), "attach", o.add, "detach", o.remove, "dur", time.Since(f.started))
 	switch {
 	case f.stopped: // there is no next time
 	case err == nil:
 		s.failures, s.retryAt, s.problem, s.needed = 0, time.Time{}, nil, f.next
 		r.troubles.set(scope, nil)
-		if len(f.outcome.add)+len(f.outcome.remove) > 0 {
+		if len(o.add)+len(o.remove) > 0 {
 			log.InfoContext(ctx, "identities changed")
 		}
 	default:
 		wait := backOff(s.failures, err)
 		s.failures, s.retryAt, s.problem = s.failures+1, time.Now().Add(wait), err
+		waiting := s.machine.Plan(time.Now(), r.config.KeepWarm).Attach
+		r.touch(scope, setOf(s.machine.OwnersOf(waiting))) // who are told
 		r.troubles.set(scope, err)
 		log.WarnContext(ctx, "identities not changed", "retry", wait, "err", err)
 	}
@@ -190,5 +190,5 @@ func backOff(n int, err error) time.Duration {
 	if e, ok := errors.AsType[*compute.Error](err); ok {
 		wait = max(wait, e.RetryAfter)
 	}
-	return wait + time.Duration(rand.Int64N(int64(wait/5))) //nolint:gosec // jitter is no secret
+	return jitter(wait)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -27,7 +28,7 @@ const (
 
 // reportAssigned tells the pod and the binding that the identity can be used.
 func (r *Reconciler) reportAssigned(s *state, o *v1.AzureAssignedIdentity) {
-	delete(s.reported, client.ObjectKeyFromObject(o))
+	delete(s.reported[ownerOf(o)], client.ObjectKeyFromObject(o))
 	what := "the identity is on the node"
 	spec := o.Spec.AzureIdentityRef.Spec.Canonical()
 	switch {
@@ -39,17 +40,27 @@ func (r *Reconciler) reportAssigned(s *state, o *v1.AzureAssignedIdentity) {
 	r.tell(o, corev1.EventTypeNormal, reasonAssigned, what)
 }
 
-// reportWaiting tells, once per problem, those who wait for a PATCH that failed,
-// and those who wait in vain.
-func (r *Reconciler) reportWaiting(ctx context.Context, scope assign.Scope, s *state, plan assign.Plan) {
-	reported := make(map[types.NamespacedName]string, len(plan.Waiting)+len(plan.Invalid))
+// reported is what was told about objects, by pod, so that it is told once.
+type reported map[assign.Owner]map[types.NamespacedName]string
+
+// reportWaiting tells, once per problem, those of the touched pods who wait for a
+// PATCH that failed, and those who wait in vain.
+func (r *Reconciler) reportWaiting(ctx context.Context, scope assign.Scope, s *state, plan assign.Plan, t touched) {
+	now := make(reported)
 	report := func(o *v1.AzureAssignedIdentity, why string) {
-		key := client.ObjectKeyFromObject(o)
-		reported[key] = s.reported[key]
-		if why != "" && reported[key] != why {
-			reported[key] = why
+		owner, key := ownerOf(o), client.ObjectKeyFromObject(o)
+		told := s.reported[owner][key]
+		if why != "" && told != why {
+			told = why
 			r.tell(o, corev1.EventTypeWarning, reasonFailed, "the identity cannot be brought to the node: "+why)
 		}
+		if told == "" {
+			return
+		}
+		if now[owner] == nil {
+			now[owner] = make(map[types.NamespacedName]string, 1)
+		}
+		now[owner][key] = told
 	}
 	for _, o := range plan.Waiting {
 		switch {
@@ -64,7 +75,10 @@ func (r *Reconciler) reportWaiting(ctx context.Context, scope assign.Scope, s *s
 	for _, i := range plan.Invalid {
 		report(i.Object, i.Why)
 	}
-	s.reported = reported
+	for o := range t.pods {
+		delete(s.reported, o)
+	}
+	maps.Copy(s.reported, now)
 }
 
 // errOutside is the problem of all nodes of which the scope is not known.

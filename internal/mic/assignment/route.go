@@ -2,6 +2,7 @@ package assignment
 
 import (
 	"context"
+	"errors"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -17,19 +18,20 @@ import (
 
 type queue = workqueue.TypedRateLimitingInterface[assign.Scope]
 
-// scopeSet collects the scopes that an event concerns.
-type scopeSet map[assign.Scope]struct{}
-
-// routed handles the events of one kind: route finds the scopes that an object
+// routed handles the events of one kind: route finds the pods that an object
 // concerns, same says whether an update changed nothing that matters.
-func routed[T client.Object](route func(context.Context, T, scopeSet), same func(old, now T) bool) handler.TypedEventHandler[T, assign.Scope] {
+func routed[T client.Object](r *Reconciler, route func(context.Context, T, touches) error, same func(old, now T) bool) handler.TypedEventHandler[T, assign.Scope] {
 	add := func(ctx context.Context, q queue, objects ...T) {
-		scopes := make(scopeSet)
+		found := make(touches)
 		for _, o := range objects {
-			route(ctx, o, scopes)
+			if err := route(ctx, o, found); err != nil {
+				r.config.Log.ErrorContext(ctx, "find in the cache what an event concerns", "object", o.GetNamespace()+"/"+o.GetName(), "err", err)
+				r.doubt()
+			}
 		}
-		for s := range scopes {
-			q.Add(s)
+		for scope, pods := range found {
+			r.touch(scope, pods)
+			q.Add(scope)
 		}
 	}
 	return handler.TypedFuncs[T, assign.Scope]{
@@ -43,38 +45,62 @@ func routed[T client.Object](route func(context.Context, T, scopeSet), same func
 	}
 }
 
-// node adds the scope of a node by its name.
-func (r *Reconciler) node(ctx context.Context, name string, scopes scopeSet) {
-	scope, err := scopeOfNode(ctx, r.config.Cache, name)
+// routeNode touches what is on a node that comes, goes or changes sides, on either.
+func (r *Reconciler) routeNode(ctx context.Context, n *corev1.Node, found touches) error {
+	now, err := scopeOfNode(ctx, r.config.Cache, n.Name)
 	if err != nil {
-		r.config.Log.ErrorContext(ctx, "read a node from the cache", "node", name, "err", err)
-		return
+		return err
 	}
-	scopes[scope] = struct{}{}
+	return r.onNode(ctx, n.Name, found, scopeOf(n), now, assign.Scope{})
 }
 
-func (r *Reconciler) routeNode(_ context.Context, n *corev1.Node, scopes scopeSet) {
-	scopes[scopeOf(n)] = struct{}{}
-	scopes[assign.Scope{}] = struct{}{} // what is on a node that comes or goes changes sides
+// onNode touches the pods on a node, and those of which there are objects for it,
+// in some scopes.
+func (r *Reconciler) onNode(ctx context.Context, name string, found touches, scopes ...assign.Scope) error {
+	var (
+		pods    corev1.PodList
+		objects v1.AzureAssignedIdentityList
+	)
+	if err := errors.Join(
+		r.config.Cache.List(ctx, &pods, client.MatchingFields{podByNode: name}),
+		r.config.Cache.List(ctx, &objects, client.MatchingFields{assignedByNode: name}),
+	); err != nil {
+		return err
+	}
+	for _, scope := range scopes {
+		for i := range pods.Items {
+			found.add(scope, assign.Owner{Namespace: pods.Items[i].Namespace, Name: pods.Items[i].Name})
+		}
+		for i := range objects.Items {
+			found.add(scope, ownerOf(&objects.Items[i]))
+		}
+	}
+	return nil
 }
 
 func sameNode(old, now *corev1.Node) bool { return old.Spec.ProviderID == now.Spec.ProviderID }
 
-func (r *Reconciler) routePod(ctx context.Context, p *corev1.Pod, scopes scopeSet) {
+func (r *Reconciler) routePod(ctx context.Context, p *corev1.Pod, found touches) error {
 	if p.Spec.NodeName == "" {
-		return
+		return nil
 	}
 	if !labelled(p) { // most pods of a cluster: they concern nobody unless their namespace says so
 		binding, err := namespaceBinding(ctx, r.config.Cache, p.Namespace)
-		if err != nil {
-			r.config.Log.ErrorContext(ctx, "read a namespace from the cache", "namespace", p.Namespace, "err", err)
-			return
-		}
-		if binding == "" {
-			return
+		if err != nil || binding == "" {
+			return err
 		}
 	}
-	r.node(ctx, p.Spec.NodeName, scopes)
+	return r.pod(ctx, p, found)
+}
+
+// pod touches a pod in the scope of its node.
+func (r *Reconciler) pod(ctx context.Context, p *corev1.Pod, found touches) error {
+	scope, err := scopeOfNode(ctx, r.config.Cache, p.Spec.NodeName)
+	if err != nil {
+		return err
+	}
+	found.add(scope, assign.Owner{Namespace: p.Namespace, Name: p.Name})
+	return nil
 }
 
 func samePod(old, now *corev1.Pod) bool {
@@ -82,77 +108,94 @@ func samePod(old, now *corev1.Pod) bool {
 		labelled(old) == labelled(now) && old.Labels[v1.LabelBinding] == now.Labels[v1.LabelBinding]
 }
 
-// routeAssigned adds the scope that the object is of, and that of its pod.
-func (r *Reconciler) routeAssigned(ctx context.Context, o *v1.AzureAssignedIdentity, scopes scopeSet) {
-	r.node(ctx, o.Spec.NodeName, scopes)
+// routeAssigned touches the pod of an object in the scope that the object is of,
+// that of its node, and the pod's own.
+func (r *Reconciler) routeAssigned(ctx context.Context, o *v1.AzureAssignedIdentity, found touches) error {
 	if scope, ok := assign.ScopeOf(o); ok {
-		scopes[scope] = struct{}{}
+		found.add(scope, ownerOf(o))
+	}
+	var n corev1.Node
+	err := r.config.Cache.Get(ctx, types.NamespacedName{Name: o.Spec.NodeName}, &n)
+	switch {
+	case client.IgnoreNotFound(err) != nil:
+		return err
+	case err == nil && n.Spec.ProviderID != "":
+		found.add(scopeOf(&n), ownerOf(o))
+	default: // the objects tell the scope of the node: all on it may change sides
+		scope, err := scopeBefore(ctx, r.config.Cache, o.Spec.NodeName)
+		if err != nil {
+			return err
+		}
+		found.add(scope, ownerOf(o))
+		if err := r.onNode(ctx, o.Spec.NodeName, found, scope, assign.Scope{}); err != nil {
+			return err
+		}
 	}
 	var p corev1.Pod
-	if err := r.config.Cache.Get(ctx, types.NamespacedName{Namespace: o.Spec.PodNamespace, Name: o.Spec.Pod}, &p); err == nil {
-		r.routePod(ctx, &p, scopes)
+	if err := r.config.Cache.Get(ctx, types.NamespacedName{Namespace: o.Spec.PodNamespace, Name: o.Spec.Pod}, &p); err != nil {
+		return client.IgnoreNotFound(err)
 	}
+	return r.routePod(ctx, &p, found)
 }
 
 func sameAssigned(old, now *v1.AzureAssignedIdentity) bool {
 	return old.ResourceVersion == now.ResourceVersion
 }
 
-func (r *Reconciler) routeBinding(ctx context.Context, b *v1.AzureIdentityBinding, scopes scopeSet) {
+func (r *Reconciler) routeBinding(ctx context.Context, b *v1.AzureIdentityBinding, found touches) error {
 	if selector := b.Spec.Canonical().Selector; selector != "" {
-		r.nodesOf(ctx, scopes, client.MatchingFields{podBySelector: selector})
+		if err := r.pods(ctx, found, client.MatchingFields{podBySelector: selector}); err != nil {
+			return err
+		}
 	}
 	named, err := namespaceBinding(ctx, r.config.Cache, b.Namespace)
-	if err != nil {
-		r.config.Log.ErrorContext(ctx, "read a namespace from the cache", "namespace", b.Namespace, "err", err)
-		return
+	if err != nil || named != b.Name {
+		return err
 	}
-	if named == b.Name {
-		r.nodesOf(ctx, scopes, client.MatchingFields{podByNamespace: b.Namespace})
-	}
+	return r.pods(ctx, found, client.MatchingFields{podByNamespace: b.Namespace})
 }
 
-// routeNamespace adds the scopes of the pods that the annotation speaks for.
-func (r *Reconciler) routeNamespace(ctx context.Context, n *corev1.Namespace, scopes scopeSet) {
-	if n.Annotations[v1.AnnotationNamespaceBinding] != "" {
-		r.nodesOf(ctx, scopes, client.MatchingFields{podByNamespace: n.Name})
+// routeNamespace touches the pods that the annotation speaks for.
+func (r *Reconciler) routeNamespace(ctx context.Context, n *corev1.Namespace, found touches) error {
+	if n.Annotations[v1.AnnotationNamespaceBinding] == "" {
+		return nil
 	}
+	return r.pods(ctx, found, client.MatchingFields{podByNamespace: n.Name})
 }
 
 func sameNamespace(old, now *corev1.Namespace) bool {
 	return old.Annotations[v1.AnnotationNamespaceBinding] == now.Annotations[v1.AnnotationNamespaceBinding]
 }
 
-// nodesOf adds the scopes of the nodes of some pods.
-func (r *Reconciler) nodesOf(ctx context.Context, scopes scopeSet, which client.MatchingFields) {
-	var pods corev1.PodList
-	if err := r.config.Cache.List(ctx, &pods, which); err != nil {
-		r.config.Log.ErrorContext(ctx, "list pods in the cache", "which", which, "err", err)
-		return
+// pods touches some pods.
+func (r *Reconciler) pods(ctx context.Context, found touches, which client.MatchingFields) error {
+	var list corev1.PodList
+	if err := r.config.Cache.List(ctx, &list, which); err != nil {
+		return err
 	}
-	nodes := make(map[string]bool)
-	for i := range pods.Items {
-		if n := pods.Items[i].Spec.NodeName; !nodes[n] {
-			nodes[n] = true
-			r.node(ctx, n, scopes)
+	for i := range list.Items {
+		if err := r.pod(ctx, &list.Items[i], found); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 func sameBinding(old, now *v1.AzureIdentityBinding) bool {
 	return old.UID == now.UID && equality.Semantic.DeepEqual(old.Spec.Canonical(), now.Spec.Canonical())
 }
 
-func (r *Reconciler) routeIdentity(ctx context.Context, id *v1.AzureIdentity, scopes scopeSet) {
+func (r *Reconciler) routeIdentity(ctx context.Context, id *v1.AzureIdentity, found touches) error {
 	var bindings v1.AzureIdentityBindingList
-	name := id.Namespace + "/" + id.Name
-	if err := r.config.Cache.List(ctx, &bindings, client.MatchingFields{bindingByIdentity: name}); err != nil {
-		r.config.Log.ErrorContext(ctx, "list bindings in the cache", "identity", name, "err", err)
-		return
+	if err := r.config.Cache.List(ctx, &bindings, client.MatchingFields{bindingByIdentity: id.Namespace + "/" + id.Name}); err != nil {
+		return err
 	}
 	for i := range bindings.Items {
-		r.routeBinding(ctx, &bindings.Items[i], scopes)
+		if err := r.routeBinding(ctx, &bindings.Items[i], found); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 func sameIdentity(old, now *v1.AzureIdentity) bool {

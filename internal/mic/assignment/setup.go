@@ -41,12 +41,12 @@ func Add(m manager.Manager, c Config) error {
 	})
 	return errors.Join(
 		t.Watch(first),
-		watch(m, t, &corev1.Node{}, routed(r.routeNode, sameNode)),
-		watch(m, t, &corev1.Pod{}, routed(r.routePod, samePod)),
-		watch(m, t, &corev1.Namespace{}, routed(r.routeNamespace, sameNamespace)),
-		watch(m, t, &v1.AzureAssignedIdentity{}, routed(r.routeAssigned, sameAssigned)),
-		watch(m, t, &v1.AzureIdentityBinding{}, routed(r.routeBinding, sameBinding)),
-		watch(m, t, &v1.AzureIdentity{}, routed(r.routeIdentity, sameIdentity)),
+		watch(m, t, &corev1.Node{}, routed(r, r.routeNode, sameNode)),
+		watch(m, t, &corev1.Pod{}, routed(r, r.routePod, samePod)),
+		watch(m, t, &corev1.Namespace{}, routed(r, r.routeNamespace, sameNamespace)),
+		watch(m, t, &v1.AzureAssignedIdentity{}, routed(r, r.routeAssigned, sameAssigned)),
+		watch(m, t, &v1.AzureIdentityBinding{}, routed(r, r.routeBinding, sameBinding)),
+		watch(m, t, &v1.AzureIdentity{}, routed(r, r.routeIdentity, sameIdentity)),
 	)
 }
 

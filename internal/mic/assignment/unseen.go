@@ -10,11 +10,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/assign"
 )
 
-// unseen are writes of ours that the cache has not shown yet. Until it has, a
-// plan would be made from what is no longer true, and write it all again.
-type unseen map[types.NamespacedName]seen
+// unseen are writes of ours that the cache has not shown yet, by pod. Until it
+// has, a plan for the pod would be made from what is no longer true, and write it
+// all again.
+type unseen map[assign.Owner]map[types.NamespacedName]seen
 
 // seen says what the cache must show of an object: this version or a later one,
 // or, after a deletion, no object with this uid that is not on its way out: others
@@ -30,29 +32,70 @@ type seen struct {
 const patience = 5 * time.Second
 
 func (u unseen) wrote(o *v1.AzureAssignedIdentity) {
-	u[client.ObjectKeyFromObject(o)] = seen{version: o.ResourceVersion, by: time.Now().Add(patience)}
+	u.set(o, seen{version: o.ResourceVersion, by: time.Now().Add(patience)})
 }
 
 func (u unseen) deleted(o *v1.AzureAssignedIdentity) {
-	u[client.ObjectKeyFromObject(o)] = seen{gone: o.UID, by: time.Now().Add(patience)}
+	u.set(o, seen{gone: o.UID, by: time.Now().Add(patience)})
 }
 
-// settle drops what the cache shows, or should have shown long ago. What is left
-// comes as events; wait is when to look again should they not come, 0 when
+func (u unseen) set(o *v1.AzureAssignedIdentity, s seen) {
+	owner := ownerOf(o)
+	if u[owner] == nil {
+		u[owner] = make(map[types.NamespacedName]seen, 1)
+	}
+	u[owner][client.ObjectKeyFromObject(o)] = s
+}
+
+// settle drops what the cache shows, or should have shown long ago, of the pods
+// that were touched, and returns those of which it does not show all. What is
+// left comes as events; wait is when to look again should they not come, 0 when
 // nothing is left.
-func (u unseen) settle(ctx context.Context, cache client.Reader) (wait time.Duration, err error) {
+func (u unseen) settle(ctx context.Context, cache client.Reader, t touched) (held owners, wait time.Duration, err error) {
+	held = make(owners)
+	one := func(owner assign.Owner) error {
+		if u[owner] == nil {
+			return nil
+		}
+		left, err := u.settleOne(ctx, cache, owner)
+		if left > 0 {
+			held[owner] = struct{}{}
+			wait = max(wait, left)
+		}
+		return err
+	}
+	if t.all {
+		for owner := range u {
+			if err := one(owner); err != nil {
+				return nil, 0, err
+			}
+		}
+		return held, wait, nil
+	}
+	for owner := range t.pods {
+		if err := one(owner); err != nil {
+			return nil, 0, err
+		}
+	}
+	return held, wait, nil
+}
+
+func (u unseen) settleOne(ctx context.Context, cache client.Reader, owner assign.Owner) (wait time.Duration, err error) {
 	now := time.Now()
-	for key, s := range u {
+	for key, s := range u[owner] {
 		var o v1.AzureAssignedIdentity
 		err := cache.Get(ctx, key, &o)
 		if err != nil && !apierrors.IsNotFound(err) {
 			return 0, err
 		}
 		if now.After(s.by) || s.shownBy(&o, err == nil) {
-			delete(u, key)
+			delete(u[owner], key)
 			continue
 		}
 		wait = max(wait, s.by.Sub(now))
+	}
+	if len(u[owner]) == 0 {
+		delete(u, owner)
 	}
 	return wait, nil
 }
@@ -67,4 +110,9 @@ func (s seen) shownBy(o *v1.AzureAssignedIdentity, exists bool) bool {
 		order, err := resourceversion.CompareResourceVersion(o.ResourceVersion, s.version)
 		return err != nil || order >= 0
 	}
+}
+
+// ownerOf is the pod that an object is for.
+func ownerOf(o *v1.AzureAssignedIdentity) assign.Owner {
+	return assign.Owner{Namespace: o.Spec.PodNamespace, Name: o.Spec.Pod}
 }

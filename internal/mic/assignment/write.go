@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -19,51 +20,116 @@ import (
 	"github.com/podid-io/podid/internal/assign"
 )
 
-// write brings the objects of a scope to what the plan says, some at once. All
-// are tried; the error joins what failed. That an object has changed meanwhile
-// is no failure: the change is an event, and there will be another plan. Nor is
-// a namespace that is being deleted.
-func (r *Reconciler) write(ctx context.Context, s *state, plan assign.Plan) error {
-	var (
-		mu   sync.Mutex // guards errs and s.unseen
-		errs []error
-	)
-	var g errgroup.Group
-	g.SetLimit(parallelWrites)
-	run := func(o *v1.AzureAssignedIdentity, do func(context.Context, *v1.AzureAssignedIdentity) error, done func(unseen)) {
-		g.Go(func() error { // ends with the request
-			err := do(ctx, o)
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case err == nil:
-				done(s.unseen)
-			case apierrors.IsConflict(err), apierrors.IsNotFound(err), errors.Is(err, errLater):
-			case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause): // its pods go too
-			default:
-				errs = append(errs, fmt.Errorf("AzureAssignedIdentity %s/%s: %w", o.Namespace, o.Name, err))
-			}
-			return nil
-		})
+// Bounds of the writes of one look at a scope.
+const (
+	// turn is how long it may go on before the scope is looked at again: there may
+	// be something new that is more urgent than the rest.
+	turn = time.Second
+	// retryHeld is when to try again to write an object whose name is held by one
+	// that is being deleted. Its end is an event, if not always one that says so.
+	retryHeld = time.Minute
+)
+
+// write brings the objects of a scope to what the plan says, some at once, and
+// first those that somebody can use then. All are tried that are begun by until,
+// if that is a time, or within turn; the rest is left for the next look, as is
+// what failed. The error joins what failed. That an object has changed meanwhile
+// is no failure: the change is an event, and there will be another plan. Nor is a
+// namespace that is being deleted.
+func (r *Reconciler) write(ctx context.Context, scope assign.Scope, s *state, plan assign.Plan, until time.Time) later {
+	w := writer{r: r, s: s, until: time.Now().Add(turn), again: make(owners)}
+	if !until.IsZero() && until.Before(w.until) {
+		w.until = until
 	}
-	set := func(list []*v1.AzureAssignedIdentity, do func(context.Context, *v1.AzureAssignedIdentity) error) {
-		for _, o := range list {
-			run(o, do, func(u unseen) {
-				u.wrote(o)
-				if o.Status.Status == v1.Assigned {
-					r.reportAssigned(s, o)
-				}
-			})
+	w.group.SetLimit(parallelWrites)
+	var usable, rest []func() // sorted before the first begins: an answer is read into its object
+	for _, l := range []struct {
+		objects []*v1.AzureAssignedIdentity
+		do      write
+	}{{plan.Mark, r.mark}, {plan.Create, r.create}, {plan.Update, r.replace}} {
+		for _, o := range l.objects {
+			begin := func() { w.begin(ctx, o, l.do, w.wrote) }
+			if o.Status.Status == v1.Assigned {
+				usable = append(usable, begin)
+			} else {
+				rest = append(rest, begin)
+			}
 		}
 	}
-	set(plan.Mark, r.mark)
-	set(plan.Create, r.create)
-	set(plan.Update, func(ctx context.Context, o *v1.AzureAssignedIdentity) error { return r.config.Writer.Update(ctx, o) })
-	for _, o := range plan.Delete {
-		run(o, r.remove, func(u unseen) { u.deleted(o) })
+	for _, begin := range slices.Concat(usable, rest) {
+		begin()
 	}
-	_ = g.Wait() // errors are in errs
-	return errors.Join(errs...)
+	for _, o := range plan.Delete {
+		w.begin(ctx, o, r.remove, func(o *v1.AzureAssignedIdentity) { s.unseen.deleted(o) })
+	}
+	_ = w.group.Wait() // errors are in errs
+	r.touch(scope, w.again)
+	return later{wait: w.wait, err: errors.Join(w.errs...)}
+}
+
+// write is one way to write an object.
+type write func(context.Context, *v1.AzureAssignedIdentity) error
+
+// writer is a number of writes at once.
+type writer struct {
+	r     *Reconciler
+	s     *state
+	until time.Time
+	group errgroup.Group
+
+	mu    sync.Mutex // guards the rest, and s.unseen, s.reported and s.backlog
+	again owners     // whose objects are not as they should be
+	wait  time.Duration
+	errs  []error
+}
+
+// begin starts a write once there is room for it, unless it is too late.
+func (w *writer) begin(ctx context.Context, o *v1.AzureAssignedIdentity, do write, done func(*v1.AzureAssignedIdentity)) {
+	owner := ownerOf(o)       // of what it is now: an answer is read into it
+	w.group.Go(func() error { // ends with the request
+		var err error
+		late := time.Now().After(w.until)
+		if !late {
+			err = do(ctx, o)
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		switch {
+		case late:
+			w.s.backlog[owner] = struct{}{}
+			w.wait = time.Millisecond
+		case err == nil:
+			done(o)
+		case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+			w.later(owner, patience)
+		case errors.Is(err, errLater):
+			w.later(owner, retryHeld)
+		case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause): // its pods go too
+		default:
+			w.again[owner] = struct{}{}
+			w.errs = append(w.errs, fmt.Errorf("AzureAssignedIdentity %s/%s: %w", o.Namespace, o.Name, err))
+		}
+		return nil
+	})
+}
+
+// later has a pod looked at again, at the latest after wait.
+func (w *writer) later(owner assign.Owner, wait time.Duration) {
+	w.again[owner] = struct{}{}
+	if w.wait == 0 || wait < w.wait {
+		w.wait = wait
+	}
+}
+
+func (w *writer) wrote(o *v1.AzureAssignedIdentity) {
+	w.s.unseen.wrote(o)
+	if o.Status.Status == v1.Assigned {
+		w.r.reportAssigned(w.s, o)
+	}
+}
+
+func (r *Reconciler) replace(ctx context.Context, o *v1.AzureAssignedIdentity) error {
+	return r.config.Writer.Update(ctx, o)
 }
 
 // errLater says that an object could not be written yet, since the one that has

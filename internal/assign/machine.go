@@ -1,0 +1,174 @@
+package assign
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Owner is who needs an identity on a scope: a pod by its name.
+type Owner struct{ Namespace, Name string }
+
+// Machine is the account of the identities of one scope: what is known of each,
+// and who needs it. It is kept up to date piece by piece, so that a change costs
+// what it touches and not what there is. It knows no clock: now is given.
+type Machine struct {
+	record Record
+	needs  map[string]map[Owner]struct{} // by identity
+	of     map[Owner][]string            // by owner, sorted
+
+	// What there may be to do, kept so that nobody has to look at everything:
+	// identities that are needed and not known to be there, and since when those
+	// in the record have not been needed.
+	missing map[string]struct{}
+	idle    map[string]time.Time
+}
+
+// Changes is what to do about the identities of a scope, by ARM id, each list in
+// order.
+type Changes struct {
+	// Attach are needed and not known to be attached. Detach are those that podid
+	// attached and nobody needs.
+	Attach, Detach []string
+	// Forget are in the record, and nobody's to detach or to need.
+	Forget []string
+	// Next is when there will be more to detach or forget; zero for never.
+	Next time.Time
+}
+
+// NewMachine begins an account. Nobody needs anything yet.
+func NewMachine(record Record, now time.Time) *Machine {
+	m := &Machine{
+		record: Record{},
+		needs:  make(map[string]map[Owner]struct{}), of: make(map[Owner][]string),
+		missing: make(map[string]struct{}), idle: make(map[string]time.Time),
+	}
+	m.Learn(record, now)
+	return m
+}
+
+// Record is what is known. It is the machine's own: do not change it.
+func (m *Machine) Record() Record { return m.record }
+
+// Learn replaces what is known, and returns the identities of which something
+// else is known now.
+func (m *Machine) Learn(record Record, now time.Time) []string {
+	before := m.record
+	m.record = record.clone()
+	var changed []string
+	for id, o := range record {
+		if before[id] != o {
+			changed = append(changed, id)
+		}
+	}
+	for id := range before {
+		if _, ok := record[id]; !ok {
+			changed = append(changed, id)
+		}
+	}
+	for _, id := range changed {
+		m.judge(id, now)
+	}
+	return changed
+}
+
+// Mark replaces what is known of some identities.
+func (m *Machine) Mark(ids []string, as Ownership, now time.Time) {
+	for _, id := range ids {
+		m.record[id] = as
+		m.judge(id, now)
+	}
+}
+
+// Need says which identities an owner needs from now on: a sorted list without
+// repetitions, empty for none.
+func (m *Machine) Need(o Owner, ids []string, now time.Time) {
+	before := m.of[o]
+	if slices.Equal(before, ids) {
+		return
+	}
+	if len(ids) == 0 {
+		delete(m.of, o)
+	} else {
+		m.of[o] = ids
+	}
+	for _, id := range ids {
+		if m.needs[id] == nil {
+			m.needs[id] = make(map[Owner]struct{}, 1)
+		}
+		m.needs[id][o] = struct{}{}
+	}
+	for _, id := range before {
+		if _, still := slices.BinarySearch(ids, id); still {
+			continue
+		}
+		if delete(m.needs[id], o); len(m.needs[id]) == 0 {
+			delete(m.needs, id)
+		}
+	}
+	for _, id := range slices.Concat(before, ids) {
+		m.judge(id, now)
+	}
+}
+
+// Needs is what an owner needs, in order. Do not change it.
+func (m *Machine) Needs(o Owner) []string { return m.of[o] }
+
+// Owners are all who need anything, in no order.
+func (m *Machine) Owners() []Owner { return slices.Collect(maps.Keys(m.of)) }
+
+// OwnersOf are those who need one of the identities, in no order.
+func (m *Machine) OwnersOf(ids []string) []Owner {
+	var owners []Owner
+	for _, id := range ids {
+		owners = slices.AppendSeq(owners, maps.Keys(m.needs[id]))
+	}
+	return owners
+}
+
+// Empty reports whether nothing is known and nobody needs anything.
+func (m *Machine) Empty() bool { return len(m.record)+len(m.of) == 0 }
+
+// judge puts an identity where it belongs after something has changed.
+func (m *Machine) judge(id string, now time.Time) {
+	o, known := m.record[id]
+	needed := len(m.needs[id]) > 0
+	if needed && !o.there() {
+		m.missing[id] = struct{}{}
+	} else {
+		delete(m.missing, id)
+	}
+	if needed || !known {
+		delete(m.idle, id)
+	} else if _, already := m.idle[id]; !already {
+		m.idle[id] = now
+	}
+}
+
+// Plan decides. An identity that is there is kept for as long as warm after its
+// last owner, so that churn changes nothing on the machine. One of which it is
+// not known whether it is there is of no use to anybody, and goes at once.
+func (m *Machine) Plan(now time.Time, warm time.Duration) Changes {
+	var c Changes
+	for id := range m.missing {
+		c.Attach = append(c.Attach, id)
+	}
+	for id, since := range m.idle {
+		o := m.record[id]
+		due := since.Add(warm)
+		switch {
+		case o.there() && now.Before(due):
+			if c.Next.IsZero() || due.Before(c.Next) {
+				c.Next = due
+			}
+		case o.ours():
+			c.Detach = append(c.Detach, id)
+		default:
+			c.Forget = append(c.Forget, id)
+		}
+	}
+	slices.Sort(c.Attach)
+	slices.Sort(c.Detach)
+	slices.Sort(c.Forget)
+	return c
+}

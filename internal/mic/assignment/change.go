@@ -1,0 +1,65 @@
+package assignment
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"github.com/podid-io/podid/internal/assign"
+)
+
+// change starts a PATCH when one is needed and it is time, else it says when to
+// look again.
+func (r *Reconciler) change(ctx context.Context, scope assign.Scope, s *state, c assign.Changes) later {
+	if s.flight != nil {
+		s.flight.notice(c)
+		return later{} // its end is an event
+	}
+	if err := r.forgo(ctx, scope, s, c.Forget); err != nil {
+		return later{err: err}
+	}
+	var warm later
+	if !c.Next.IsZero() {
+		warm.wait = max(time.Until(c.Next), time.Millisecond)
+	}
+	if len(c.Attach)+len(c.Detach) == 0 {
+		s.needed, s.problem, s.failures, s.retryAt = time.Time{}, nil, 0, time.Time{}
+		r.troubles.set(scope, nil)
+		return warm
+	}
+	if s.needed.IsZero() {
+		s.needed = time.Now()
+	}
+	if wait := max(time.Until(s.needed.Add(r.config.Window)), time.Until(s.retryAt)); wait > 0 {
+		warm.add(later{wait: wait})
+		return warm
+	}
+	if scope == (assign.Scope{}) {
+		if s.problem == nil {
+			s.problem = errOutside
+			r.touch(scope, setOf(s.machine.OwnersOf(c.Attach))) // who are told
+			warm.add(later{wait: time.Millisecond})
+		}
+		return warm
+	}
+	return later{err: r.launch(ctx, scope, s, c)}
+}
+
+// forgo takes identities off the record that concern nobody any more, and writes
+// it down where it is not yet.
+func (r *Reconciler) forgo(ctx context.Context, scope assign.Scope, s *state, ids []string) error {
+	if len(ids) == 0 && !s.unsaved {
+		return nil
+	}
+	o := r.saved(ctx, scope, outcome{kept: s.kept}, s.machine.Record().Without(ids))
+	r.learn(scope, s, o)
+	return o.err
+}
+
+// learn takes up what is known of the identities of a scope, and has the pods
+// looked at that this concerns.
+func (r *Reconciler) learn(scope assign.Scope, s *state, o outcome) {
+	changed := s.machine.Learn(o.record, time.Now())
+	s.kept, s.unsaved = o.kept, !maps.Equal(o.record, o.kept.record)
+	r.touch(scope, setOf(s.machine.OwnersOf(changed)))
+}

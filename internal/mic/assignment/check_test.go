@@ -1,0 +1,52 @@
+package assignment
+
+import (
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/podid-io/podid/internal/assign"
+)
+
+func TestWhatEventsDidNotTellIsFound(t *testing.T) {
+	for sentence, test := range map[string]struct {
+		told bool // by an event, after the check has looked
+		want float64
+	}{
+		"told late: nothing was missed":     {true, 0},
+		"never told: put right and counted": {false, 1},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			l := newLarge(t)
+			p := largePod(manyPods)
+			scope, err := scopeOfNode(t.Context(), l.store, p.Spec.NodeName)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := &l.scopes[scope].check
+			l.store.put(p)
+			c.due = time.Now().Add(-time.Second)
+			l.reconcile(t, scope)
+			owner := assign.Owner{Namespace: p.Namespace, Name: p.Name}
+			if !c.suspects.has(owner) || len(c.suspects) != 1 || len(l.store.objects()) != manyPods {
+				t.Fatalf("suspects %v, want the new pod, and nothing done about it", c.suspects)
+			}
+			if test.told {
+				h := routed(l.Reconciler, l.routePod, samePod)
+				h.Create(t.Context(), event.TypedCreateEvent[*corev1.Pod]{Object: p}, l.queue)
+				l.drain(t)
+			}
+			c.at = time.Now().Add(-time.Second)
+			l.reconcile(t, scope)
+			if n := len(l.store.objects()); n != manyPods+1 {
+				t.Errorf("%d objects, want %d", n, manyPods+1)
+			}
+			if got := testutil.ToFloat64(l.metrics.missed); got != test.want {
+				t.Errorf("counted %v, want %v", got, test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,86 @@
+package assignment
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/podid-io/podid/internal/assign"
+	"github.com/podid-io/podid/internal/compute"
+	"github.com/podid-io/podid/internal/identity"
+)
+
+// Machines reads and changes the identities of VMs and scale sets. Errors are
+// *compute.Error.
+type Machines interface {
+	Get(ctx context.Context, scope assign.Scope) (compute.State, error)
+	Update(ctx context.Context, scope assign.Scope, s compute.State, attach, detach []string) (compute.Changes, error)
+}
+
+// Config says what the controller works with.
+type Config struct {
+	// Cache reads what is watched. The objects in it are shared: see Options.
+	Cache client.Reader
+	// Live reads from the API server itself.
+	Live client.Reader
+	// Writer writes.
+	Writer client.Writer
+	// Machines is Azure.
+	Machines Machines
+	// Recorder tells users what became of their pods.
+	Recorder events.EventRecorder
+	// Namespace is where the records of scopes are kept.
+	Namespace string
+	// Rules are the operator's choices; see identity.Rules.
+	Rules identity.Rules
+	// Window is how long a scope's first need for a PATCH waits for others. The
+	// default is DefaultWindow; a negative one is none.
+	Window time.Duration
+	// KeepWarm is how long an identity that nobody needs any more stays on a
+	// machine. The default is DefaultKeepWarm; a negative one is not at all.
+	KeepWarm time.Duration
+	// Check is how often a scope is looked at wholly, to see whether events have
+	// told all. The default is DefaultCheck.
+	Check time.Duration
+	// Metrics is where metrics are registered. The default is nowhere.
+	Metrics prometheus.Registerer
+	// ReportAzure is told why Azure could not be asked or would not, and nil when
+	// it did. May be nil.
+	ReportAzure func(error)
+	// Log is the logger.
+	Log *slog.Logger
+}
+
+const (
+	// DefaultWindow is the default of Config.Window.
+	DefaultWindow = 500 * time.Millisecond
+	// DefaultKeepWarm is the default of Config.KeepWarm.
+	DefaultKeepWarm = 5 * time.Minute
+	// DefaultCheck is the default of Config.Check.
+	DefaultCheck = time.Hour
+	// parallelWrites is how many objects of one scope are written at once.
+	parallelWrites = 20
+	// parallelScopes is how many scopes are reconciled at once.
+	parallelScopes = 50
+)
+
+// withDefaults is c with the defaults where it says nothing.
+func (c Config) withDefaults() Config {
+	if c.Window == 0 {
+		c.Window = DefaultWindow
+	}
+	if c.KeepWarm == 0 {
+		c.KeepWarm = DefaultKeepWarm
+	}
+	if c.Check <= 0 {
+		c.Check = DefaultCheck
+	}
+	if c.ReportAzure == nil {
+		c.ReportAzure = func(error) {}
+	}
+	return c
+}

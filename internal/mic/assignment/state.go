@@ -1,0 +1,104 @@
+package assignment
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/podid-io/podid/internal/assign"
+)
+
+// state is what is remembered of a scope between two looks at it.
+type state struct {
+	// epoch is when the whole scope was looked at: machine and reported hold what
+	// was found, kept up to date since. See Reconciler.
+	epoch int64
+	// machine is the account of the scope's identities, kept what the API server
+	// has of its record; unsaved says that the two differ.
+	machine *assign.Machine
+	kept    kept
+	unsaved bool
+	// unseen are our own writes that the cache has not shown yet, backlog the pods
+	// whose objects there was no time to write.
+	unseen  unseen
+	backlog owners
+	// needed is since when a PATCH has been needed; zero when none is.
+	needed time.Time
+	// flight is the PATCH under way; nil when none is.
+	flight *flight
+	// failures in a row, and when to try again after the last.
+	failures int
+	retryAt  time.Time
+	// problem is why the last PATCH failed, reported the objects that were told.
+	problem  error
+	reported reported
+	check    check
+}
+
+// state returns what is remembered of the scope. The first call reads the
+// records of all scopes, and has those looked at that have one.
+func (r *Reconciler) state(ctx context.Context, scope assign.Scope) (*state, error) {
+	if err := r.load(ctx); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, ok := r.scopes[scope]
+	if !ok {
+		s = newState(kept{})
+		r.scopes[scope] = s
+	}
+	return s, nil
+}
+
+func (r *Reconciler) load(ctx context.Context) error {
+	if r.loaded.Load() {
+		return nil
+	}
+	_, err, _ := r.loading.Do("", func() (any, error) {
+		if r.loaded.Load() {
+			return nil, nil
+		}
+		found, err := r.records.load(ctx)
+		if err != nil {
+			return nil, err
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for scope, k := range found {
+			r.scopes[scope] = newState(k)
+			r.queue.Add(scope)
+		}
+		r.loaded.Store(true)
+		return nil, nil
+	})
+	return err
+}
+
+// forget lets go of a scope of which there is nothing to remember and that has no
+// node. To look at one for the first time costs the whole of it.
+func (r *Reconciler) forget(ctx context.Context, scope assign.Scope, s *state) error {
+	if scope == (assign.Scope{}) || !s.machine.Empty() || len(s.unseen) > 0 || s.flight != nil || s.kept.version != "" {
+		return nil
+	}
+	var nodes corev1.NodeList
+	if err := r.config.Cache.List(ctx, &nodes, client.MatchingFields{nodeByScope: scope.ID()}, client.Limit(1)); err != nil || len(nodes.Items) > 0 {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.pending[scope]) == 0 {
+		delete(r.scopes, scope)
+	}
+	return nil
+}
+
+func newState(k kept) *state {
+	return &state{
+		machine: assign.NewMachine(k.record, time.Now()), kept: k,
+		unseen: make(unseen), backlog: make(owners),
+		reported: make(reported),
+	}
+}
