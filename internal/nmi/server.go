@@ -67,7 +67,9 @@ var (
 )
 
 // Serve answers pods on l until ctx ends, then drains: requests that are held
-// are answered, for as long as they may be held.
+// are answered, for as long as they may be held. It closes a connection on which
+// nothing has been asked for 90 s, and those over the limits; nothing that happens
+// to a pod or to its address closes one.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	server := s.server(s)
 	server.ConnContext = s.withCaller

@@ -41,18 +41,31 @@ func (w *world) sendSome() (sent bool) {
 	return sent
 }
 
+// meanwhile sends a request at the moment at which something else happens. Which
+// of both comes first is not for the story to say, so it never asks on that
+// connection again: a seed tells the same story each time.
+func (w *world) meanwhile() {
+	c := w.anyConn()
+	if c == nil {
+		return
+	}
+	w.say("meanwhile, %s asks by link %d, first time: %t", c.wire.from.UID, c.wire.link, !c.pinned)
+	c.aside = true
+	w.ask(c, w.anyAsk(c.wire.from))
+}
+
 // anyConn is an old connection that waits for nothing, now and then one whose
 // link is another pod's now, or a new one; nil for none.
 func (w *world) anyConn() *conn {
 	waiting := make(map[*model.Sandbox]int)
 	for _, c := range w.conns {
-		if c.call != nil {
+		if c.call != nil && !c.aside {
 			waiting[c.wire.from]++
 		}
 	}
 	var old, others []*conn
 	for _, c := range w.conns {
-		if from := c.wire.from; c.call == nil && waiting[from] < maxCalls && (!from.Gone || c.pinned || w.linkIsFree(c.wire.link)) { // else see reusable
+		if from := c.wire.from; c.call == nil && !c.aside && waiting[from] < maxCalls && (!from.Gone || c.pinned || w.linkIsFree(c.wire.link)) { // else see reusable
 			old = append(old, c)
 			if from.Gone && !w.linkIsFree(c.wire.link) {
 				others = append(others, c)
@@ -113,14 +126,19 @@ func (w *world) anyAsk(from *model.Sandbox) model.Ask {
 // trim hangs up on some connections where there are too many: those that wait
 // for nothing.
 func (w *world) trim() {
-	for len(w.conns) > maxConns {
+	for {
 		var idle []*conn
+		others := 0
 		for _, c := range w.conns {
-			if c.call == nil {
+			switch {
+			case c.aside:
+			case c.call == nil:
 				idle = append(idle, c)
+			default:
+				others++
 			}
 		}
-		if len(idle) == 0 {
+		if len(idle) == 0 || len(idle)+others <= maxConns {
 			return
 		}
 		one := pick(w, idle)
@@ -294,13 +312,8 @@ func (w *world) settle() {
 
 // outlast lets time pass until whatever is held has been answered.
 func (w *world) outlast() {
-	under := func(c *conn) bool { return c.call != nil }
-	for range 60 {
-		if !slices.ContainsFunc(w.conns, under) {
-			return
-		}
-		w.advance(time.Second)
-	}
+	w.advance(model.HeldFor - time.Second)
+	w.advance(2 * time.Second)
 }
 
 // catchUp delivers until there is nothing left.

@@ -24,6 +24,7 @@ type conn struct {
 	call   *model.Call // under way; nil for none
 	pinned bool        // it has had a token
 	asked  bool        // something has been asked on it
+	aside  bool        // the story goes on without it: see meanwhile
 	doubt  bool        // two had its address when that was
 	hung   bool        // we have hung up
 	used   time.Time   // when it last had an answer, or was made
@@ -243,4 +244,7 @@ func (w *world) answered(r reply) {
 		}
 	}
 	w.wrongIf(call.Judge(r.got))
+	if r.conn.aside {
+		w.hangUp(func(c *conn) bool { return c == r.conn })
+	}
 }

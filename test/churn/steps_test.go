@@ -71,7 +71,7 @@ func (w *world) deliver() bool {
 		twice := w.r.IntN(10) == 0
 		w.say("told of one of the %s, twice: %t", k.resource().plural, twice)
 		if w.r.IntN(4) == 0 {
-			w.sendSome() // meanwhile
+			w.meanwhile()
 		}
 		w.api.deliver(k, twice)
 		w.see()
@@ -249,7 +249,7 @@ func (w *world) reusable() *model.Sandbox {
 	}
 	w.tellLinks()
 	for _, c := range w.conns {
-		if from := c.wire.from; from.Gone && c.pinned && w.linkIsFree(from.Link) {
+		if from := c.wire.from; from.Gone && c.pinned && !c.aside && w.linkIsFree(from.Link) {
 			w.hangUp(func(c *conn) bool { return c.wire.link == from.Link && !c.pinned })
 			w.rest()
 			return from

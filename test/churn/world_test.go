@@ -18,6 +18,9 @@ import (
 	"github.com/podid-io/podid/test/churn/model"
 )
 
+// drainFor is longer than an agent that ends takes to answer what it holds.
+const drainFor = time.Minute
+
 // world is a node, its kubelet, its API server and its agent. One goroutine acts
 // in it; everybody else is at rest whenever it does.
 type world struct {
@@ -198,6 +201,7 @@ func (w *world) rest() {
 // advance lets time pass.
 func (w *world) advance(d time.Duration) {
 	w.see()
+	w.api.yield()
 	<-time.After(d)
 	synctest.Wait()
 	w.see()
@@ -305,12 +309,17 @@ func (w *world) stop(atOnce bool) {
 	}
 	if atOnce {
 		w.hangUp(func(*conn) bool { return true })
+		synctest.Wait()
 	}
 	w.ending = true
 	if w.agent != nil {
 		w.see()
+		w.api.yield()
+		over := time.Now().Add(drainFor)
 		w.agent.end()
-		synctest.Wait()
+		if !atOnce { // when exactly it had answered everybody is no part of the story
+			w.advance(time.Until(over))
+		}
 		w.see()
 		w.judge()
 	}
