@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ type usageError struct{ error }
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	o := options{namespace: os.Getenv("POD_NAMESPACE"), getenv: os.Getenv}
+	o := options{namespace: cmp.Or(os.Getenv("POD_NAMESPACE"), os.Getenv("MIC_POD_NAMESPACE")), getenv: os.Getenv}
 	root := &cobra.Command{
 		Use:           "mic",
 		Short:         "The controller of podid: brings managed identities to the machines of the pods that need them",
@@ -44,11 +45,14 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		SilenceErrors: true,
 		RunE:          func(*cobra.Command, []string) error { return o.run(ctx) },
 	}
+	root.Flags().Bool("version", false, "print the version") // without cobra's -v, which is klog's
 	o.addFlags(root.Flags())
+	root.AddCommand(telemetry.AskCommands(ctx, "the controller that runs in this pod", defaultHealth, stdout)...)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asUsage(err) })
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetArgs(args)
+	root.SetArgs(telemetry.DoubleDashes(root.Flags(), args))
 	root.SetOut(stdout)
+	root.SetErr(os.Stderr) // and with it lines of deprecation
 	return root.ExecuteContext(ctx)
 }
 

@@ -1,19 +1,15 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/podid-io/podid/internal/compute"
-	"github.com/podid-io/podid/internal/entra"
-	"github.com/podid-io/podid/internal/identity"
 	"github.com/podid-io/podid/internal/mic"
 	"github.com/podid-io/podid/internal/mic/assignment"
 	"github.com/podid-io/podid/internal/mic/cloudconfig"
@@ -24,20 +20,45 @@ import (
 // options are the flags as they were given.
 type options struct {
 	getenv func(string) string
+	flags  *pflag.FlagSet
 
-	kubeconfig, cloudConfig, namespace string
-	election                           mic.Election
-	window                             time.Duration
-	exceptionNamespaces                []string
-	startupTaints                      []string
-	acrossNamespaces                   bool
-	metricsListen, healthListen        string
-	qps                                float32
-	burst                              int
-	logLevel, logFormat                string
+	kubeconfig, cloudConfig, namespace       string
+	compatibility                            string
+	election                                 mic.Election
+	window, keepWarm, driftInterval          time.Duration
+	immutable                                []string
+	exceptionNamespaces                      []string
+	startupTaints                            []string
+	acrossNamespaces                         bool
+	metricsListen, healthListen, pprofListen string
+	qps                                      float32
+	burst                                    int
+	userAgent                                string
+	logLevel, logFormat                      string
+
+	old oldOptions
 }
 
 func (o *options) addFlags(f *pflag.FlagSet) {
+	o.flags = f
+	o.addSharedFlags(f)
+	f.StringVar(&o.compatibility, "compatibility", "", compatibleAPI+": the defaults of AAD Pod Identity, for the day of moving over; see docs/compatibility.md")
+	f.DurationVar(&o.window, "coalesce-window", assignment.DefaultWindow, "how long the first need for a change of a VM or scale set waits for others; 0 means not at all")
+	f.DurationVar(&o.keepWarm, "keep-warm", assignment.DefaultKeepWarm, "how long an identity stays on a VM or scale set after its last pod; 0 means not at all")
+	f.DurationVar(&o.driftInterval, "drift-interval", 5*time.Minute, "how often Azure is asked whether identities that podid attached are still there; 0 means not at all")
+	f.StringSliceVar(&o.exceptionNamespaces, "exception-namespaces", nil, "namespaces where an AzurePodIdentityException counts; * means all (default kube-system and --namespace)")
+	f.BoolVar(&o.acrossNamespaces, "allow-cross-namespace", false, "let pods match bindings of other namespaces")
+	f.StringVar(&o.metricsListen, "metrics-listen", ":8888", "address of /metrics; empty means none")
+	f.StringVar(&o.healthListen, "health-listen", defaultHealth, "address of /healthz, /readyz and /log-level; empty means none")
+	f.StringVar(&o.pprofListen, "pprof-listen", "", "loopback address of Go's profiles; empty means none")
+	o.old.addFlags(f, o.getenv)
+}
+
+// defaultHealth is the default of --health-listen.
+const defaultHealth = ":8080"
+
+// addSharedFlags adds those that every command has that works on the cluster.
+func (o *options) addSharedFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; empty means the pod's own service account")
 	f.StringVar(&o.cloudConfig, "cloud-config", cloudconfig.DefaultPath, "azure.json; empty means the environment: CLOUD, TENANT_ID, CLIENT_ID, CLIENT_SECRET, USE_MSI, USER_ASSIGNED_MSI_CLIENT_ID")
 	f.StringVar(&o.namespace, "namespace", o.namespace, "mic's own namespace, where it keeps its records (default $POD_NAMESPACE)")
@@ -46,66 +67,44 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.DurationVar(&o.election.LeaseDuration, "leader-election-lease-duration", 15*time.Second, "how long a lease counts that is not renewed")
 	f.DurationVar(&o.election.RenewDeadline, "leader-election-renew-deadline", 0, "how long the leader tries to renew its lease; 0 means two thirds of --leader-election-lease-duration")
 	f.DurationVar(&o.election.RetryPeriod, "leader-election-retry-period", 0, "time between tries to get or renew the lease; 0 means a fifth of --leader-election-renew-deadline")
-	f.DurationVar(&o.window, "coalesce-window", assignment.DefaultWindow, "how long the first need for a change of a VM or scale set waits for others; 0 means not at all")
-	f.StringSliceVar(&o.exceptionNamespaces, "exception-namespaces", nil, "namespaces where an AzurePodIdentityException counts; * means all (default kube-system and --namespace)")
-	f.BoolVar(&o.acrossNamespaces, "allow-cross-namespace", false, "let pods match bindings of other namespaces")
+	f.StringSliceVar(&o.immutable, "immutable-user-msis", nil, "client ids of managed identities that are never taken off a machine, beside the one that azure.json names")
 	f.StringSliceVar(&o.startupTaints, "startup-taint", nil, "keys of taints that mic takes off a node when its nmi is ready, such as "+taint.DefaultKey+" (config/policy and config/rbac, startup-taint.yaml)")
-	f.StringVar(&o.metricsListen, "metrics-listen", ":8888", "address of /metrics; empty means none")
-	f.StringVar(&o.healthListen, "health-listen", ":8080", "address of /healthz and /readyz; empty means none")
 	f.Float32Var(&o.qps, "kube-api-qps", 100, "requests per second to the API server, those for the lease and for events apart")
 	f.IntVar(&o.burst, "kube-api-burst", 200, "how many requests may exceed --kube-api-qps at once")
-	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&o.userAgent, "custom-user-agent", "", "added to the user agent towards the API server")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error; mic log-level sets it at run time")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 }
 
-// check finds what is wrong with the flags by themselves. Its errors name them.
+// check takes up old flags and finds what is wrong with the flags by themselves.
+// Its errors name them.
 func (o *options) check() error {
-	var errs []error
+	errs := []error{o.apply()}
 	if o.namespace == "" {
 		errs = append(errs, errors.New("--namespace is missing: write mic's own namespace, or set POD_NAMESPACE"))
 	}
-	if o.window < 0 {
-		errs = append(errs, fmt.Errorf("--coalesce-window %s is negative", o.window))
+	for name, d := range map[string]time.Duration{
+		"--coalesce-window": o.window, "--keep-warm": o.keepWarm, "--drift-interval": o.driftInterval,
+	} {
+		if d < 0 {
+			errs = append(errs, fmt.Errorf("%s %s is negative", name, d))
+		}
 	}
 	if o.qps <= 0 || o.burst <= 0 {
 		errs = append(errs, errors.New("--kube-api-qps and --kube-api-burst must be greater than 0"))
 	}
+	if err := telemetry.CheckLoopback(o.pprofListen); err != nil {
+		errs = append(errs, fmt.Errorf("--pprof-listen %w", err))
+	}
 	return errors.Join(errs...)
 }
 
-// run makes a controller and runs it until ctx ends.
-func (o *options) run(ctx context.Context) error {
-	if err := o.check(); err != nil {
-		return usageError{err}
+// orNone is a duration as configurations have it: there 0 would be the default.
+func orNone(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
 	}
-	log, _, err := telemetry.NewLogger(os.Stderr, o.logLevel, o.logFormat)
-	if err != nil {
-		return usageError{err}
-	}
-	telemetry.Bridge(log)
-	rest, err := o.rest()
-	if err != nil {
-		return err
-	}
-	machines, err := o.machines()
-	if err != nil {
-		return err
-	}
-	window := o.window
-	if window == 0 {
-		window = -1 // none; 0 would be the default
-	}
-	c, err := mic.New(mic.Config{
-		REST: rest, Machines: machines, Namespace: o.namespace, Log: log,
-		Rules:               identity.Rules{AcrossNamespaces: o.acrossNamespaces},
-		ExceptionNamespaces: o.exceptionNamespaces, StartupTaints: o.startupTaints, Window: window, Election: o.election,
-		HealthListen: o.healthListen, MetricsListen: o.metricsListen,
-	})
-	if err != nil {
-		return usageError{err}
-	}
-	log.InfoContext(ctx, "mic starts", "version", telemetry.Version(), "namespace", o.namespace)
-	return c.Run(ctx)
+	return d
 }
 
 func (o *options) rest() (*rest.Config, error) {
@@ -114,19 +113,6 @@ func (o *options) rest() (*rest.Config, error) {
 		return nil, fmt.Errorf("find the API server (--kubeconfig %q): %w", o.kubeconfig, err)
 	}
 	c.QPS, c.Burst = o.qps, o.burst
-	c.UserAgent = "podid-mic/" + telemetry.Version()
+	c.UserAgent = strings.TrimSpace("podid-mic/" + telemetry.Version() + " " + o.userAgent)
 	return c, nil
-}
-
-// machines makes the client for Azure.
-func (o *options) machines() (*compute.Client, error) {
-	c, err := cloudconfig.Read(o.cloudConfig, o.getenv)
-	if err != nil {
-		return nil, err
-	}
-	credential, err := entra.ARMCredential(c.ARM)
-	if err != nil {
-		return nil, err
-	}
-	return compute.New(compute.Config{Credential: credential, Cloud: c.ARM.Cloud})
 }

@@ -44,7 +44,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		RunE:  func(*cobra.Command, []string) error { return o.uninstallRedirect() },
 	}
 	o.addRedirectFlags(uninstall.Flags())
-	root.AddCommand(uninstall, o.readyCommand(ctx), o.logLevelCommand(ctx))
+	root.AddCommand(uninstall)
+	root.AddCommand(telemetry.AskCommands(ctx, "the agent that runs on this node", defaultHealth, stdout)...)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetArgs(args)
 	root.SetErr(os.Stderr) // and with it lines of deprecation: standard output is the audit log's

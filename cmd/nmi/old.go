@@ -16,6 +16,7 @@ import (
 
 	"github.com/podid-io/podid/internal/imds"
 	"github.com/podid-io/podid/internal/nmi"
+	"github.com/podid-io/podid/internal/telemetry"
 )
 
 // oldOptions are flags of AAD Pod Identity's NMI. Each is taken under its old
@@ -33,11 +34,7 @@ type oldOptions struct {
 
 // addFlags adds the flags, hidden from the help and with a line of deprecation.
 func (o *oldOptions) addFlags(f *pflag.FlagSet) {
-	old := func(name, instead string) {
-		if err := f.MarkDeprecated(name, instead); err != nil {
-			panic(err) // the name is misspelt in this file
-		}
-	}
+	old := func(name, instead string) { telemetry.Deprecate(f, name, instead) }
 	f.StringVar(&o.listenAddress, "nmi-listen-address", "", "")
 	old("nmi-listen-address", "use --listen")
 	f.StringVar(&o.port, "nmi-port", "", "")
@@ -71,19 +68,7 @@ func (o *oldOptions) addFlags(f *pflag.FlagSet) {
 
 // addWithoutEffect adds those that mean nothing any more.
 func (*oldOptions) addWithoutEffect(f *pflag.FlagSet, old func(name, instead string)) {
-	// klog's: those that are true or false may stand alone.
-	for name, alone := range map[string]bool{
-		"alsologtostderr": true, "logtostderr": true, "one_output": true, "skip_headers": true, "skip_log_headers": true,
-		"log_backtrace_at": false, "log_dir": false, "log_file": false, "log_file_max_size": false, "stderrthreshold": false, "vmodule": false,
-	} {
-		f.String(name, "", "")
-		if alone {
-			f.Lookup(name).NoOptDefVal = "true"
-		}
-		old(name, "it has no effect: the log goes to standard error, see --log-level and --log-format")
-	}
-	f.StringP("v", "v", "", "")
-	old("v", "it has no effect: use --log-level")
+	telemetry.AddOldLogFlags(f)
 	for name, why := range map[string]string{
 		"MICNamespace":              "it has no effect: use --mic-service-account",
 		"kubelet-config":            "it has no effect: bridges are found by looking at the network",

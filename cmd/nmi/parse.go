@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/podid-io/podid/internal/imds"
+	"github.com/podid-io/podid/internal/telemetry"
 )
 
 // parsed are the options as values.
@@ -110,15 +110,8 @@ func (o *options) parseController(p *parsed) error {
 
 // checkProfile refuses to show profiles, which hold secrets, to anybody else.
 func (o *options) checkProfile() error {
-	if o.pprofListen == "" {
-		return nil
-	}
-	host, _, err := net.SplitHostPort(o.pprofListen)
-	if err != nil {
-		return fmt.Errorf("--pprof-listen %q: %w", o.pprofListen, err)
-	}
-	if a, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !a.IsLoopback()) {
-		return fmt.Errorf("--pprof-listen %q: write a loopback address, such as 127.0.0.1:6060", o.pprofListen)
+	if err := telemetry.CheckLoopback(o.pprofListen); err != nil {
+		return fmt.Errorf("--pprof-listen %w", err)
 	}
 	return nil
 }

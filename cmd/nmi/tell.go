@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"net/http"
-	"net/http/pprof"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
@@ -21,10 +20,6 @@ func (a *agent) startTelling(ctx context.Context, g *errgroup.Group, o *options)
 	metrics.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}))
 	g.Go(func() error { return telemetry.Serve(ctx, "metrics", o.metricsListen, metrics, a.log) })
 	if o.pprofListen != "" {
-		profiles := http.NewServeMux()
-		profiles.HandleFunc("GET /debug/pprof/", pprof.Index)
-		profiles.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-		profiles.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-		g.Go(func() error { return telemetry.Serve(ctx, "profiles", o.pprofListen, profiles, a.log) })
+		g.Go(func() error { return telemetry.Serve(ctx, "profiles", o.pprofListen, telemetry.Profiles(), a.log) })
 	}
 }

@@ -23,7 +23,7 @@ func (c *Controller) awaitAPI(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make a client for %s: %w", c.config.REST.Host, err)
 	}
-	report := c.report(checkAPI)
+	report := c.Report(checkAPI)
 	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
 		err := served(client)
 		if err == nil {

@@ -24,7 +24,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	v1 "github.com/podid-io/podid/api/v1"
@@ -111,9 +110,9 @@ func (c *Controller) lead(ctx context.Context, scheme *runtime.Scheme, all cache
 	if err := errors.Join(
 		assignment.Add(m, assignment.Config{
 			Machines: c.config.Machines, Namespace: c.config.Namespace, Rules: c.config.Rules, Window: c.config.Window,
-			KeepWarm: c.config.KeepWarm, Check: c.config.CheckInterval, Metrics: ctrlmetrics.Registry,
+			KeepWarm: c.config.KeepWarm, Check: c.config.CheckInterval, Metrics: c.metrics,
 			Recorder:    recorder,
-			ReportAzure: c.report(checkAzure), Log: c.config.Log,
+			ReportAzure: c.Report(checkAzure), Log: c.config.Log,
 		}),
 		spelling.Add(m, identity.Rules{ExceptionNamespaces: c.config.ExceptionNamespaces}, recorder),
 		c.addTaint(ctx, m),
@@ -199,7 +198,7 @@ func own(shared *rest.Config, qps float32, burst int) *rest.Config {
 // awaitSync reports until the cache has everything, and then that. It returns
 // false when ctx ended first.
 func (c *Controller) awaitSync(ctx context.Context, all cache.Cache, why *atomic.Pointer[string]) bool {
-	report := c.report(checkAPI)
+	report := c.Report(checkAPI)
 	for ctx.Err() == nil {
 		bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
 		done := all.WaitForCacheSync(bounded)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
@@ -48,12 +49,21 @@ type Config struct {
 	// CheckInterval is how often a VM or scale set is looked at wholly. The default
 	// is assignment.DefaultCheck.
 	CheckInterval time.Duration
+	// DriftInterval is how often Azure is asked whether what was attached is still
+	// there. The default is 5m; a negative one is not at all.
+	DriftInterval time.Duration
+	// Immutable are client ids, in any case, of identities that are never detached.
+	// The default is none.
+	Immutable []string
 	// Election says how the leader is found.
 	Election Election
-	// HealthListen and MetricsListen are host:port; empty means no server.
-	HealthListen, MetricsListen string
-	// Log is the logger.
-	Log *slog.Logger
+	// HealthListen, MetricsListen and PprofListen are host:port; empty means no
+	// server.
+	HealthListen, MetricsListen, PprofListen string
+	// Log is the logger, and Level its level, for who wants to set it at
+	// HealthListen; nil means nobody.
+	Log   *slog.Logger
+	Level *slog.LevelVar
 }
 
 // Election says how the leader is found, by a Lease.
@@ -82,8 +92,9 @@ const (
 
 // Controller is mic, ready to run.
 type Controller struct {
-	config Config
-	health *telemetry.Health
+	config  Config
+	health  *telemetry.Health
+	metrics *prometheus.Registry // beside what libraries measure
 }
 
 // New checks the configuration. It calls nobody.
@@ -126,7 +137,10 @@ func New(c Config) (*Controller, error) {
 	}
 	health := telemetry.NewHealth(checkAPI, checkAzure)
 	health.Set(checkAzure, nil) // until a call says otherwise
-	return &Controller{config: c, health: health}, nil
+	metrics := prometheus.NewRegistry()
+	health.RegisterMetric(metrics, "podid_mic_ready")
+	c.Machines = measure(c.Machines, metrics)
+	return &Controller{config: c, health: health, metrics: metrics}, nil
 }
 
 // Run works until ctx ends; then it returns nil. What is missing at the start
@@ -136,10 +150,18 @@ func (c *Controller) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	health := http.NewServeMux()
 	c.health.Register(health)
+	if c.config.Level != nil {
+		telemetry.RegisterLevel(health, c.config.Level, c.config.Log)
+	}
 	g.Go(func() error { return telemetry.Serve(ctx, "health", c.config.HealthListen, health, c.config.Log) })
 	metrics := http.NewServeMux()
-	metrics.Handle("GET /metrics", promhttp.HandlerFor(ctrlmetrics.Registry, promhttp.HandlerOpts{}))
+	metrics.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{ctrlmetrics.Registry, c.metrics}, promhttp.HandlerOpts{}))
 	g.Go(func() error { return telemetry.Serve(ctx, "metrics", c.config.MetricsListen, metrics, c.config.Log) })
+	if c.config.PprofListen != "" {
+		g.Go(func() error {
+			return telemetry.Serve(ctx, "profiles", c.config.PprofListen, telemetry.Profiles(), c.config.Log)
+		})
+	}
 	g.Go(func() error { // ends with ctx, or for good with an error
 		err := c.awaitAPI(ctx)
 		if err == nil {
@@ -153,8 +175,9 @@ func (c *Controller) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// report records a check and logs each change of it once.
-func (c *Controller) report(check string) func(error) {
+// Report is what tells of a readiness check, also of one that others than this
+// package make: nil is green. Each change is logged once.
+func (c *Controller) Report(check string) func(error) {
 	return func(err error) {
 		if !c.health.Set(check, err) {
 			return

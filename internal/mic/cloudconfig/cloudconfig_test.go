@@ -34,6 +34,13 @@ func TestRead(t *testing.T) {
 		return env
 	}
 	asApp := entra.ARMConfig{Cloud: cloud.AzurePublic, TenantID: "tenant", ClientID: "client", Secret: "s3cret"}
+	federated := func(c cloud.Configuration) entra.ARMConfig {
+		return entra.ARMConfig{Cloud: c, TenantID: "tenant", ClientID: "client", FederatedTokenFile: "/var/token"}
+	}
+	webhook := map[string]string{
+		"AZURE_FEDERATED_TOKEN_FILE": "/var/token", "AZURE_CLIENT_ID": "client", "AZURE_TENANT_ID": "tenant",
+		"AZURE_AUTHORITY_HOST": "https://login.chinacloudapi.cn/",
+	}
 	for sentence, test := range map[string]struct {
 		file string // content; empty means the environment
 		env  map[string]string
@@ -43,8 +50,47 @@ func TestRead(t *testing.T) {
 		"azure.json of a cluster with a managed identity": {
 			file: clusterIdentity,
 			want: cloudconfig.Config{
-				ARM: entra.ARMConfig{Cloud: cloud.AzurePublic, ManagedIdentity: true, ClientID: "kubelet"},
+				ARM:             entra.ARMConfig{Cloud: cloud.AzurePublic, ManagedIdentity: true, ClientID: "kubelet"},
+				ClusterIdentity: "kubelet",
 			},
+		},
+		"a federated application in azure.json": {
+			file: `{"cloud": "AzureCloud", "tenantId": "tenant", "aadClientId": "client", "useFederatedWorkloadIdentityExtension": true, "aadFederatedTokenFile": "/var/token", "useManagedIdentityExtension": true}`,
+			want: cloudconfig.Config{ARM: federated(cloud.AzurePublic)},
+		},
+		"a federated application, of which the webhook says the rest": {
+			file: `{"cloud": "AzureCloud", "useFederatedWorkloadIdentityExtension": true}`,
+			env:  webhook, want: cloudconfig.Config{ARM: federated(cloud.AzurePublic)},
+		},
+		"what the webhook says where azure.json names a secret": {
+			file: `{"cloud": "AzureCloud", "tenantId": "tenant", "aadClientId": "client", "aadClientSecret": "s3cret"}`,
+			env:  webhook, want: cloudconfig.Config{ARM: asApp},
+		},
+		"what the webhook says alone": {
+			env: webhook, want: cloudconfig.Config{ARM: federated(cloud.AzureChina)},
+		},
+		"what the webhook says beside a secret": {
+			env: with("AZURE_FEDERATED_TOKEN_FILE", "/var/token"), want: cloudconfig.Config{ARM: asApp},
+		},
+		"a federated application without a token": {
+			file: `{"cloud": "AzureCloud", "tenantId": "tenant", "aadClientId": "client", "useFederatedWorkloadIdentityExtension": true}`,
+			says: "no federated credential: set tenantId, aadClientId and aadFederatedTokenFile",
+		},
+		"a certificate in azure.json": {
+			file: `{"cloud": "AzureCloud", "tenantId": "tenant", "aadClientId": "client", "aadClientCertPath": "CERTIFICATE", "aadClientCertPassword": "s3cret"}`,
+			want: cloudconfig.Config{ARM: entra.ARMConfig{
+				Cloud: cloud.AzurePublic, TenantID: "tenant", ClientID: "client", Certificate: "s3cret certificate", CertificatePassword: "s3cret",
+			}},
+		},
+		"a certificate from the environment": {
+			env: with("CLIENT_SECRET", "", "AZURE_CLIENT_CERTIFICATE_PATH", "CERTIFICATE"),
+			want: cloudconfig.Config{ARM: entra.ARMConfig{
+				Cloud: cloud.AzurePublic, TenantID: "tenant", ClientID: "client", Certificate: "s3cret certificate",
+			}},
+		},
+		"a certificate that is not there": {
+			env:  with("CLIENT_SECRET", "", "AZURE_CLIENT_CERTIFICATE_PATH", "/nowhere/certificate"),
+			says: "aadClientCertPath: open /nowhere/certificate",
 		},
 		"an application from the environment": {env: secret, want: cloudconfig.Config{ARM: asApp}},
 		"the virtual machine's own identity": {
@@ -78,14 +124,19 @@ func TestRead(t *testing.T) {
 		t.Run(sentence, func(t *testing.T) {
 			dir := t.TempDir()
 			path := ""
+			certificate := write(t, dir, "certificate", "s3cret certificate")
 			if test.file != "" {
-				path = write(t, dir, "azure.json", test.file)
+				path = write(t, dir, "azure.json", strings.ReplaceAll(test.file, "CERTIFICATE", certificate))
 			}
 			env := func(name string) string {
-				if v := test.env[name]; v != "STACK" {
+				switch v := test.env[name]; v {
+				case "STACK":
+					return write(t, dir, "stack.json", stack)
+				case "CERTIFICATE":
+					return certificate
+				default:
 					return v
 				}
-				return write(t, dir, "stack.json", stack)
 			}
 			got, err := cloudconfig.Read(path, env)
 			if test.says != "" {
@@ -100,6 +151,7 @@ func TestRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			got.Files = nil // see TestReadTellsItsFiles
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("Read() (-want +got):\n%s", diff)
 			}
@@ -125,5 +177,20 @@ func TestReadSaysWhichFileIsMissing(t *testing.T) {
 	_, err := cloudconfig.Read("/nowhere/azure.json", func(string) string { return "" })
 	if err == nil || !strings.Contains(err.Error(), "/nowhere/azure.json") {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestReadTellsItsFiles(t *testing.T) {
+	dir := t.TempDir()
+	path := write(t, dir, "azure.json", `{"cloud": "AzureStackCloud", "tenantId": "tenant", "aadClientId": "client", "aadClientCertPath": "`+dir+`/certificate"}`)
+	want := []string{path, "/etc/stack.json", dir + "/certificate"}
+	c, err := cloudconfig.Read(path, func(name string) string {
+		return map[string]string{"AZURE_ENVIRONMENT_FILEPATH": "/etc/stack.json"}[name]
+	})
+	if err == nil {
+		t.Fatal("read a certificate that is not there")
+	}
+	if diff := cmp.Diff(want, c.Files); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
 	}
 }

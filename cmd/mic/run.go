@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/podid-io/podid/internal/identity"
+	"github.com/podid-io/podid/internal/mic"
+	"github.com/podid-io/podid/internal/mic/cloudconfig"
+	"github.com/podid-io/podid/internal/telemetry"
+)
+
+// run makes a controller and runs it until ctx ends.
+func (o *options) run(ctx context.Context) error {
+	if err := o.check(); err != nil {
+		return usageError{err}
+	}
+	if o.pprofListen == "" {
+		runtime.MemProfileRate = 0 // who nobody can ask for a profile of memory need not keep one in it
+	}
+	log, level, err := telemetry.NewLogger(os.Stderr, o.logLevel, o.logFormat)
+	if err != nil {
+		return usageError{err}
+	}
+	telemetry.Bridge(log)
+	rest, err := o.rest()
+	if err != nil {
+		return err
+	}
+	cloud, err := cloudconfig.Read(o.cloudConfig, o.getenv)
+	if err != nil {
+		return err
+	}
+	azure := &machines{}
+	if err := azure.use(cloud); err != nil {
+		return err
+	}
+	c, err := mic.New(mic.Config{
+		REST: rest, Machines: azure, Namespace: o.namespace, Log: log, Level: level,
+		Rules:               identity.Rules{AcrossNamespaces: o.acrossNamespaces},
+		ExceptionNamespaces: o.exceptionNamespaces, StartupTaints: o.startupTaints,
+		Window: orNone(o.window), KeepWarm: orNone(o.keepWarm), DriftInterval: orNone(o.driftInterval),
+		Immutable:    o.neverDetached(cloud),
+		Election:     o.election,
+		HealthListen: o.healthListen, MetricsListen: o.metricsListen, PprofListen: o.pprofListen,
+	})
+	if err != nil {
+		return usageError{err}
+	}
+	watcher := cloudconfig.NewWatcher(cloudconfig.WatcherConfig{
+		Path: o.cloudConfig, Getenv: o.getenv, Now: cloud, Apply: azure.use, Report: c.Report("cloud-config"), Log: log,
+	})
+	log.InfoContext(ctx, "mic starts", "version", telemetry.Version(), "namespace", o.namespace)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return watcher.Run(ctx) }) // ends with ctx
+	g.Go(func() error { return c.Run(ctx) })       // ends with ctx, or for good with an error
+	return g.Wait()
+}
+
+// neverDetached are the client ids of what stays on every machine.
+func (o *options) neverDetached(c cloudconfig.Config) []string {
+	ids := slices.Clone(o.immutable)
+	if c.ClusterIdentity != "" {
+		ids = append(ids, c.ClusterIdentity)
+	}
+	return ids
+}

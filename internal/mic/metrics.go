@@ -1,0 +1,79 @@
+package mic
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/podid-io/podid/internal/assign"
+	"github.com/podid-io/podid/internal/compute"
+	"github.com/podid-io/podid/internal/mic/assignment"
+)
+
+// measured is Azure with a measure of each call.
+type measured struct {
+	assignment.Machines
+	calls *prometheus.HistogramVec
+}
+
+var _ assignment.Machines = measured{}
+
+// measure registers the measure of calls.
+func measure(m assignment.Machines, r prometheus.Registerer) measured {
+	calls := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "podid_mic_azure_call_duration_seconds", Help: "Time of calls to Azure, a change until Azure has carried it out.",
+		Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600, 900},
+	}, []string{"verb", "outcome"})
+	r.MustRegister(calls)
+	return measured{m, calls}
+}
+
+// Get reads a scope.
+func (m measured) Get(ctx context.Context, scope assign.Scope) (compute.State, error) {
+	start := time.Now()
+	s, err := m.Machines.Get(ctx, scope)
+	m.observe(ctx, "get", start, err)
+	return s, err
+}
+
+// Update changes a scope.
+func (m measured) Update(ctx context.Context, scope assign.Scope, s compute.State, attach, detach []string) (compute.Changes, error) {
+	start := time.Now()
+	c, err := m.Machines.Update(ctx, scope, s, attach, detach)
+	m.observe(ctx, "update", start, err)
+	return c, err
+}
+
+func (m measured) observe(ctx context.Context, verb string, start time.Time, err error) {
+	m.calls.WithLabelValues(verb, outcome(ctx, err)).Observe(time.Since(start).Seconds())
+}
+
+// outcome is one word for the end of a call.
+func outcome(ctx context.Context, err error) string {
+	if err == nil {
+		return "ok"
+	}
+	e, ok := errors.AsType[*compute.Error](err)
+	switch {
+	case ctx.Err() != nil:
+		return "canceled"
+	case !ok:
+		return "failed"
+	}
+	switch e.Kind {
+	case compute.Conflict:
+		return "conflict"
+	case compute.Throttled:
+		return "throttled"
+	case compute.BadIdentity:
+		return "bad_identity"
+	case compute.NotFound:
+		return "not_found"
+	case compute.Forbidden:
+		return "forbidden"
+	default:
+		return "failed"
+	}
+}
