@@ -7,9 +7,9 @@
 // bubble's (testing/synctest), so that "everything has been delivered" is known
 // and never waited for.
 //
-// A seed tells the same story each time: what the test does next never depends on
-// what the agent or its libraries leave to chance. Only where several objects
-// change at once it can, rarely, since whoever waits may see some of them alone.
+// A seed tells the same story again for some thousands of steps, mostly for more,
+// and then one like it: the agent's goroutines race with each other, and what they
+// answered decides on which connections the test can ask next.
 //
 // What no agent could know, it is not asked: see world.after, world.mayUnplug,
 // world.start and world.reusable.
