@@ -34,6 +34,10 @@ const (
 	// AnnotationPrefetch on a Pod names resources, with commas between them, whose
 	// tokens are fetched before the pod asks.
 	AnnotationPrefetch = "podid.io/prefetch"
+	// AnnotationPreAssign on an AzureIdentityBinding is a label selector of nodes: its
+	// identity is put on their VMs and scale sets before the first pod. Empty, or *,
+	// means all nodes.
+	AnnotationPreAssign = "podid.io/pre-assign"
 	// AnnotationBehavior with the value BehaviorNamespaced keeps one identity to
 	// its own namespace where matching across namespaces is allowed.
 	AnnotationBehavior = "aadpodidentity.k8s.io/Behavior"

@@ -201,6 +201,49 @@ func TestPlan(t *testing.T) {
 				s.Bindings[0].Annotations = map[string]string{"a": "b"}
 			},
 		},
+		"another identity that is not there yet: the object and the one before stay until it is": {
+			change: func(s *assign.Snapshot) {
+				s.Record = attached
+				s.Assigned = made(*s)
+				s.Identities[0].Spec.ResourceID = prefix + "writer"
+			},
+			want: summary{Attach: []string{"writer"}, Waiting: []string{"web-ns-reader"}},
+		},
+		"another identity that is there now: one update, and the one before goes": {
+			change: func(s *assign.Snapshot) {
+				s.Record = attached
+				s.Assigned = made(*s)
+				s.Identities[0].Spec.ResourceID = prefix + "writer"
+				s.Record = assign.Record{prefix + "reader": assign.Attached, prefix + "writer": assign.Attached}
+			},
+			want: summary{Update: states{name: v1.Assigned}, Detach: []string{"reader"}},
+		},
+		"another identity, and the one before is gone from the machine: nothing stands": {
+			change: func(s *assign.Snapshot) {
+				s.Record = attached
+				s.Assigned = made(*s)
+				s.Identities[0].Spec.ResourceID = prefix + "writer"
+				s.Record = nil
+			},
+			want: summary{Update: states{name: v1.Created}, Attach: []string{"writer"}, Waiting: []string{"web-ns-reader"}},
+		},
+		"another identity for another pod of the same name: nothing stands": {
+			change: func(s *assign.Snapshot) {
+				s.Record = attached
+				s.Assigned = made(*s)
+				s.Identities[0].Spec.ResourceID = prefix + "writer"
+				s.Pods[0].UID = "2"
+			},
+			want: summary{Update: states{name: v1.Created}, Attach: []string{"writer"}, Detach: []string{"reader"}, Waiting: []string{"web-ns-reader"}},
+		},
+		"a service principal that becomes a managed identity stands until that is there": {
+			change: func(s *assign.Snapshot) {
+				s.Identities[0].Spec.Type = new(v1.ServicePrincipal)
+				s.Assigned = made(*s)
+				s.Identities[0].Spec.Type = nil
+			},
+			want: summary{Attach: []string{"reader"}, Waiting: []string{"web-ns-reader"}},
+		},
 		"a service principal needs no machine": {
 			change: func(s *assign.Snapshot) { s.Identities[0].Spec.Type = new(v1.ServicePrincipal) },
 			want:   summary{Create: states{name: v1.Assigned}},

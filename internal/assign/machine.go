@@ -6,8 +6,12 @@ import (
 	"time"
 )
 
-// Owner is who needs an identity on a scope: a pod by its name.
-type Owner struct{ Namespace, Name string }
+// Owner is who needs an identity on a scope: a pod, or a binding that has its
+// identity there before any pod, by name.
+type Owner struct {
+	Binding         bool
+	Namespace, Name string
+}
 
 // Machine is the account of the identities of one scope: what is known of each,
 // and who needs it. It is kept up to date piece by piece, so that a change costs

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/identity"
@@ -25,6 +26,9 @@ type Snapshot struct {
 	Bindings []*v1.AzureIdentityBinding
 	// Identities are those that the bindings name; more do no harm.
 	Identities []*v1.AzureIdentity
+	// PreAssigned are the bindings in question whose identity is to be on the scope,
+	// pods or not.
+	PreAssigned []*v1.AzureIdentityBinding
 	// Assigned are the objects for the pods in question: those for nodes of the
 	// scope, and those for Pods wherever they say they are.
 	Assigned []*v1.AzureAssignedIdentity
@@ -49,8 +53,8 @@ type Plan struct {
 	Mark []*v1.AzureAssignedIdentity
 	// Delete are objects for which there is no reason any more.
 	Delete []*v1.AzureAssignedIdentity
-	// Needs are the ARM ids of the identities that each pod needs on the machine,
-	// in order. Pods that need none are not in it.
+	// Needs are the ARM ids of the identities that each pod, and each binding in
+	// advance, needs on the machine, in order. Who needs none is not in it.
 	Needs map[Owner][]string
 	// Waiting are the objects, from any list or none, whose identity is not known
 	// to be attached.
@@ -81,24 +85,7 @@ func (s Snapshot) Plan() Plan {
 	}
 	waiting := make(map[pair]bool)
 	for _, w := range s.wanted() {
-		id := w.grant.Identity
-		attach, why := attachable(id)
-		state := v1.Assigned
-		if attach {
-			p.need(w.pod, id.ResourceID)
-		}
-		if why != "" || attach && !s.Record[id.ResourceID].there() {
-			state = v1.Created
-		}
-		o := w.object(s.Scope, state)
-		old, ok := existing[nameOf(o)]
-		delete(existing, nameOf(o))
-		o = p.write(o, old, ok)
-		switch {
-		case why != "":
-			p.Invalid = append(p.Invalid, Invalid{o, why})
-		case state == v1.Created:
-			p.Waiting = append(p.Waiting, o)
+		if o := p.decide(s, w, existing); o != nil {
 			waiting[pairOf(o)] = true
 		}
 	}
@@ -108,17 +95,95 @@ func (s Snapshot) Plan() Plan {
 		}
 		p.remove(o)
 	}
+	if len(s.PreAssigned) > 0 {
+		p.inAdvance(s)
+	}
 	slices.SortFunc(p.Delete, func(x, y *v1.AzureAssignedIdentity) int {
 		return cmp.Or(cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
 	})
 	return p
 }
 
-// need takes note of what a pod needs.
-func (p *Plan) need(pod identity.Pod, id string) {
-	o := Owner{pod.Namespace, pod.Name}
+// decide is about one pair. It takes the object that has its name off existing,
+// and returns the one that waits for the machine, if it does.
+func (p *Plan) decide(s Snapshot, w want, existing map[objectName]*v1.AzureAssignedIdentity) *v1.AzureAssignedIdentity {
+	id := w.grant.Identity
+	attach, why := attachable(id)
+	state := v1.Assigned
+	if attach {
+		p.need(ownerOf(w.pod), id.ResourceID)
+	}
+	if why != "" || attach && !s.Record[id.ResourceID].there() {
+		state = v1.Created
+	}
+	o := w.object(s.Scope, state)
+	old, ok := existing[nameOf(o)]
+	delete(existing, nameOf(o))
+	switch {
+	case why != "":
+		p.Invalid = append(p.Invalid, Invalid{p.write(o, old, ok), why})
+		return nil
+	case state == v1.Assigned:
+		p.write(o, old, ok)
+		return nil
+	case ok && s.stands(old, o):
+		if before, machine := onMachine(old); machine {
+			p.need(ownerOf(w.pod), before)
+		}
+	default:
+		o = p.write(o, old, ok)
+	}
+	p.Waiting = append(p.Waiting, o)
+	return o
+}
+
+// stands reports whether old stays as it is, and its identity where it is, until
+// the identity of o is attached: it is Assigned to the same pod, of which only the
+// identity has been edited.
+func (s Snapshot) stands(old, o *v1.AzureAssignedIdentity) bool {
+	if old.Status.Status != v1.Assigned || old.DeletionTimestamp != nil || slices.Contains(old.Finalizers, LegacyFinalizer) ||
+		o.Spec.PodUID != old.Spec.PodUID || o.Spec.NodeName != old.Spec.NodeName || old.Spec.AzureIdentityRef == nil {
+		return false
+	}
+	before, machine := onMachine(old)
+	now, _ := onMachine(o)
+	return before != now && (!machine || s.Record[before].there())
+}
+
+// onMachine is the identity that has to be on the machine for an object, if any.
+func onMachine(o *v1.AzureAssignedIdentity) (id string, needed bool) {
+	spec := o.Spec.AzureIdentityRef.Spec.Canonical()
+	if *spec.Type != v1.UserAssignedMSI {
+		return "", false
+	}
+	id = strings.ToLower(spec.ResourceID)
+	return id, id != ""
+}
+
+// need takes note of what an owner needs.
+func (p *Plan) need(o Owner, id string) {
 	if at, already := slices.BinarySearch(p.Needs[o], id); !already {
 		p.Needs[o] = slices.Insert(p.Needs[o], at, id)
+	}
+}
+
+func ownerOf(pod identity.Pod) Owner { return Owner{Namespace: pod.Namespace, Name: pod.Name} }
+
+// inAdvance takes note of what is needed before any pod.
+func (p *Plan) inAdvance(s Snapshot) {
+	identities := make(map[objectName]*v1.AzureIdentity, len(s.Identities))
+	for _, i := range s.Identities {
+		identities[nameOf(i)] = i
+	}
+	for _, b := range s.PreAssigned {
+		i, ok := identities[objectName{b.Namespace, b.Spec.Canonical().AzureIdentity}]
+		if !ok {
+			continue
+		}
+		id := identity.FromAPI(i)
+		if attach, why := attachable(id); attach && why == "" {
+			p.need(Owner{Binding: true, Namespace: b.Namespace, Name: b.Name}, id.ResourceID)
+		}
 	}
 }
 

@@ -83,6 +83,9 @@ func New(c Config) (*Client, error) {
 type State struct {
 	// User holds the ARM ids, in lower case, of the user-assigned identities.
 	User map[string]bool
+	// ClientIDs are the client ids, in lower case, of those of User of which Azure
+	// shows them.
+	ClientIDs map[string]string
 	// System says that it has a system-assigned identity, which is never touched.
 	System bool
 	// ETag is the version that was read.

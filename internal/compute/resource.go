@@ -132,12 +132,16 @@ func stateOfSet(m armcompute.VirtualMachineScaleSet) State {
 }
 
 func newState(kind *armcompute.ResourceIdentityType, ids map[string]*armcompute.UserAssignedIdentitiesValue) State {
-	s := State{User: make(map[string]bool, len(ids))}
+	s := State{User: make(map[string]bool, len(ids)), ClientIDs: make(map[string]string, len(ids))}
 	if kind != nil {
 		s.System = strings.Contains(strings.ToLower(string(*kind)), "systemassigned")
 	}
-	for id := range ids {
-		s.User[strings.ToLower(id)] = true
+	for id, v := range ids {
+		id = strings.ToLower(id)
+		s.User[id] = true
+		if v != nil && value(v.ClientID) != "" {
+			s.ClientIDs[id] = strings.ToLower(*v.ClientID)
+		}
 	}
 	return s
 }

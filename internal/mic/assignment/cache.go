@@ -49,7 +49,7 @@ func stripNode(o any) (any, error) {
 		return o, nil
 	}
 	return &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion},
+		ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion, Labels: n.Labels},
 		Spec:       corev1.NodeSpec{ProviderID: n.Spec.ProviderID},
 	}, nil
 }
@@ -77,6 +77,8 @@ const (
 	assignedByScope   = "scope"
 	bindingBySelector = "selector"
 	bindingByIdentity = "identity"
+	bindingInAdvance  = "pre-assign" // those with the annotation, under inAdvance
+	inAdvance         = "true"
 )
 
 // Index adds the indexes, and with them the informers, to a cache that has not
@@ -117,6 +119,12 @@ func Index(ctx context.Context, c client.FieldIndexer) error {
 		{&v1.AzureIdentityBinding{}, bindingBySelector, on(func(b *v1.AzureIdentityBinding) string { return b.Spec.Canonical().Selector })},
 		{&v1.AzureIdentityBinding{}, bindingByIdentity, on(func(b *v1.AzureIdentityBinding) string {
 			return b.Namespace + "/" + b.Spec.Canonical().AzureIdentity
+		})},
+		{&v1.AzureIdentityBinding{}, bindingInAdvance, on(func(b *v1.AzureIdentityBinding) string {
+			if _, ok := b.Annotations[v1.AnnotationPreAssign]; ok {
+				return inAdvance
+			}
+			return ""
 		})},
 	} {
 		keys := func(o client.Object) []string {

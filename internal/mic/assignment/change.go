@@ -27,6 +27,13 @@ func (r *Reconciler) change(ctx context.Context, scope assign.Scope, s *state, c
 		r.troubles.set(scope, nil)
 		return warm
 	}
+	steps, due := s.refusals.Next(c, time.Now())
+	r.quarantined(s)
+	if len(steps) == 0 { // all are in quarantine
+		s.needed = time.Time{}
+		warm.add(later{wait: max(time.Until(due), time.Millisecond)})
+		return warm
+	}
 	if s.needed.IsZero() {
 		s.needed = time.Now()
 	}
@@ -42,7 +49,14 @@ func (r *Reconciler) change(ctx context.Context, scope assign.Scope, s *state, c
 		}
 		return warm
 	}
-	return later{err: r.launch(ctx, scope, s, c)}
+	return later{err: r.launch(ctx, scope, s, c.Only(steps))}
+}
+
+// quarantined counts the identities in quarantine.
+func (r *Reconciler) quarantined(s *state) {
+	now := s.refusals.Quarantined()
+	r.metrics.quarantined.Add(float64(now - s.quarantined))
+	s.quarantined = now
 }
 
 // forgo takes identities off the record that concern nobody any more, and writes

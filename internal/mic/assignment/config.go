@@ -43,6 +43,9 @@ type Config struct {
 	// KeepWarm is how long an identity that nobody needs any more stays on a
 	// machine. The default is DefaultKeepWarm; a negative one is not at all.
 	KeepWarm time.Duration
+	// Immutable are client ids, in any case, of identities that are never detached,
+	// whoever attached them.
+	Immutable []string
 	// Check is how often a scope is looked at wholly, to see whether events have
 	// told all. The default is DefaultCheck.
 	Check time.Duration

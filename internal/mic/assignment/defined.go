@@ -34,6 +34,9 @@ func (g *gatherer) defined() error {
 		g.bindings = append(g.bindings, b)
 		identities[types.NamespacedName{Namespace: b.Namespace, Name: b.Spec.Canonical().AzureIdentity}] = true
 	}
+	for _, b := range g.inAdvance {
+		identities[types.NamespacedName{Namespace: b.Namespace, Name: b.Spec.Canonical().AzureIdentity}] = true
+	}
 	for name := range identities {
 		var id v1.AzureIdentity
 		if err := g.cache.Get(g.ctx, name, &id); apierrors.IsNotFound(err) {

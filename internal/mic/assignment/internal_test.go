@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,7 +57,7 @@ func TestAFlightNoticesWhatTheNextIsFor(t *testing.T) {
 		"nobody needs what is being attached": {assign.Changes{Detach: []string{"a"}}, true},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			f := &flight{attach: []string{"a"}, detach: []string{"d"}}
+			f := &flight{changes: assign.Changes{Attach: []string{"a"}, Detach: []string{"d"}}}
 			f.notice(test.plan)
 			if got := !f.next.IsZero(); got != test.want {
 				t.Errorf("noticed: %v, want %v", got, test.want)
@@ -104,18 +105,20 @@ func TestFailuresTellNobodyOfOthers(t *testing.T) {
 	for sentence, test := range map[string]struct {
 		kind   compute.Kind
 		reason string
+		alone  bool
 		want   string
 	}{
-		"one's own identity":                {compute.BadIdentity, "400: '" + prefix + "Reader' was not found.", advice + " (400: '" + prefix + "Reader' was not found.)"},
-		"another's":                         {compute.BadIdentity, "400: '" + prefix + "reader-2' was not found.", generic},
-		"both":                              {compute.BadIdentity, "400: '" + prefix + "reader," + prefix + "other' were not found.", advice},
-		"a bad one that is not named":       {compute.BadIdentity, "400: 'other' was not found.", generic},
-		"another's, and nothing is advised": {compute.Other, "500: " + prefix + "other", generic},
-		"no identity at all":                {compute.Other, "500: oops", "change scale set g/pool: 500: oops"},
+		"one's own identity":                 {compute.BadIdentity, "400: '" + prefix + "Reader' was not found.", false, advice + " (400: '" + prefix + "Reader' was not found.)"},
+		"another's":                          {compute.BadIdentity, "400: '" + prefix + "reader-2' was not found.", false, generic},
+		"both":                               {compute.BadIdentity, "400: '" + prefix + "reader," + prefix + "other' were not found.", false, advice},
+		"a bad one that is not named":        {compute.BadIdentity, "400: 'other' was not found.", false, generic},
+		"another's, and nothing is advised":  {compute.Other, "500: " + prefix + "other", false, generic},
+		"no identity at all":                 {compute.Other, "500: oops", false, "change scale set g/pool: 500: oops"},
+		"a bad one that is not named, alone": {compute.BadIdentity, "400: 'Reader' was not found.", true, advice + " (400: 'Reader' was not found.)"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			err := &compute.Error{Kind: test.kind, Scope: scope, Doing: "change", Reason: test.reason}
-			if got := about(errors.Join(err, errors.New("x")), prefix+"reader"); got != test.want {
+			if got := about(errors.Join(err, errors.New("x")), prefix+"reader", test.alone); got != test.want {
 				t.Errorf("about() = %q, want %q", got, test.want)
 			}
 		})
@@ -190,5 +193,18 @@ func TestANameThatIsStillTakenIsNoSuccess(t *testing.T) {
 	}
 	if len(s.unseen) > 0 || len(recorder.Events) > 0 {
 		t.Errorf("%d writes are waited for and %d events were sent, want none", len(s.unseen), len(recorder.Events))
+	}
+}
+
+func TestTheImmutableIsNeverDetached(t *testing.T) {
+	r := newReconciler(Config{Immutable: []string{"CLUSTER"}})
+	present := compute.State{ClientIDs: map[string]string{"a": "cluster", "b": "another"}}
+	before := assign.Record{"a": assign.Attached, "b": assign.Attached, "c": assign.Attached}
+	record, detach := r.keepImmutable(present, before, []string{"a", "b", "c"})
+	if want := []string{"b", "c"}; !slices.Equal(detach, want) {
+		t.Errorf("to detach: %v, want %v", detach, want)
+	}
+	if record["a"] != assign.Found || record["b"] != assign.Attached || before["a"] != assign.Attached {
+		t.Errorf("record %v, before %v", record, before)
 	}
 }

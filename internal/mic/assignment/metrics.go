@@ -8,7 +8,8 @@ import (
 
 // metrics are what the controller counts and measures.
 type metrics struct {
-	missed prometheus.Counter
+	missed      prometheus.Counter
+	quarantined prometheus.Gauge
 }
 
 // newMetrics registers the metrics. A process may have several controllers, one
@@ -17,6 +18,9 @@ func newMetrics(r prometheus.Registerer) metrics {
 	return metrics{
 		missed: register(r, prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "podid_mic_missed_total", Help: "Changes of which no event told, found by looking at everything. Should be 0.",
+		})),
+		quarantined: register(r, prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "podid_mic_quarantined_identities", Help: "Identities that Azure refused to attach or detach, each counted for each VM or scale set.",
 		})),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,11 +17,11 @@ import (
 
 // flight is a PATCH under way.
 type flight struct {
-	started        time.Time
-	attach, detach []string
-	done           chan struct{} // closed when outcome and stopped are set
-	outcome        outcome
-	stopped        bool // mic itself is being stopped
+	started time.Time
+	changes assign.Changes
+	done    chan struct{} // closed when outcome and stopped are set
+	outcome outcome
+	stopped bool // mic itself is being stopped
 	// next is since when something else is needed; zero when nothing is.
 	next time.Time
 }
@@ -30,7 +31,7 @@ func (f *flight) notice(c assign.Changes) {
 	subset := func(of, ids []string) bool {
 		return !slices.ContainsFunc(ids, func(id string) bool { return !slices.Contains(of, id) })
 	}
-	if f.next.IsZero() && (!subset(f.attach, c.Attach) || !subset(f.detach, c.Detach)) {
+	if f.next.IsZero() && (!subset(f.changes.Attach, c.Attach) || !subset(f.changes.Detach, c.Detach)) {
 		f.next = time.Now()
 	}
 }
@@ -41,6 +42,7 @@ type outcome struct {
 	record      assign.Record
 	kept        kept
 	add, remove []string
+	done        []string // of these, for certain
 	err         error
 }
 
@@ -53,10 +55,10 @@ const (
 // launch has a PATCH run. Until it lands, what it may detach does not count as
 // attached.
 func (r *Reconciler) launch(ctx context.Context, scope assign.Scope, s *state, c assign.Changes) error {
-	f := &flight{started: time.Now(), attach: c.Attach, detach: c.Detach, done: make(chan struct{})}
+	f := &flight{started: time.Now(), changes: c, done: make(chan struct{})}
 	before := outcome{record: maps.Clone(s.machine.Record()), kept: s.kept}
 	job := func(ctx context.Context) {
-		f.outcome = r.patch(ctx, scope, before, f.attach, f.detach)
+		f.outcome = r.patch(ctx, scope, before, c.Attach, c.Detach)
 		f.stopped = ctx.Err() != nil
 		close(f.done)
 		r.queue.Add(scope)
@@ -67,7 +69,7 @@ func (r *Reconciler) launch(ctx context.Context, scope assign.Scope, s *state, c
 		return ctx.Err()
 	}
 	s.flight = f
-	s.machine.Mark(f.detach, assign.Detaching, time.Now())
+	s.machine.Mark(c.Detach, assign.Detaching, time.Now())
 	return nil
 }
 
@@ -85,6 +87,7 @@ func (r *Reconciler) patch(ctx context.Context, scope assign.Scope, o outcome, a
 		o.err = err
 		return o
 	}
+	before, detach = r.keepImmutable(present, before, detach)
 	intent, add, remove := before.Intend(present.User, present.Certain(), attach, detach)
 	if o = r.saved(ctx, scope, o, intent); o.err != nil {
 		if !errors.Is(o.err, errRewritten) {
@@ -105,6 +108,7 @@ func (r *Reconciler) patch(ctx context.Context, scope assign.Scope, o outcome, a
 		present.User[id] = true // likewise, where it is not shown
 	}
 	changes, err := r.config.Machines.Update(ctx, scope, present, add, remove)
+	o.done = changes.Done
 	// Not ended by ctx: an intent that stays without reason would make an identity
 	// ours that somebody else attaches.
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
@@ -112,6 +116,21 @@ func (r *Reconciler) patch(ctx context.Context, scope assign.Scope, o outcome, a
 	o = r.saved(bounded, scope, o, intent.Done(changes.Done).Undo(undone, changes.Not))
 	o.err = errors.Join(err, o.err)
 	return o
+}
+
+// keepImmutable takes those identities off what is to be detached that never are,
+// and off what is podid's.
+func (r *Reconciler) keepImmutable(present compute.State, record assign.Record, detach []string) (assign.Record, []string) {
+	record = maps.Clone(record)
+	detach = slices.DeleteFunc(slices.Clone(detach), func(id string) bool {
+		client := present.ClientIDs[id]
+		stays := client != "" && slices.ContainsFunc(r.config.Immutable, func(c string) bool { return strings.EqualFold(c, client) })
+		if stays {
+			record[id] = assign.Found
+		}
+		return stays
+	})
+	return record, detach
 }
 
 // saved is o after the record has been written down, or replaced by the one that
@@ -151,23 +170,38 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 	}
 	r.learn(scope, s, o)
 	log := r.config.Log.With("scope", scope.ID(), "attach", o.add, "detach", o.remove, "dur", time.Since(f.started))
-	switch {
-	case f.stopped: // there is no next time
-	case err == nil:
+	if f.stopped { // there is no next time
+		return nil
+	}
+	if err == nil {
 		s.failures, s.retryAt, s.problem, s.needed = 0, time.Time{}, nil, f.next
+		s.refusals.Done(f.changes.Steps(), time.Now())
 		r.troubles.set(scope, nil)
 		if len(o.add)+len(o.remove) > 0 {
 			log.InfoContext(ctx, "identities changed")
 		}
-	default:
+		return nil
+	}
+	if e, ok := errors.AsType[*compute.Error](err); ok && e.Kind == compute.BadIdentity && !errors.Is(err, errRewritten) {
+		// Of one identity, or some: the rest is sent at once.
+		s.failures, s.retryAt, s.problem, s.needed = 0, time.Time{}, nil, f.started
+		s.refusals.Refused(f.changes.Only(o.failed()).Steps(), named(e), err, time.Now())
+		log.WarnContext(ctx, "identities refused", "err", err)
+	} else {
 		wait := backOff(s.failures, err)
 		s.failures, s.retryAt, s.problem = s.failures+1, time.Now().Add(wait), err
-		waiting := s.machine.Plan(time.Now(), r.config.KeepWarm).Attach
-		r.touch(scope, setOf(s.machine.OwnersOf(waiting))) // who are told
-		r.troubles.set(scope, err)
 		log.WarnContext(ctx, "identities not changed", "retry", wait, "err", err)
 	}
+	r.troubles.set(scope, err)
+	waiting := s.machine.Plan(time.Now(), r.config.KeepWarm).Attach
+	r.touch(scope, setOf(s.machine.OwnersOf(waiting))) // who are told
 	return nil
+}
+
+// failed is what was sent and not carried out for certain.
+func (o outcome) failed() []assign.Step {
+	sent := assign.Changes{Attach: o.add, Detach: o.remove}.Steps()
+	return slices.DeleteFunc(sent, func(s assign.Step) bool { return slices.Contains(o.done, s.ID) })
 }
 
 // gone reports whether the scope exists no more: Azure says so, and no Node says

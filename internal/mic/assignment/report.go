@@ -38,6 +38,7 @@ func (r *Reconciler) reportAssigned(s *state, o *v1.AzureAssignedIdentity) {
 		what = "nothing to attach: no resourceID"
 	}
 	r.tell(o, corev1.EventTypeNormal, reasonAssigned, what)
+	r.tellIdentity(s, o, "")
 }
 
 // reported is what was told about objects, by pod, so that it is told once.
@@ -50,6 +51,9 @@ func (r *Reconciler) reportWaiting(ctx context.Context, scope assign.Scope, s *s
 	report := func(o *v1.AzureAssignedIdentity, why string) {
 		owner, key := ownerOf(o), client.ObjectKeyFromObject(o)
 		told := s.reported[owner][key]
+		if scope != (assign.Scope{}) && why != "" { // else it is about a node
+			r.tellIdentity(s, o, why)
+		}
 		if why != "" && told != why {
 			told = why
 			r.tell(o, corev1.EventTypeWarning, reasonFailed, "the identity cannot be brought to the node: "+why)
@@ -63,13 +67,18 @@ func (r *Reconciler) reportWaiting(ctx context.Context, scope assign.Scope, s *s
 		now[owner][key] = told
 	}
 	for _, o := range plan.Waiting {
+		id := strings.ToLower(o.Spec.AzureIdentityRef.Spec.Canonical().ResourceID)
+		alone, problem := s.refusals.Why(assign.Step{ID: id})
+		if problem == nil {
+			problem = s.problem
+		}
 		switch {
-		case s.problem == nil:
+		case problem == nil:
 			report(o, "")
 		case scope == (assign.Scope{}):
 			report(o, r.whyOutside(ctx, o.Spec.NodeName))
 		default:
-			report(o, about(s.problem, o.Spec.AzureIdentityRef.Spec.Canonical().ResourceID))
+			report(o, about(problem, id, alone))
 		}
 	}
 	for _, i := range plan.Invalid {
@@ -101,21 +110,27 @@ func (r *Reconciler) whyOutside(ctx context.Context, node string) string {
 // identityIDs finds ARM ids of user-assigned identities in what Azure says.
 var identityIDs = regexp.MustCompile(`/subscriptions/[^/\s]+/resourcegroups/[^/\s]+/providers/microsoft\.managedidentity/userassignedidentities/[a-z0-9_-]+`)
 
+// named are the ARM ids, in lower case, of the identities in what Azure says.
+func named(e *compute.Error) []string {
+	return identityIDs.FindAllString(strings.ToLower(e.Reason), -1)
+}
+
 // about is what a failure says to who waits for the identity own, an ARM id. A
-// PATCH is for many; which identities the others use is not told.
-func about(err error, own string) string {
+// PATCH is for many, unless it is known that it was alone; which identities the
+// others use is not told.
+func about(err error, own string, alone bool) string {
 	e, ok := errors.AsType[*compute.Error](err)
 	if !ok {
 		return strings.Join(strings.Fields(err.Error()), " ")
 	}
-	named := identityIDs.FindAllString(strings.ToLower(e.Reason), -1)
+	named := named(e)
 	isOwn := func(id string) bool { return strings.EqualFold(id, own) }
 	mine := slices.ContainsFunc(named, isOwn)
 	others := slices.ContainsFunc(named, func(id string) bool { return !isOwn(id) })
 	switch {
 	case mine && others && e.Advice() != "":
 		return fmt.Sprintf("%s %s: %s", e.Doing, e.Scope, e.Advice())
-	case others, e.Kind == compute.BadIdentity && !mine:
+	case others, e.Kind == compute.BadIdentity && !mine && !alone:
 		return fmt.Sprintf("%s %s: Azure refused the whole change, of which this identity is a part; it is tried again", e.Doing, e.Scope)
 	default:
 		return e.Error()
@@ -138,6 +153,28 @@ func (r *Reconciler) tell(o *v1.AzureAssignedIdentity, kind, reason, what string
 	}
 	send(pod, bound, fmt.Sprintf("AzureIdentity %s/%s on node %s: %s", id.Namespace, id.Name, o.Spec.NodeName, what))
 	send(bound, pod, fmt.Sprintf("pod %s/%s on node %s: %s", o.Spec.PodNamespace, o.Spec.Pod, o.Spec.NodeName, what))
+}
+
+// tellIdentity sends an event about the identity of an object, once per scope and
+// problem, and one when there is none any more.
+func (r *Reconciler) tellIdentity(s *state, o *v1.AzureAssignedIdentity, problem string) {
+	id := o.Spec.AzureIdentityRef
+	key := types.NamespacedName{Namespace: id.Namespace, Name: id.Name}
+	if s.problems[key] == problem {
+		return
+	}
+	regarding := &corev1.ObjectReference{APIVersion: id.APIVersion, Kind: id.Kind, Namespace: id.Namespace, Name: id.Name, UID: id.UID}
+	where := "nodes outside Azure"
+	if scope, ok := assign.ScopeOf(o); ok {
+		where = scope.String()
+	}
+	if problem == "" {
+		delete(s.problems, key)
+		r.config.Recorder.Eventf(regarding, nil, corev1.EventTypeNormal, reasonAssigned, actionAssign, "%s", where)
+		return
+	}
+	s.problems[key] = problem
+	r.config.Recorder.Eventf(regarding, nil, corev1.EventTypeWarning, reasonFailed, actionAssign, "%s", cut(where+": "+problem))
 }
 
 // longestNote is how many bytes of a note the API server takes.

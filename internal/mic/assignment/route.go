@@ -3,6 +3,7 @@ package assignment
 import (
 	"context"
 	"errors"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -51,6 +52,9 @@ func (r *Reconciler) routeNode(ctx context.Context, n *corev1.Node, found touche
 	if err != nil {
 		return err
 	}
+	if err := r.ofNode(ctx, scopeOf(n), found); err != nil {
+		return err
+	}
 	return r.onNode(ctx, n.Name, found, scopeOf(n), now, assign.Scope{})
 }
 
@@ -78,7 +82,9 @@ func (r *Reconciler) onNode(ctx context.Context, name string, found touches, sco
 	return nil
 }
 
-func sameNode(old, now *corev1.Node) bool { return old.Spec.ProviderID == now.Spec.ProviderID }
+func sameNode(old, now *corev1.Node) bool {
+	return old.Spec.ProviderID == now.Spec.ProviderID && maps.Equal(old.Labels, now.Labels)
+}
 
 func (r *Reconciler) routePod(ctx context.Context, p *corev1.Pod, found touches) error {
 	if p.Spec.NodeName == "" {
@@ -143,6 +149,9 @@ func sameAssigned(old, now *v1.AzureAssignedIdentity) bool {
 }
 
 func (r *Reconciler) routeBinding(ctx context.Context, b *v1.AzureIdentityBinding, found touches) error {
+	if err := r.inAdvance(ctx, b, found); err != nil {
+		return err
+	}
 	if selector := b.Spec.Canonical().Selector; selector != "" {
 		if err := r.pods(ctx, found, client.MatchingFields{podBySelector: selector}); err != nil {
 			return err
@@ -182,7 +191,10 @@ func (r *Reconciler) pods(ctx context.Context, found touches, which client.Match
 }
 
 func sameBinding(old, now *v1.AzureIdentityBinding) bool {
-	return old.UID == now.UID && equality.Semantic.DeepEqual(old.Spec.Canonical(), now.Spec.Canonical())
+	before, had := old.Annotations[v1.AnnotationPreAssign]
+	after, has := now.Annotations[v1.AnnotationPreAssign]
+	return old.UID == now.UID && had == has && before == after &&
+		equality.Semantic.DeepEqual(old.Spec.Canonical(), now.Spec.Canonical())
 }
 
 func (r *Reconciler) routeIdentity(ctx context.Context, id *v1.AzureIdentity, found touches) error {

@@ -2,6 +2,7 @@ package assignment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -38,7 +39,7 @@ func (r *Reconciler) snapshot(ctx context.Context, scope assign.Scope, record as
 	}
 	s := assign.Snapshot{
 		Scope: scope,
-		Pods:  g.pods, Bindings: g.bindings, Identities: g.identities,
+		Pods:  g.pods, Bindings: g.bindings, Identities: g.identities, PreAssigned: g.inAdvance,
 		Record: record, Rules: r.config.Rules,
 	}
 	for _, o := range g.assigned {
@@ -59,6 +60,8 @@ type gatherer struct {
 	assigned   map[types.NamespacedName]*v1.AzureAssignedIdentity
 	bindings   []*v1.AzureIdentityBinding
 	identities []*v1.AzureIdentity
+	inAdvance  []*v1.AzureIdentityBinding
+	nodes      *corev1.NodeList  // of the scope; nil until they are asked for
 	annotated  map[string]string // by namespace, the binding of its pods without a label
 }
 
@@ -81,7 +84,11 @@ func (g *gatherer) some(pods owners) error {
 		if g.held.has(o) {
 			continue
 		}
-		if err := g.one(o); err != nil {
+		gather := g.one
+		if o.Binding {
+			gather = g.binding
+		}
+		if err := gather(o); err != nil {
 			return err
 		}
 	}
@@ -171,7 +178,7 @@ func (g *gatherer) inside() error {
 			return err
 		}
 	}
-	return g.ofPods()
+	return errors.Join(g.ofPods(), g.bindingsInAdvance())
 }
 
 func (g *gatherer) node(name string) error {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/podid-io/podid/internal/assign"
@@ -28,12 +29,17 @@ type state struct {
 	needed time.Time
 	// flight is the PATCH under way; nil when none is.
 	flight *flight
+	// refusals are what Azure refused of single identities, quarantined how many
+	// of them the metrics have.
+	refusals    *assign.Refusals
+	quarantined int
 	// failures in a row, and when to try again after the last.
 	failures int
 	retryAt  time.Time
 	// problem is why the last PATCH failed, reported the objects that were told.
 	problem  error
 	reported reported
+	problems map[types.NamespacedName]string // by AzureIdentity, what was told about it
 	check    check
 }
 
@@ -90,6 +96,7 @@ func (r *Reconciler) forget(ctx context.Context, scope assign.Scope, s *state) e
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.pending[scope]) == 0 {
+		r.metrics.quarantined.Sub(float64(s.quarantined))
 		delete(r.scopes, scope)
 	}
 	return nil
@@ -99,6 +106,7 @@ func newState(k kept) *state {
 	return &state{
 		machine: assign.NewMachine(k.record, time.Now()), kept: k,
 		unseen: make(unseen), backlog: make(owners),
-		reported: make(reported),
+		refusals: assign.NewRefusals(jitter),
+		reported: make(reported), problems: make(map[types.NamespacedName]string),
 	}
 }

@@ -1,0 +1,211 @@
+package assign
+
+import (
+	"slices"
+	"time"
+)
+
+// Step is one change of a machine: an identity, by ARM id, to be attached or
+// detached.
+type Step struct {
+	ID     string
+	Detach bool
+}
+
+// Refusals is what Azure has refused on one scope. One identity that is refused
+// has a whole PATCH refused. Where Azure names it, it goes into quarantine and the
+// rest is sent again. Where it does not, one half is sent and then the other,
+// until there is one alone. When one half is done it must be the other, which is
+// halved at once:
+//
+//	(fresh) --refused, named or alone--> quarantine --due--> tried, with others that are due
+//	        --refused, not named--> suspects (two halves), tried in turn
+//
+// What is fresh never waits for the others. It knows no clock: now is given.
+type Refusals struct {
+	jitter     func(time.Duration) time.Duration
+	quarantine map[Step]*quarantine
+	suspects   []suspects
+	pairs      int // that there have been
+}
+
+// NewRefusals begins with none. jitter makes a time longer by chance.
+func NewRefusals(jitter func(time.Duration) time.Duration) *Refusals {
+	return &Refusals{jitter: jitter, quarantine: make(map[Step]*quarantine)}
+}
+
+// quarantine is of one that is tried again alone or with its like.
+type quarantine struct {
+	failures int
+	due      time.Time
+	why      error
+}
+
+// suspects are some of whom at least one may be refused. Two halves of a pair have
+// the same number, not 0: in one of them at least there is one.
+type suspects struct {
+	steps []Step
+	why   error
+	pair  int
+}
+
+// How long one stays in quarantine: twice as long each time.
+const (
+	firstQuarantine   = 30 * time.Second
+	longestQuarantine = 15 * time.Minute
+)
+
+// Next says what of the changes to send in one PATCH. Where that is nothing, but
+// there are changes, due is when there will be. Of what is no change any more it
+// lets go.
+func (r *Refusals) Next(c Changes, now time.Time) (send []Step, due time.Time) {
+	wanted := c.Steps()
+	r.prune(wanted, now)
+	if fresh := slices.DeleteFunc(slices.Clone(wanted), r.known); len(fresh) > 0 {
+		return fresh, time.Time{}
+	}
+	if len(r.suspects) > 0 {
+		return r.suspects[0].steps, time.Time{}
+	}
+	for _, s := range wanted {
+		q := r.quarantine[s]
+		switch {
+		case !now.Before(q.due):
+			send = append(send, s)
+		case due.IsZero() || q.due.Before(due):
+			due = q.due
+		}
+	}
+	return send, due
+}
+
+// Only is the changes that are among the steps.
+func (c Changes) Only(some []Step) Changes {
+	return Changes{
+		Attach: slices.DeleteFunc(slices.Clone(c.Attach), func(id string) bool { return !slices.Contains(some, Step{ID: id}) }),
+		Detach: slices.DeleteFunc(slices.Clone(c.Detach), func(id string) bool { return !slices.Contains(some, Step{ID: id, Detach: true}) }),
+	}
+}
+
+// Steps are the attachments and detachments, in order.
+func (c Changes) Steps() []Step {
+	all := make([]Step, 0, len(c.Attach)+len(c.Detach))
+	for _, id := range c.Attach {
+		all = append(all, Step{ID: id})
+	}
+	for _, id := range c.Detach {
+		all = append(all, Step{ID: id, Detach: true})
+	}
+	return all
+}
+
+// known reports whether a step is suspected or in quarantine.
+func (r *Refusals) known(s Step) bool {
+	return r.quarantine[s] != nil ||
+		slices.ContainsFunc(r.suspects, func(g suspects) bool { return slices.Contains(g.steps, s) })
+}
+
+// prune lets go of what is not wanted. One in quarantine stays until it is due, so
+// that pods that come and go do not have it tried each time.
+func (r *Refusals) prune(wanted []Step, now time.Time) {
+	gone := func(s Step) bool { return !slices.Contains(wanted, s) }
+	for s, q := range r.quarantine {
+		if !now.Before(q.due) && gone(s) {
+			delete(r.quarantine, s)
+		}
+	}
+	r.drop(gone)
+}
+
+// drop takes steps off the lists of suspects. What is left of a pair says nothing
+// about the other half any more.
+func (r *Refusals) drop(gone func(Step) bool) {
+	broken := make(map[int]bool)
+	for i, g := range r.suspects {
+		if rest := slices.DeleteFunc(slices.Clone(g.steps), gone); len(rest) < len(g.steps) {
+			broken[g.pair], r.suspects[i].steps = true, rest
+		}
+	}
+	for i := range r.suspects {
+		if broken[r.suspects[i].pair] {
+			r.suspects[i].pair = 0
+		}
+	}
+	r.suspects = slices.DeleteFunc(r.suspects, func(g suspects) bool { return len(g.steps) == 0 })
+}
+
+// Refused takes note that a PATCH of these steps was refused, since one of them
+// cannot be. named are the ARM ids that Azure named.
+func (r *Refusals) Refused(sent []Step, named []string, why error, now time.Time) {
+	r.drop(func(s Step) bool { return slices.Contains(sent, s) })
+	guilty := slices.DeleteFunc(slices.Clone(sent), func(s Step) bool { return !slices.Contains(named, s.ID) })
+	if len(guilty) == 0 {
+		r.convict(sent, why, now)
+		return
+	}
+	for _, s := range guilty {
+		r.convict([]Step{s}, why, now)
+	}
+}
+
+// convict has steps of whom one at least is refused tried by halves. One alone
+// goes into quarantine.
+func (r *Refusals) convict(steps []Step, why error, now time.Time) {
+	if half := len(steps) / 2; half > 0 {
+		r.pairs++
+		r.suspects = slices.Insert(r.suspects, 0,
+			suspects{slices.Clone(steps[:half]), why, r.pairs}, suspects{slices.Clone(steps[half:]), why, r.pairs})
+		return
+	}
+	for _, s := range steps {
+		q := r.quarantine[s]
+		if q == nil {
+			q = new(quarantine)
+			r.quarantine[s] = q
+		}
+		q.due = now.Add(r.jitter(min(firstQuarantine<<min(q.failures, 10), longestQuarantine)))
+		q.failures++
+		q.why = why
+	}
+}
+
+// Done takes note that a PATCH of these steps was carried out.
+func (r *Refusals) Done(sent []Step, now time.Time) {
+	for _, s := range sent {
+		delete(r.quarantine, s)
+	}
+	pair := 0
+	r.suspects = slices.DeleteFunc(r.suspects, func(g suspects) bool {
+		if !slices.Equal(g.steps, sent) {
+			return false
+		}
+		pair = g.pair
+		return true
+	})
+	other := slices.IndexFunc(r.suspects, func(g suspects) bool { return pair != 0 && g.pair == pair })
+	if other >= 0 {
+		g := r.suspects[other]
+		if len(g.steps) > 1 { // one alone has to be refused itself: Azure may think otherwise by now
+			r.suspects = slices.Delete(r.suspects, other, other+1)
+			r.convict(g.steps, g.why, now)
+		}
+	}
+	r.drop(func(s Step) bool { return slices.Contains(sent, s) })
+}
+
+// Why is the error for which a step is not sent with the others, nil for none.
+// alone says that it was this one that was refused.
+func (r *Refusals) Why(s Step) (alone bool, why error) {
+	if q := r.quarantine[s]; q != nil {
+		return true, q.why
+	}
+	for _, g := range r.suspects {
+		if slices.Contains(g.steps, s) {
+			return false, g.why
+		}
+	}
+	return false, nil
+}
+
+// Quarantined is how many identities are in quarantine.
+func (r *Refusals) Quarantined() int { return len(r.quarantine) }

@@ -1,0 +1,118 @@
+package assignment
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/assign"
+)
+
+// Nodes reads the annotation of a binding that says on which nodes its identity is
+// to be before any pod. It returns nil for a binding without it, and an error for
+// one that is no selector.
+func Nodes(b *v1.AzureIdentityBinding) (labels.Selector, error) {
+	text, ok := b.Annotations[v1.AnnotationPreAssign]
+	switch {
+	case !ok:
+		return nil, nil
+	case text == "" || text == "*":
+		return labels.Everything(), nil
+	default:
+		return labels.Parse(text)
+	}
+}
+
+// wants reports whether the identity of a binding is to be on one of the nodes.
+func wants(b *v1.AzureIdentityBinding, nodes *corev1.NodeList) bool {
+	selector, err := Nodes(b)
+	if err != nil || selector == nil { // its condition says so
+		return false
+	}
+	for i := range nodes.Items {
+		if selector.Matches(labels.Set(nodes.Items[i].Labels)) {
+			return true
+		}
+	}
+	return false
+}
+
+// inAdvance touches a binding in the scopes of the nodes that it selects.
+func (r *Reconciler) inAdvance(ctx context.Context, b *v1.AzureIdentityBinding, found touches) error {
+	selector, err := Nodes(b)
+	if err != nil || selector == nil {
+		return nil //nolint:nilerr // its condition says so
+	}
+	var nodes corev1.NodeList
+	if err := r.config.Cache.List(ctx, &nodes); err != nil {
+		return err
+	}
+	for i := range nodes.Items {
+		n := &nodes.Items[i]
+		if scope := scopeOf(n); scope != (assign.Scope{}) && selector.Matches(labels.Set(n.Labels)) {
+			found.add(scope, advance(b))
+		}
+	}
+	return nil
+}
+
+// ofNode touches all such bindings in the scope of a node.
+func (r *Reconciler) ofNode(ctx context.Context, scope assign.Scope, found touches) error {
+	if scope == (assign.Scope{}) {
+		return nil
+	}
+	var bindings v1.AzureIdentityBindingList
+	if err := r.config.Cache.List(ctx, &bindings, client.MatchingFields{bindingInAdvance: inAdvance}); err != nil {
+		return err
+	}
+	for i := range bindings.Items {
+		found.add(scope, advance(&bindings.Items[i]))
+	}
+	return nil
+}
+
+// advance is the binding as an owner.
+func advance(b *v1.AzureIdentityBinding) assign.Owner {
+	return assign.Owner{Binding: true, Namespace: b.Namespace, Name: b.Name}
+}
+
+// binding gathers a binding whose identity is to be on the scope in advance.
+func (g *gatherer) binding(o assign.Owner) error {
+	var b v1.AzureIdentityBinding
+	if err := g.cache.Get(g.ctx, types.NamespacedName{Namespace: o.Namespace, Name: o.Name}, &b); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	return g.ifWanted(&b)
+}
+
+// bindingsInAdvance gathers all such bindings.
+func (g *gatherer) bindingsInAdvance() error {
+	var list v1.AzureIdentityBindingList
+	if err := g.cache.List(g.ctx, &list, client.MatchingFields{bindingInAdvance: inAdvance}); err != nil {
+		return err
+	}
+	for i := range list.Items {
+		if err := g.ifWanted(&list.Items[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *gatherer) ifWanted(b *v1.AzureIdentityBinding) error {
+	if g.nodes == nil {
+		var nodes corev1.NodeList
+		if err := g.cache.List(g.ctx, &nodes, client.MatchingFields{nodeByScope: g.scope.ID()}); err != nil {
+			return err
+		}
+		g.nodes = &nodes
+	}
+	if wants(b, g.nodes) {
+		g.inAdvance = append(g.inAdvance, b)
+	}
+	return nil
+}
