@@ -110,7 +110,7 @@ func (c *Controller) lead(ctx context.Context, scheme *runtime.Scheme, all cache
 	if err := errors.Join(
 		assignment.Add(m, assignment.Config{
 			Machines: c.config.Machines, Namespace: c.config.Namespace, Rules: c.config.Rules, Window: c.config.Window,
-			KeepWarm: c.config.KeepWarm, Check: c.config.CheckInterval, Metrics: c.metrics,
+			KeepWarm: c.config.KeepWarm, Check: c.config.CheckInterval, Immutable: c.config.Immutable, Metrics: c.metrics,
 			Recorder:    recorder,
 			ReportAzure: c.Report(checkAzure), Log: c.config.Log,
 		}),
