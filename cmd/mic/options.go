@@ -3,16 +3,19 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/podid-io/podid/internal/mic"
 	"github.com/podid-io/podid/internal/mic/assignment"
 	"github.com/podid-io/podid/internal/mic/cloudconfig"
+	"github.com/podid-io/podid/internal/mic/legacy"
 	"github.com/podid-io/podid/internal/taint"
 	"github.com/podid-io/podid/internal/telemetry"
 )
@@ -29,6 +32,7 @@ type options struct {
 	immutable                                []string
 	exceptionNamespaces                      []string
 	startupTaints                            []string
+	legacyLocks                              []string
 	acrossNamespaces                         bool
 	metricsListen, healthListen, pprofListen string
 	qps                                      float32
@@ -57,6 +61,9 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 // defaultHealth is the default of --health-listen.
 const defaultHealth = ":8080"
 
+// lockFlag is the flag of AAD Pod Identity's lock.
+const lockFlag = "legacy-lock"
+
 // addSharedFlags adds those that every command has that works on the cluster.
 func (o *options) addSharedFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; empty means the pod's own service account")
@@ -69,6 +76,7 @@ func (o *options) addSharedFlags(f *pflag.FlagSet) {
 	f.DurationVar(&o.election.RetryPeriod, "leader-election-retry-period", 0, "time between tries to get or renew the lease; 0 means a fifth of --leader-election-renew-deadline")
 	f.StringSliceVar(&o.immutable, "immutable-user-msis", nil, "client ids of managed identities that are never taken off a machine, beside the one that azure.json names")
 	f.StringSliceVar(&o.startupTaints, "startup-taint", nil, "keys of taints that mic takes off a node when its nmi is ready, such as "+taint.DefaultKey+" (config/policy and config/rbac, startup-taint.yaml)")
+	f.StringSliceVar(&o.legacyLocks, lockFlag, nil, "NAMESPACE/NAME of Endpoints by which MIC of AAD Pod Identity says that it leads, while which mic does not; empty means none (default default/"+legacy.LockName+" and the same in --namespace)")
 	f.Float32Var(&o.qps, "kube-api-qps", 100, "requests per second to the API server, those for the lease and for events apart")
 	f.IntVar(&o.burst, "kube-api-burst", 200, "how many requests may exceed --kube-api-qps at once")
 	f.StringVar(&o.userAgent, "custom-user-agent", "", "added to the user agent towards the API server")
@@ -79,7 +87,8 @@ func (o *options) addSharedFlags(f *pflag.FlagSet) {
 // check takes up old flags and finds what is wrong with the flags by themselves.
 // Its errors name them.
 func (o *options) check() error {
-	errs := []error{o.apply()}
+	_, err := o.locks()
+	errs := []error{o.apply(), err}
 	if o.namespace == "" {
 		errs = append(errs, errors.New("--namespace is missing: write mic's own namespace, or set POD_NAMESPACE"))
 	}
@@ -97,6 +106,25 @@ func (o *options) check() error {
 		errs = append(errs, fmt.Errorf("--pprof-listen %w", err))
 	}
 	return errors.Join(errs...)
+}
+
+// locks are the locks of AAD Pod Identity's MIC.
+func (o *options) locks() ([]types.NamespacedName, error) {
+	if !o.flags.Changed(lockFlag) {
+		return slices.Compact([]types.NamespacedName{
+			{Namespace: "default", Name: legacy.LockName},
+			{Namespace: o.namespace, Name: legacy.LockName},
+		}), nil
+	}
+	var locks []types.NamespacedName
+	for _, l := range o.legacyLocks {
+		namespace, name, ok := strings.Cut(l, "/")
+		if !ok || namespace == "" || name == "" {
+			return nil, fmt.Errorf("--%s %q: write NAMESPACE/NAME", lockFlag, l)
+		}
+		locks = append(locks, types.NamespacedName{Namespace: namespace, Name: name})
+	}
+	return locks, nil
 }
 
 // orNone is a duration as configurations have it: there 0 would be the default.

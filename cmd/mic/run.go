@@ -39,13 +39,17 @@ func (o *options) run(ctx context.Context) error {
 	if err := azure.use(cloud); err != nil {
 		return err
 	}
+	locks, err := o.locks()
+	if err != nil {
+		return usageError{err}
+	}
 	c, err := mic.New(mic.Config{
 		REST: rest, Machines: azure, Namespace: o.namespace, Log: log, Level: level,
 		Rules:               identity.Rules{AcrossNamespaces: o.acrossNamespaces},
 		ExceptionNamespaces: o.exceptionNamespaces, StartupTaints: o.startupTaints,
 		Window: orNone(o.window), KeepWarm: orNone(o.keepWarm), DriftInterval: orNone(o.driftInterval),
-		Immutable:    o.neverDetached(cloud),
-		Election:     o.election,
+		Immutable:   o.neverDetached(cloud),
+		LegacyLocks: locks, Election: o.election,
 		HealthListen: o.healthListen, MetricsListen: o.metricsListen, PprofListen: o.pprofListen,
 	})
 	if err != nil {

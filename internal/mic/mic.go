@@ -14,11 +14,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/podid-io/podid/internal/identity"
 	"github.com/podid-io/podid/internal/mic/assignment"
+	"github.com/podid-io/podid/internal/mic/legacy"
 	"github.com/podid-io/podid/internal/telemetry"
 )
 
@@ -55,6 +57,9 @@ type Config struct {
 	// Immutable are client ids, in any case, of identities that are never detached.
 	// The default is none.
 	Immutable []string
+	// LegacyLocks are Endpoints objects by which AAD Pod Identity's MIC says that it
+	// leads; mic does not, while it does. The default is none.
+	LegacyLocks []types.NamespacedName
 	// Election says how the leader is found.
 	Election Election
 	// HealthListen, MetricsListen and PprofListen are host:port; empty means no
@@ -88,6 +93,8 @@ const DefaultLease = "podid-mic"
 const (
 	checkAPI   = "api-server"
 	checkAzure = "azure"
+	checkLease = "lease"
+	checkOther = "aad-pod-identity"
 )
 
 // Controller is mic, ready to run.
@@ -95,6 +102,7 @@ type Controller struct {
 	config  Config
 	health  *telemetry.Health
 	metrics *prometheus.Registry // beside what libraries measure
+	legacy  *legacy.Watch
 }
 
 // New checks the configuration. It calls nobody.
@@ -135,17 +143,21 @@ func New(c Config) (*Controller, error) {
 	if e.RetryPeriod*6/5 >= e.RenewDeadline {
 		return nil, fmt.Errorf("the lease's retry period (%s) must be well shorter than its renew deadline (%s)", e.RetryPeriod, e.RenewDeadline)
 	}
-	health := telemetry.NewHealth(checkAPI, checkAzure)
+	health := telemetry.NewHealth(checkAPI, checkAzure, checkLease, checkOther)
 	health.Set(checkAzure, nil) // until a call says otherwise
 	metrics := prometheus.NewRegistry()
 	health.RegisterMetric(metrics, "podid_mic_ready")
 	c.Machines = measure(c.Machines, metrics)
-	return &Controller{config: c, health: health, metrics: metrics}, nil
+	m := &Controller{config: c, health: health, metrics: metrics}
+	var err error
+	m.legacy, err = legacy.New(legacy.Config{REST: own(c.REST, 10, 20), Locks: c.LegacyLocks, Report: m.Report(checkOther), Log: c.Log})
+	return m, err
 }
 
 // Run works until ctx ends; then it returns nil. What is missing at the start
-// (the API server, a CRD, a right) turns readiness red and is waited for. An
-// error means that this process cannot go on, such as after the loss of the Lease.
+// (the API server, a CRD, a right) turns readiness red and is waited for. Who
+// loses the Lease stands by and may lead again. An error means that this process
+// cannot go on.
 func (c *Controller) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	health := http.NewServeMux()

@@ -9,11 +9,7 @@ import (
 	"testing"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/podid-io/podid/internal/azemu"
 	"github.com/podid-io/podid/internal/mic"
@@ -140,27 +136,5 @@ func TestAnAzureThatRefusesTurnsReadinessRed(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("Run() = %v", err)
-	}
-}
-
-func TestTheLossOfTheLeaseIsAnErrorInWords(t *testing.T) {
-	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader"})})
-	c := w.config()
-	c.HealthListen = freeAddress(t)
-	m, err := mic.New(c)
-	must(t, err)
-	ended := make(chan error, 1)
-	go func() { ended <- m.Run(t.Context()) }() // ends with the lease
-	await(w, system, &coordinationv1.LeaseList{}, "the lease", func(l *coordinationv1.LeaseList) bool {
-		return len(l.Items) == 1 && l.Items[0].Spec.HolderIdentity != nil && *l.Items[0].Spec.HolderIdentity != ""
-	})
-	readiness(t, c.HealthListen, "[+] api-server")
-	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: "podid-mic"}}
-	// A patch, since mic renews it at the same time.
-	stolen := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"holderIdentity":"another","leaseDurationSeconds":3600}}`))
-	must(t, w.api.Patch(t.Context(), lease, stolen))
-	t.Cleanup(func() { _ = w.api.Delete(context.WithoutCancel(t.Context()), lease) })
-	if err := <-ended; err == nil || !strings.Contains(err.Error(), "another mic leads now") {
-		t.Errorf("Run() = %v, want words about the lease", err)
 	}
 }

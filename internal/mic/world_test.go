@@ -57,6 +57,26 @@ type world struct {
 	between func(assignment.Machines) assignment.Machines
 	// edit changes the configuration of mic; nil for nothing.
 	edit func(*mic.Config)
+	// logged is what mic has logged.
+	logged lines
+}
+
+// lines is a log that is read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder // guarded by mu
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func newWorld(t *testing.T, c azemu.Config) *world {
@@ -178,9 +198,9 @@ func (w *world) config() mic.Config {
 
 func (w *world) log() *slog.Logger {
 	if testing.Verbose() {
-		return slog.New(slog.NewTextHandler(os.Stderr, nil))
+		return slog.New(slog.NewTextHandler(io.MultiWriter(os.Stderr, &w.logged), nil))
 	}
-	return slog.New(slog.DiscardHandler)
+	return slog.New(slog.NewTextHandler(&w.logged, nil))
 }
 
 // machines is the client for Azure as cmd/mic makes it from its configuration.
