@@ -2,6 +2,7 @@ package token
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -16,8 +17,12 @@ const (
 	prefetch                // nobody yet; only when no other call waits
 )
 
-// maxWaiting bounds the calls of one owner that wait for their turn.
-const maxWaiting = 32
+const (
+	// maxWaiting bounds the calls of one owner that wait for their turn.
+	maxWaiting = 32
+	// turnMemory is how long an owner's last turn counts.
+	turnMemory = 10 * time.Second
+)
 
 // budget gives calls their turn within the limits of what they ask. Foreground
 // and refresh take turns, so that neither waits for more than one call of the
@@ -26,9 +31,11 @@ type budget struct {
 	limits limits
 
 	mu         sync.Mutex
-	owners     map[string]*line // guarded by mu, as is all below
-	order      []string         // owners with calls that wait, whose turn is next first
-	refreshes  []*ticket        // by deadline
+	owners     map[string]*line     // guarded by mu, as is all below
+	order      []string             // owners with calls that wait, whose last turn is the longest ago first
+	turns      map[string]time.Time // the last turns of owners
+	forgot     time.Time            // when old ones were last dropped from turns
+	refreshes  []*ticket            // by deadline
 	prefetches []*ticket
 	last       class          // foreground or refresh: who had the last turn
 	active     map[class]int  // calls under way
@@ -59,7 +66,7 @@ type ticket struct {
 func newBudget(l limits) *budget {
 	return &budget{
 		limits: l, window: window{most: l.perSecond},
-		owners: map[string]*line{}, active: map[class]int{}, groups: map[string]int{},
+		owners: map[string]*line{}, turns: map[string]time.Time{}, active: map[class]int{}, groups: map[string]int{},
 	}
 }
 
@@ -108,11 +115,22 @@ func (b *budget) line(t *ticket, owner string) error {
 		return &Error{Kind: Busy, RetryAfter: 2 * time.Second, Err: errors.New("too many tokens are being waited for already")}
 	}
 	if len(l.waiting) == 0 {
-		b.order = append(b.order, owner)
+		b.order = slices.Insert(b.order, b.place(owner), owner)
 	}
 	l.waiting = append(l.waiting, t)
 	t.places = append(t.places, owner)
 	return nil
+}
+
+// place is where in order an owner belongs: before those who had a turn since its
+// own, or it would wait behind whoever always has calls waiting. b.mu is held.
+func (b *budget) place(owner string) int {
+	last := b.turns[owner]
+	at := slices.IndexFunc(b.order, func(o string) bool { return b.turns[o].After(last) })
+	if at < 0 {
+		return len(b.order)
+	}
+	return at
 }
 
 // remove takes t out of the queue, and is false when it has had its turn.
@@ -238,6 +256,7 @@ func (b *budget) begin(t *ticket, as class, owner string) {
 		if at := slices.Index(b.order, owner); at >= 0 { // it has more: the others come first
 			b.order = append(slices.Delete(b.order, at, at+1), owner)
 		}
+		b.hadTurn(owner, time.Now())
 	case refresh:
 		b.last = refresh
 	default:
@@ -246,6 +265,16 @@ func (b *budget) begin(t *ticket, as class, owner string) {
 		defer b.end(t)
 		t.run()
 	}()
+}
+
+// hadTurn notes an owner's turn, and forgets old ones. b.mu is held.
+func (b *budget) hadTurn(owner string, now time.Time) {
+	b.turns[owner] = now
+	if now.Sub(b.forgot) < turnMemory {
+		return
+	}
+	b.forgot = now
+	maps.DeleteFunc(b.turns, func(_ string, last time.Time) bool { return now.Sub(last) > turnMemory })
 }
 
 // end gives back what t had.

@@ -227,6 +227,38 @@ func TestBudgetLetsOwnersTakeTurns(t *testing.T) {
 	})
 }
 
+// Who has had no turn of late waits for the source's own pace alone, 62.5 ms, and
+// not for a turn of who always has calls waiting beside.
+func TestBudgetPutsWhoHadNoTurnFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &service{life: time.Hour, delay: 50 * time.Millisecond}
+		c := token.NewCache(token.CacheConfig{Source: s})
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for i := range 30 {
+			wg.Go(func() {
+				for n := 0; ctx.Err() == nil; n++ {
+					_, _, _ = c.Get(ctx, managed("greedy", fmt.Sprint(i, " ", n)), token.Ask{Owner: "greedy"})
+				}
+			})
+		}
+		time.Sleep(3 * time.Second) // the burst that the pace allows is over
+		for i := range 20 {
+			began := time.Now()
+			if _, _, err := c.Get(t.Context(), managed(fmt.Sprint("modest", i), "r"), token.Ask{Owner: fmt.Sprint(i)}); err != nil {
+				t.Error(err)
+			}
+			if d := time.Since(began); d > s.delay+70*time.Millisecond {
+				t.Errorf("a pod that had no turn yet waited %s", d)
+			}
+			time.Sleep(37 * time.Millisecond)
+		}
+		cancel()
+		wg.Wait()
+		time.Sleep(time.Second) // what is under way ends by itself
+	})
+}
+
 func TestBudgetGivesRefreshAndCallersTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &service{life: 24 * time.Hour}
