@@ -21,7 +21,8 @@ const (
 	longestOfOne    = 2 * longestPrefetch
 	longestPrefetch = 8
 	// sweepPause is how often a full history is looked through for what is too
-	// old: not with every request that finds it full.
+	// old, and how long a resource is remembered before another of its identity
+	// takes its place: not with every request that finds no room.
 	sweepPause = time.Minute
 )
 
@@ -44,18 +45,21 @@ func (h *history) asked(id identity.Identity, resource string, now time.Time) {
 	n := named{id.Namespace, id.Name}
 	h.mu.RLock()
 	last, ok := h.last[n][resource]
-	full := len(h.last[n]) < longestOfOne && h.total >= longestHistory && now.Sub(h.swept) < sweepPause
+	room := ok || h.hasRoom(h.last[n], now)
 	h.mu.RUnlock()
 	switch {
 	case ok:
 		last.Store(now.Unix())
 		return
-	case full:
-		return
+	case !room:
+		return // without keeping others from reading
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	of := h.last[n]
+	if _, ok := of[resource]; ok || !h.hasRoom(of, now) {
+		return
+	}
 	switch {
 	case len(of) >= longestOfOne:
 		h.forgetOldest(of)
@@ -63,7 +67,7 @@ func (h *history) asked(id identity.Identity, resource string, now time.Time) {
 		h.forget(now)
 		of = h.last[n]
 	}
-	if _, ok := of[resource]; ok || h.total >= longestHistory {
+	if h.total >= longestHistory {
 		return
 	}
 	if of == nil {
@@ -76,29 +80,42 @@ func (h *history) asked(id identity.Identity, resource string, now time.Time) {
 	h.total++
 }
 
+// hasRoom reports whether one more of an identity could be remembered, be it in
+// place of something. h.mu is held, for reading at least.
+func (h *history) hasRoom(of map[string]*atomic.Int64, now time.Time) bool {
+	if len(of) >= longestOfOne {
+		_, at := oldest(of)
+		return now.Unix()-at >= int64(sweepPause/time.Second)
+	}
+	return h.total < longestHistory || now.Sub(h.swept) >= sweepPause
+}
+
+// oldest is what one identity was not asked for the longest, and since when.
+func oldest(of map[string]*atomic.Int64) (resource string, at int64) {
+	at = math.MaxInt64
+	for r, last := range of {
+		if t := last.Load(); t < at {
+			resource, at = r, t
+		}
+	}
+	return resource, at
+}
+
 // forgetOldest drops what one identity was not asked for the longest. h.mu is
 // held.
 func (h *history) forgetOldest(of map[string]*atomic.Int64) {
-	oldest, at := "", int64(math.MaxInt64)
-	for resource, last := range of {
-		if t := last.Load(); t < at {
-			oldest, at = resource, t
-		}
-	}
-	delete(of, oldest)
+	resource, _ := oldest(of)
+	delete(of, resource)
 	h.total--
 }
 
 // forget drops what is too old. h.mu is held.
 func (h *history) forget(now time.Time) {
-	if now.Sub(h.swept) < sweepPause {
-		return
-	}
 	h.swept = now
-	oldest := now.Add(-remembered).Unix()
+	before := now.Add(-remembered).Unix()
 	for n, of := range h.last {
 		for resource, last := range of {
-			if last.Load() < oldest {
+			if last.Load() < before {
 				delete(of, resource)
 				h.total--
 			}

@@ -2,6 +2,7 @@ package nmi
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,15 +15,24 @@ func TestHistoryIsBoundedForEachIdentity(t *testing.T) {
 	h, now := newHistory(), time.Now()
 	quiet, loud := identity.Identity{Namespace: "team", Name: "quiet"}, identity.Identity{Namespace: "other", Name: "loud"}
 	h.asked(quiet, "https://vault.azure.net", now)
-	for i := range 2 * longestHistory {
-		h.asked(loud, fmt.Sprint("r", i), now.Add(time.Duration(i)*time.Second))
+	const many = 4 * longestOfOne
+	at := func(i int) time.Time { return now.Add(time.Duration(i) * sweepPause) }
+	for i := range many {
+		h.asked(loud, fmt.Sprint("r", i), at(i))
 	}
 	if h.total != 1+longestOfOne || len(h.last[named{"other", "loud"}]) != longestOfOne {
 		t.Errorf("%d resources are remembered, %d of the one identity, want at most %d of it", h.total, len(h.last[named{"other", "loud"}]), longestOfOne)
 	}
-	latest := now.Add(2 * longestHistory * time.Second)
-	if got := h.of(loud, latest); len(got) != longestPrefetch || got[0] != fmt.Sprint("r", 2*longestHistory-1) {
+	latest := at(many)
+	if got := h.of(loud, latest); len(got) != longestPrefetch || got[0] != fmt.Sprint("r", many-1) {
 		t.Errorf("of() = %v, want the latest %d", got, longestPrefetch)
+	}
+	// One that asks for many by turns has none replaced with every request.
+	for i := range longestOfOne {
+		h.asked(loud, fmt.Sprint("r", many-1-i), latest)
+	}
+	if h.asked(loud, "one more", latest.Add(sweepPause/2)); slices.Contains(h.of(loud, latest), "one more") {
+		t.Error("what was asked for just now is forgotten for the next")
 	}
 	if diff := cmp.Diff([]string{"https://vault.azure.net"}, h.of(quiet, latest)); diff != "" {
 		t.Errorf("of another identity (-want +got):\n%s", diff)
