@@ -38,7 +38,8 @@ var errStarting = errors.New("starting")
 const servedPause = 2 * time.Second
 
 // drainPause is how long an agent that stops accepts what was on its way to it
-// when new connections were led elsewhere, or held off.
+// when new connections were led elsewhere, or held off, and has connections that
+// are kept close with an answer: to close one in silence could cut a request.
 const drainPause = 500 * time.Millisecond
 
 // surveyPause is the least time between two looks at the node's network, and
@@ -146,17 +147,8 @@ func (a *agent) redirectPods(ctx, serveCtx context.Context, g *errgroup.Group, o
 	drained, drain := context.WithCancel(serveCtx)
 	g.Go(func() error {
 		defer drain() // after the redirect: nobody is sent to a closed port
-		if a.redirect == nil {
-			<-ctx.Done()
-			return nil
-		}
-		if a.awaitTurn(ctx); ctx.Err() != nil {
-			return nil // the redirect never was this agent's
-		}
-		err := a.redirect.Run(ctx)
-		if failed := a.redirect.Yield(); failed != nil {
-			a.log.WarnContext(ctx, "new connections cannot be held off: clients may be refused", "err", failed)
-		}
+		err := a.holdRedirect(ctx)
+		a.server.Drain()
 		<-time.After(drainPause)
 		return err
 	})
@@ -167,27 +159,43 @@ func (a *agent) redirectPods(ctx, serveCtx context.Context, g *errgroup.Group, o
 	return err
 }
 
+// holdRedirect has the redirect lead to this agent until ctx ends.
+func (a *agent) holdRedirect(ctx context.Context) error {
+	if a.redirect == nil {
+		<-ctx.Done()
+		return nil
+	}
+	if !a.awaitTurn(ctx) {
+		return nil // the redirect never was this agent's
+	}
+	err := a.redirect.Run(ctx)
+	if failed := a.redirect.Yield(); failed != nil {
+		a.log.WarnContext(ctx, "new connections cannot be held off: clients may be refused", "err", failed)
+	}
+	return err
+}
+
 // awaitTurn waits, for as long as another agent serves the node, until this one
 // knows the node as well. Where none does it does not wait: pods must not reach
-// the metadata service meanwhile.
-func (a *agent) awaitTurn(ctx context.Context) {
+// the metadata service meanwhile. It reports false when ctx ended first.
+func (a *agent) awaitTurn(ctx context.Context) bool {
 	for told := false; ; told = true {
 		served, err := a.redirect.Served()
 		if err != nil {
 			a.log.WarnContext(ctx, "no other agent can be seen: taking the redirect over at once", "err", err)
 		}
 		if !served {
-			return
+			return ctx.Err() == nil
 		}
 		if !told {
 			a.log.InfoContext(ctx, "another agent serves this node: taking over when ready")
 		}
 		select {
 		case <-a.synced:
-			return
+			return true
 		case <-time.After(servedPause): // the other may end
 		case <-ctx.Done():
-			return
+			return false
 		}
 	}
 }

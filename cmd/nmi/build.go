@@ -31,8 +31,8 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if o.pprofListen == "" {
-		runtime.MemProfileRate = 0 // who nobody can ask for a profile of memory need not keep one in it
+	if o.pprofListen != "" {
+		runtime.MemProfileRate = 512 << 10 // Go's default, which main has taken away
 	}
 	log, level, err := telemetry.NewLogger(os.Stderr, o.logLevel, o.logFormat)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 )
 
 func main() {
+	runtime.MemProfileRate = 0 // half a MiB, for a profile that nobody can ask for without --pprof-listen
 	if err := run(context.Background(), os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "nmi:", err)
 		os.Exit(1)

@@ -25,6 +25,9 @@ const (
 	// connectionCost is what a new connection costs, in requests: the kernel is
 	// asked where it comes from.
 	connectionCost = 4
+	// refusalPause is how long a request that there is no place for waits for its
+	// refusal.
+	refusalPause = 500 * time.Millisecond
 	// complaintPause is the least time between two lines of audit about requests
 	// of one holder that there was no place for.
 	complaintPause = time.Second

@@ -1,12 +1,22 @@
 package nmi_test
 
 import (
+	"bufio"
+	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/podid-io/podid/internal/identity"
 	"github.com/podid-io/podid/internal/nmi"
@@ -31,6 +41,86 @@ func TestHeldRequestWakesWithTheView(t *testing.T) {
 		}
 		if took := time.Since(start); took != 40*time.Second {
 			t.Errorf("the request was held %s, want exactly until the identity was there", took)
+		}
+		if want := strconv.Itoa(int(time.Until(w.token.ExpiresOn) / time.Second)); body["expires_in"] != want {
+			t.Errorf("expires_in is %s, want %s from now on", body["expires_in"], want)
+		}
+	})
+}
+
+// What is waited for can take longer than it takes a young pod to grow old.
+func TestEachLookIsMadeAtItsOwnTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.found.Pod.Created = time.Now().Add(10*time.Second - identity.Grace)
+		w.found.Grants[0].Ready = false
+		c := serve(t, w, nmi.Controller{})
+		go func() {
+			time.Sleep(20 * time.Second)
+			w.change(func(f *fakeWorld) { f.found.Grants = nil })
+		}()
+		if status, body := c.get(t, ask); status != 400 {
+			t.Errorf("answered %d %v, want 400: no binding, and the pod is old by now", status, body)
+		}
+	})
+}
+
+func TestDurationsCountTheHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.found.Grants[0].Ready = false
+		metrics := prometheus.NewRegistry()
+		c := serve(t, w, nmi.Controller{}, func(c *nmi.Config) {
+			c.Metrics = nmi.NewMetrics(metrics)
+			auditTo(t, io.Discard)(c)
+		})
+		c.get(t, ask)
+		const want = `podid_token_request_duration_seconds_sum{door="pod",outcome="not_ready"} 50`
+		w2 := httptest.NewRecorder()
+		promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}).ServeHTTP(w2, httptest.NewRequest(http.MethodGet, "/", nil))
+		if !strings.Contains(w2.Body.String(), want+"\n") {
+			t.Errorf("the metrics lack %q", want)
+		}
+	})
+}
+
+func TestDrainClosesConnectionsWithTheirAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, w := newPipeListener(), newWorld()
+		s := newServer(t, w)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Serve(ctx, l) }()
+		conn, err := l.dial(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		in := bufio.NewReader(conn)
+		closes := func() bool {
+			t.Helper()
+			if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n\r\n", ask); err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+				t.Fatalf("answered %d, %v", resp.StatusCode, err)
+			}
+			return resp.Close
+		}
+		if closes() {
+			t.Error("the connection closes with its first answer")
+		}
+		if s.Drain(); !closes() {
+			t.Error("the connection is kept while the server drains")
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	})
 }
@@ -72,7 +162,7 @@ func TestHeldRequestsAreBoundedByPod(t *testing.T) {
 				statuses[status]++
 			})
 		}
-		synctest.Wait() // 32 are held, and 8 have been told
+		time.Sleep(time.Second) // 32 are held, and 8 have been told, not at once
 		mu.Lock()
 		if statuses[429] != 8 || len(statuses) != 1 {
 			t.Errorf("while 32 are held, the answers are %v, want eight times 429", statuses)

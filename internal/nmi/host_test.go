@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/podid-io/podid/internal/identity"
 	"github.com/podid-io/podid/internal/imds"
 	"github.com/podid-io/podid/internal/nmi"
 	"github.com/podid-io/podid/internal/nodeview"
@@ -116,6 +118,26 @@ func TestHostToken(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestHostTokenExpiresFromItsAnswerOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.found.SecretsStore = true
+		w.found.Grants[0].Ready = false
+		c, _ := serveHost(t, w, node{local: true})
+		go func() {
+			time.Sleep(40 * time.Second)
+			w.change(func(f *fakeWorld) {
+				f.found.Grants = []identity.Grant{{Identity: f.found.Grants[0].Identity, Ready: true}}
+			})
+		}()
+		status, body := c.asHost(t, "/host/token/?resource=r", "team", "web")
+		want := fmt.Sprintf(`"expires_in":"%d"`, time.Until(w.token.ExpiresOn)/time.Second)
+		if status != 200 || !strings.Contains(string(body), want) {
+			t.Errorf("answered %d %s, want a token with %s", status, body, want)
+		}
+	})
 }
 
 // asHost asks as the Key Vault CSI provider does.

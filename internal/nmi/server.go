@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,6 +26,7 @@ type Server struct {
 	history     *history
 	credentials *credentials
 	tell        *teller
+	draining    atomic.Bool
 }
 
 // New checks the configuration and makes a server.
@@ -39,6 +41,9 @@ func New(c Config) (*Server, error) {
 
 // ServeHTTP answers one request of a pod.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.draining.Load() {
+		w.Header().Set("Connection", "close")
+	}
 	switch imds.Classify(r) {
 	case imds.TokenRoute:
 		s.token(w, r)
@@ -67,9 +72,10 @@ var (
 )
 
 // Serve answers pods on l until ctx ends, then drains: requests that are held
-// are answered, for as long as they may be held. It closes a connection on which
-// nothing has been asked for 90 s, and those over the limits; nothing that happens
-// to a pod or to its address closes one.
+// are answered, for as long as they may be held, and other connections close. It
+// closes a connection on which nothing has been asked for 90 s since the last
+// answer, or for 5 s since the beginning, and those over the limits; nothing that
+// happens to a pod or to its address closes one.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	server := s.server(s)
 	server.ConnContext = s.withCaller
@@ -80,6 +86,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	return serve(ctx, server, l, s.config.Hold+5*time.Second)
 }
+
+// Drain has every connection close with its next answer from now on, which says
+// so: clients that keep theirs come again to whoever serves then. A connection
+// that is closed between two requests, as Serve does in the end, can take a
+// request with it that is on its way.
+func (s *Server) Drain() { s.draining.Store(true) }
 
 // server is an HTTP server with limits.
 func (s *Server) server(h http.Handler) *http.Server {

@@ -38,7 +38,7 @@ type answer struct {
 // query is a request for a token, and how far this look at it may go.
 type query struct {
 	imds.TokenRequest
-	// now is when this look began.
+	// now is when the request came, or when a later look began.
 	now time.Time
 	// wait allows to wait for Azure. The first look does not, so that whoever
 	// waits for anything has a place among those who do.
@@ -59,6 +59,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	}
 	a.source = c.source
 	s.conclude(r.Context(), req, &a, start)
+	s.slowDown(r.Context(), &a)
 	end := time.Now()
 	if a.err != nil {
 		imds.WriteError(w, a.err)
@@ -83,6 +84,18 @@ func (s *Server) conclude(ctx context.Context, req imds.TokenRequest, a *answer,
 	}
 	if a.err != nil {
 		s.tell.of(a)
+	}
+}
+
+// slowDown lets a refusal of one request too many wait: whoever asks again at once
+// would take more of the processor than all the others.
+func (s *Server) slowDown(ctx context.Context, a *answer) {
+	if a.reason != reasonTooMany {
+		return
+	}
+	select {
+	case <-time.After(refusalPause):
+	case <-ctx.Done():
 	}
 }
 

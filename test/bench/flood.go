@@ -102,7 +102,7 @@ func addNoticed(out *report, idle, busy *noticed) error {
 	out.add("flood_others_p99_ratio", warmBusy/warmIdle, atMost(2))
 	out.add("flood_others_cold_p95_idle_ms", coldIdle, goal{})
 	out.add("flood_others_cold_p95_ms", coldBusy, goal{})
-	out.add("flood_others_cold_p95_ratio", coldBusy/coldIdle, goal{})
+	out.add("flood_others_cold_p95_ratio", coldBusy/coldIdle, atMost(2))
 	return nil
 }
 

@@ -28,7 +28,7 @@ const (
 func (a *agent) startFlood(ctx context.Context, from string) (stop func(), err error) {
 	before, err := a.refused(ctx)
 	if err != nil {
-		before = 0 // none was refused yet, and the metric is not there
+		return nil, err
 	}
 	self, err := os.Executable()
 	if err != nil {

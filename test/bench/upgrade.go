@@ -67,7 +67,7 @@ func upgrade(ctx context.Context, r *rig, out *report) error {
 	}
 	out.add("upgrade_answered", float64(t.answered.Load()), goal{})
 	out.add("upgrade_refused", float64(t.failed.Load()), exactly(0))
-	out.add("upgrade_retried", float64(t.retried.Load()), atMost(upgrades*upgradeClients/2))
+	out.add("upgrade_retried", float64(t.retried.Load()), exactly(0))
 	out.add("upgrade_retried_reset", float64(t.reset.Load()), goal{})
 	out.add("upgrade_held_answered", float64(held), exactly(upgrades))
 	return nil
