@@ -29,6 +29,7 @@ func NewPodEvents(ctx context.Context, config *rest.Config, component string) (*
 	b := events.NewBroadcaster(&events.EventSinkImpl{Interface: client})
 	ctx, cancel := context.WithCancel(ctx)
 	if err := b.StartRecordingToSinkWithContext(ctx); err != nil {
+		b.Shutdown()
 		cancel()
 		return nil, fmt.Errorf("send events: %w", err)
 	}
