@@ -46,6 +46,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		RunE:          func(*cobra.Command, []string) error { return o.run(ctx) },
 	}
 	root.Flags().Bool("version", false, "print the version") // without cobra's -v, which is klog's
+	cleaning := o
+	root.AddCommand(cleaning.cleanupCommand(ctx, stdout))
 	o.addFlags(root.Flags())
 	root.AddCommand(telemetry.AskCommands(ctx, "the controller that runs in this pod", defaultHealth, stdout)...)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asUsage(err) })

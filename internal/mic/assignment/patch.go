@@ -159,7 +159,7 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 		return nil
 	}
 	err := f.outcome.err
-	gone, lookErr := r.gone(ctx, scope, err)
+	gone, lookErr := r.gone(ctx, scope, err, r.nodesInCache)
 	if lookErr != nil {
 		return lookErr
 	}
@@ -206,15 +206,19 @@ func (o outcome) failed() []assign.Step {
 
 // gone reports whether the scope exists no more: Azure says so, and no Node says
 // otherwise. Who has no right to see it, or asks the wrong cloud, is told the same.
-func (r *Reconciler) gone(ctx context.Context, scope assign.Scope, err error) (bool, error) {
+func (r *Reconciler) gone(ctx context.Context, scope assign.Scope, err error, nodes func(context.Context, assign.Scope) (int, error)) (bool, error) {
 	if e, ok := errors.AsType[*compute.Error](err); !ok || !e.Gone {
 		return false, nil
 	}
+	n, err := nodes(ctx, scope)
+	return err == nil && n == 0, err
+}
+
+// nodesInCache counts the nodes of a scope.
+func (r *Reconciler) nodesInCache(ctx context.Context, scope assign.Scope) (int, error) {
 	var nodes corev1.NodeList
-	if err := r.config.Cache.List(ctx, &nodes, client.MatchingFields{nodeByScope: scope.ID()}); err != nil {
-		return false, err
-	}
-	return len(nodes.Items) == 0, nil
+	err := r.config.Cache.List(ctx, &nodes, client.MatchingFields{nodeByScope: scope.ID()})
+	return len(nodes.Items), err
 }
 
 // backOff is how long to wait after the n-th failure in a row (from 0): twice as

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/podid-io/podid/internal/mic"
+	"github.com/podid-io/podid/internal/mic/cloudconfig"
+	"github.com/podid-io/podid/internal/telemetry"
+)
+
+// cleanupCommand is mic cleanup. o is its own.
+func (o *options) cleanupCommand(ctx context.Context, stdout io.Writer) *cobra.Command {
+	var timeout time.Duration
+	var theirs bool
+	c := &cobra.Command{
+		Use:   "cleanup",
+		Short: "Before podid goes: take off the identities that it attached, and delete what it made",
+		Long: "Takes off every VM and scale set the identities that podid's records say podid attached, and deletes AzureAssignedIdentities, the records and start-up taints. " +
+			"Refuses while a mic leads. Tells what is left, with the reason, and ends with 1 then. It can be run again.",
+		Args: func(c *cobra.Command, args []string) error { return asUsage(cobra.NoArgs(c, args)) },
+		RunE: func(*cobra.Command, []string) error {
+			ctx, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			return o.cleanup(ctx, theirs, stdout)
+		},
+	}
+	o.flags = c.Flags()
+	o.addSharedFlags(o.flags)
+	o.flags.DurationVar(&timeout, "timeout", 5*time.Minute, "how long it may take, the time included that it waits for the lease")
+	o.flags.BoolVar(&theirs, "legacy", false, "delete the AzureAssignedIdentities of AAD Pod Identity too, with their finalizer; waits while its MIC leads")
+	return c
+}
+
+func (o *options) cleanup(ctx context.Context, theirs bool, stdout io.Writer) error {
+	if err := o.check(); err != nil {
+		return usageError{err}
+	}
+	log, _, err := telemetry.NewLogger(os.Stderr, o.logLevel, o.logFormat)
+	if err != nil {
+		return usageError{err}
+	}
+	telemetry.Bridge(log)
+	rest, err := o.rest()
+	if err != nil {
+		return err
+	}
+	cloud, err := cloudconfig.Read(o.cloudConfig, o.getenv)
+	if err != nil {
+		return err
+	}
+	azure := &machines{}
+	if err := azure.use(cloud); err != nil {
+		return err
+	}
+	config := mic.Config{
+		REST: rest, Machines: azure, Namespace: o.namespace, Log: log,
+		Immutable: o.neverDetached(cloud), StartupTaints: o.startupTaints, Election: o.election,
+	}
+	if theirs {
+		if config.LegacyLocks, err = o.locks(); err != nil {
+			return usageError{err}
+		}
+	}
+	return mic.Cleanup(ctx, config, theirs, stdout)
+}

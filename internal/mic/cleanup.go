@@ -1,0 +1,58 @@
+package mic
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/podid-io/podid/internal/mic/cleanup"
+	"github.com/podid-io/podid/internal/mic/lease"
+	"github.com/podid-io/podid/internal/mic/legacy"
+)
+
+// Cleanup undoes what podid did, until it is done or ctx ends; see
+// cleanup.Config. With theirs the objects of AAD Pod Identity go too, once its MIC
+// does not lead any more, by the LegacyLocks. The error says what is left.
+func Cleanup(ctx context.Context, c Config, theirs bool, out io.Writer) error {
+	m, err := New(c)
+	if err != nil {
+		return err
+	}
+	c = m.config
+	election := m.leaseConfig()
+	election.Report = nil
+	l, err := lease.New(election)
+	if err != nil {
+		return err
+	}
+	config := cleanup.Config{
+		REST: c.REST, Machines: c.Machines, Namespace: c.Namespace, Lease: l, Immutable: c.Immutable,
+		StartupTaints: c.StartupTaints, Legacy: theirs, Out: out, Log: c.Log,
+	}
+	var why atomic.Value // of waiting, an error
+	other, err := legacy.New(legacy.Config{REST: c.REST, Locks: c.LegacyLocks, Log: c.Log, Report: func(err error) {
+		if err != nil {
+			why.Store(err.Error())
+		}
+	}})
+	if err != nil {
+		return err
+	}
+	watched, stop := context.WithCancel(ctx)
+	defer stop()
+	var g errgroup.Group
+	g.Go(func() error { return other.Run(watched) }) // ends with stop
+	g.Go(func() error {
+		defer stop()
+		alone, end, err := other.Await(ctx)
+		if err != nil {
+			return fmt.Errorf("waited in vain: %v", why.Load())
+		}
+		defer end()
+		return cleanup.Run(alone, config)
+	})
+	return g.Wait()
+}

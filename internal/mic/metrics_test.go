@@ -1,0 +1,66 @@
+package mic_test
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/azemu"
+	"github.com/podid-io/podid/internal/mic"
+)
+
+// TestMetricsAreThoseOfTheTable has mic do its work, and compares what it tells
+// with docs/metrics.md.
+func TestMetricsAreThoseOfTheTable(t *testing.T) {
+	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader"})})
+	var address string
+	w.edit = func(c *mic.Config) {
+		c.MetricsListen = freeAddress(t)
+		address = c.MetricsListen
+	}
+	w.apply("", node("node-0", setID("pool")+"/virtualMachines/0"))
+	w.apply(w.ns, append(identity("reader"), pod("web", "node-0", "reader"))...)
+	health, _ := w.start()
+	w.awaitStates(map[string]v1.AssignedState{"web-" + w.ns + "-reader": v1.Assigned})
+	readiness(t, health, "[+] lease")
+
+	answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get("http://" + address + "/metrics")
+	must(t, err)
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	must(t, err)
+	var told []string
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) `).FindAllStringSubmatch(string(text), -1) {
+		told = append(told, m[1])
+	}
+	docs, err := os.ReadFile("../../docs/metrics.md")
+	must(t, err)
+	_, section, _ := strings.Cut(string(docs), "\n## mic\n")
+	section, _, _ = strings.Cut(section, "\n### Readiness\n")
+	var said []string
+	for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]*) \\|").FindAllStringSubmatch(section, -1) {
+		for name := range strings.SplitSeq(row[1], ", ") {
+			said = append(said, strings.Trim(name, "`"))
+		}
+	}
+	for _, name := range said {
+		if !slices.Contains(told, name) {
+			t.Errorf("docs/metrics.md has %s, mic has not", name)
+		}
+	}
+	for _, name := range told {
+		if strings.HasPrefix(name, "podid_") && !slices.Contains(said, name) {
+			t.Errorf("mic has %s, docs/metrics.md has not", name)
+		}
+	}
+	for _, line := range []string{`podid_mic_ready{check="lease"} 1`, `podid_mic_azure_call_duration_seconds_count{outcome="ok",verb="update"} 1`, `leader_election_master_status{name="podid-mic"} 1`} {
+		if !strings.Contains(string(text), line) {
+			t.Errorf("mic does not tell %s", line)
+		}
+	}
+}
