@@ -72,8 +72,10 @@ func (e *Emulator) armRoute(r *http.Request) (string, http.HandlerFunc) {
 		handle   armHandler
 	}{
 		"GET " + kindVM:                        {EndpointVMGet, e.getScope},
+		"GET " + kindVM + "/list":              {EndpointVMList, e.listScopes},
 		"PATCH " + kindVM:                      {EndpointVMPatch, e.patchScope},
 		"GET " + kindVMSS:                      {EndpointVMSSGet, e.getScope},
+		"GET " + kindVMSS + "/list":            {EndpointVMSSList, e.listScopes},
 		"PATCH " + kindVMSS:                    {EndpointVMSSPatch, e.patchScope},
 		"GET " + kindVMSS + "/virtualmachines": {EndpointVMSSVMGet, e.getInstance},
 		"GET " + kindIdentity:                  {EndpointIdentityGet, e.getIdentity},

@@ -10,8 +10,10 @@ import (
 // The endpoints, as counters, log and faults name them.
 const (
 	EndpointVMGet          = "arm.vm.get"
+	EndpointVMList         = "arm.vm.list"
 	EndpointVMPatch        = "arm.vm.patch"
 	EndpointVMSSGet        = "arm.vmss.get"
+	EndpointVMSSList       = "arm.vmss.list"
 	EndpointVMSSPatch      = "arm.vmss.patch"
 	EndpointVMSSVMGet      = "arm.vmssvm.get"
 	EndpointIdentityGet    = "arm.identity.get"
@@ -40,7 +42,7 @@ const (
 // Endpoints are the names of all endpoints.
 func Endpoints() []string {
 	return []string{
-		EndpointVMGet, EndpointVMPatch, EndpointVMSSGet, EndpointVMSSPatch, EndpointVMSSVMGet,
+		EndpointVMGet, EndpointVMList, EndpointVMPatch, EndpointVMSSGet, EndpointVMSSList, EndpointVMSSPatch, EndpointVMSSVMGet,
 		EndpointIdentityGet, EndpointIdentityPut, EndpointIdentityDelete, EndpointIdentityList,
 		EndpointOperationGet, EndpointOperationEnd, EndpointARMOther,
 		EndpointEntraToken, EndpointEntraDiscovery, EndpointEntraKeys,

@@ -315,7 +315,7 @@ func TestErrorsSayWhatCanBeDone(t *testing.T) {
 		},
 		"no such identity": {
 			attach: "unknown",
-			want:   compute.Error{Kind: compute.BadIdentity, Refused: true}, says: "change scale set group/pool: check that the identity exists and that mic's identity has the role Managed Identity Operator on it (",
+			want:   compute.Error{Kind: compute.BadIdentity, Refused: true}, says: "change scale set group/pool: check that the identity exists, and give mic's identity the role Managed Identity Operator on " + id("unknown") + " (400 FailedIdentityOperation: ",
 		},
 		"no right to write": {
 			endpoint: azemu.EndpointVMSSPatch, fault: azemu.Fault{Status: 403, Code: "AuthorizationFailed", Message: "no right"},

@@ -1,13 +1,10 @@
 package compute
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -48,6 +45,9 @@ type Error struct {
 	// Gone says that the VM or scale set itself does not exist. It is not said of
 	// a resource group, a subscription or an operation that is not found.
 	Gone bool
+	// Identities are the ARM ids, in lower case, of the user-assigned identities
+	// that Azure named, in its order; nil where it named none.
+	Identities []string
 	// Reason is what Azure, or whoever is in the way, said: one line.
 	Reason string
 	Err    error
@@ -56,17 +56,34 @@ type Error struct {
 // Error says what failed, on which scope, and what to do where that is known.
 func (e *Error) Error() string {
 	if advice := e.Advice(); advice != "" { // first: what Azure says can be long
-		return fmt.Sprintf("%s %s: %s (%s)", e.Doing, e.Scope, advice, e.Reason)
+		return fmt.Sprintf("%s %s: %s (%s)", e.Doing, e.where(), advice, e.Reason)
 	}
-	return fmt.Sprintf("%s %s: %s", e.Doing, e.Scope, e.Reason)
+	return fmt.Sprintf("%s %s: %s", e.Doing, e.where(), e.Reason)
 }
 
-// Advice is what a person can do about it; empty where that is not known.
+// where is the scope, or what is listed: that has no name.
+func (e *Error) where() string {
+	switch {
+	case e.Scope.Name != "":
+		return e.Scope.String()
+	case e.Scope.Kind == assign.VMSS:
+		return "scale sets of resource group " + e.Scope.ResourceGroup
+	default:
+		return "virtual machines of resource group " + e.Scope.ResourceGroup
+	}
+}
+
+// Advice is what a person can do about it; empty where that is not known. It
+// names an identity where Azure named no other: who waits for one is not told of
+// those of others.
 func (e *Error) Advice() string {
 	switch e.Kind {
 	case Forbidden:
 		return fmt.Sprintf("give mic's identity the role Virtual Machine Contributor on resource group %s of subscription %s", e.Scope.ResourceGroup, e.Scope.Subscription)
 	case BadIdentity:
+		if len(e.Identities) == 1 {
+			return "check that the identity exists, and give mic's identity the role Managed Identity Operator on " + e.Identities[0]
+		}
 		return "check that the identity exists and that mic's identity has the role Managed Identity Operator on it"
 	default:
 		return ""
@@ -78,6 +95,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // What an Error was doing.
 const (
 	reading  = "read"
+	listing  = "list"
 	changing = "change"
 )
 
@@ -88,12 +106,15 @@ type sent struct{ error }
 func (s sent) Unwrap() error { return s.error }
 
 func classify(scope assign.Scope, doing string, err error) *Error {
-	e := &Error{Scope: scope, Doing: doing, Reason: reason(err), Err: err}
+	e := &Error{Scope: scope, Doing: doing, Err: err}
 	var answer *azcore.ResponseError
 	if !errors.As(err, &answer) {
+		e.Reason = oneLine(err.Error())
 		return e
 	}
 	e.Kind = kind(answer)
+	body := bodyOf(answer)
+	e.Reason, e.Identities = reason(answer, body), body.identities()
 	if answer.RawResponse != nil {
 		e.RetryAfter = retryAfter(answer.RawResponse.Header, time.Now())
 	}
@@ -144,36 +165,4 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 		return min(max(t.Sub(now), 0), longestRetryAfter)
 	}
 	return 0
-}
-
-// reason is one line for an error; the SDK's has a dozen. It uses up the body.
-func reason(err error) string {
-	var answer *azcore.ResponseError
-	if !errors.As(err, &answer) {
-		return strings.Join(strings.Fields(err.Error()), " ")
-	}
-	message := ""
-	if answer.RawResponse != nil && answer.RawResponse.Body != nil {
-		// The SDK has read the body and put back a copy in memory.
-		if body, err := io.ReadAll(answer.RawResponse.Body); err == nil {
-			message = messageIn(body)
-		}
-	}
-	text := strings.TrimSpace(strconv.Itoa(answer.StatusCode) + " " + answer.ErrorCode)
-	if message != "" {
-		text += ": " + message
-	}
-	return text
-}
-
-func messageIn(body []byte) string {
-	var b struct {
-		Error struct {
-			Message string `json:"message"`
-		} `json:"error"`
-	}
-	if json.Unmarshal(body, &b) != nil {
-		return ""
-	}
-	return strings.Join(strings.Fields(b.Error.Message), " ")
 }

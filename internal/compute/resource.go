@@ -22,33 +22,48 @@ type resource interface {
 	patch(context.Context, State, []change) (State, error)
 }
 
+// errKind is the error for scopes that are nodes outside Azure.
+var errKind = errors.New("identities can be attached to virtual machines and scale sets only")
+
 func (c *Client) resource(scope assign.Scope) (resource, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	switch scope.Kind {
 	case assign.VM:
-		client := c.vms[scope.Subscription]
-		if client == nil {
-			var err error
-			if client, err = armcompute.NewVirtualMachinesClient(scope.Subscription, c.config.Credential, c.options); err != nil {
-				return nil, err
-			}
-			c.vms[scope.Subscription] = client
-		}
-		return vm{client, scope}, nil
+		client, err := c.vmsOf(scope.Subscription)
+		return vm{client, scope}, err
 	case assign.VMSS:
-		client := c.sets[scope.Subscription]
-		if client == nil {
-			var err error
-			if client, err = armcompute.NewVirtualMachineScaleSetsClient(scope.Subscription, c.config.Credential, c.options); err != nil {
-				return nil, err
-			}
-			c.sets[scope.Subscription] = client
-		}
-		return scaleSet{client, scope}, nil
+		client, err := c.setsOf(scope.Subscription)
+		return scaleSet{client, scope}, err
 	default:
-		return nil, errors.New("identities can be attached to virtual machines and scale sets only")
+		return nil, errKind
 	}
+}
+
+func (c *Client) vmsOf(subscription string) (*armcompute.VirtualMachinesClient, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	client := c.vms[subscription]
+	if client == nil {
+		var err error
+		if client, err = armcompute.NewVirtualMachinesClient(subscription, c.config.Credential, c.options); err != nil {
+			return nil, err
+		}
+		c.vms[subscription] = client
+	}
+	return client, nil
+}
+
+func (c *Client) setsOf(subscription string) (*armcompute.VirtualMachineScaleSetsClient, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	client := c.sets[subscription]
+	if client == nil {
+		var err error
+		if client, err = armcompute.NewVirtualMachineScaleSetsClient(subscription, c.config.Credential, c.options); err != nil {
+			return nil, err
+		}
+		c.sets[subscription] = client
+	}
+	return client, nil
 }
 
 type vm struct {

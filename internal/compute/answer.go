@@ -1,0 +1,67 @@
+package compute
+
+import (
+	"encoding/json"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+)
+
+// errorBody is the property error of an answer, or of an operation that failed:
+// the text of its JSON, and what it says.
+type errorBody struct {
+	text, message string
+}
+
+// bodyOf uses up the body of the answer.
+func bodyOf(answer *azcore.ResponseError) errorBody {
+	if answer.RawResponse == nil || answer.RawResponse.Body == nil {
+		return errorBody{}
+	}
+	// The SDK has read the body and put back a copy in memory.
+	raw, err := io.ReadAll(answer.RawResponse.Body)
+	if err != nil {
+		return errorBody{}
+	}
+	var b struct {
+		Error json.RawMessage `json:"error"`
+	}
+	var e struct {
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(raw, &b) != nil || json.Unmarshal(b.Error, &e) != nil {
+		return errorBody{}
+	}
+	return errorBody{text: string(b.Error), message: oneLine(e.Message)}
+}
+
+// identityIDs finds ARM ids of user-assigned identities, wherever they stand: in
+// quotes, in lists with commas, in JSON within JSON.
+var identityIDs = regexp.MustCompile(`(?i)/subscriptions/[^/\s]+/resourcegroups/[^/\s]+/providers/microsoft\.managedidentity/userassignedidentities/[a-z0-9_-]+`)
+
+// identities are those that are named, each once. Azure names them in the message
+// or in the details below it.
+func (b errorBody) identities() []string {
+	var ids []string
+	for _, id := range identityIDs.FindAllString(b.text, -1) {
+		if id = strings.ToLower(id); !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// reason is one line for an answer; the SDK's has a dozen.
+func reason(answer *azcore.ResponseError, body errorBody) string {
+	text := strings.TrimSpace(strconv.Itoa(answer.StatusCode) + " " + answer.ErrorCode)
+	if body.message != "" {
+		text += ": " + body.message
+	}
+	return text
+}
+
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
