@@ -23,6 +23,9 @@ func TestBadFlagsAreOneClearError(t *testing.T) {
 		"no duration":           {[]string{"--coalesce-window=soon"}, `invalid argument "soon" for "--coalesce-window" flag`, true},
 		"an unknown log level":  {[]string{"--namespace=x", "--log-level=loud"}, `log level "loud" is unknown`, true},
 		"no kubeconfig there":   {[]string{"--namespace=x", "--kubeconfig=/nowhere"}, `find the API server (--kubeconfig "/nowhere")`, false},
+		"a lock that is none":   {[]string{"--namespace=x", "--legacy-lock=mic"}, `--legacy-lock "mic": write NAMESPACE/NAME`, true},
+		"cleanup, an argument":  {[]string{"cleanup", "now"}, `unknown command "now" for "mic cleanup"`, true},
+		"cleanup, no namespace": {[]string{"cleanup"}, "--namespace is missing", true},
 		"no API calls possible": {[]string{"--namespace=x", "--kube-api-qps=0"}, "--kube-api-qps and --kube-api-burst must be greater than 0", true},
 	} {
 		t.Run(sentence, func(t *testing.T) {

@@ -69,6 +69,10 @@ func TestWhoLosesTheLeaseStandsByAndLeadsAgain(t *testing.T) {
 		if l := new(v1.AzureAssignedIdentityList); w.api.List(t.Context(), l, client.InNamespace(w.ns)) != nil || len(l.Items) != round+1 {
 			t.Errorf("who does not lead has written: %v", states(l))
 		}
+		must(t, w.api.Get(t.Context(), client.ObjectKeyFromObject(lease), lease))
+		if holder := *lease.Spec.HolderIdentity; holder != "another" {
+			t.Errorf("the lease of another was given back: %q holds it", holder)
+		}
 		steal(`{"holderIdentity":""}`)
 		want := map[string]v1.AssignedState{"first-" + w.ns + "-reader": v1.Assigned}
 		for i := range round + 1 {

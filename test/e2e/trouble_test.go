@@ -80,9 +80,21 @@ func writeKubeconfig(t *testing.T, server string) string {
 
 // program is one of podid's programs that runs.
 type program struct {
-	health string
-	ended  chan error
-	log    *os.File
+	health  string
+	ended   chan error
+	log     *os.File
+	process *os.Process
+	killed  bool // by the test
+}
+
+// said is what the program has logged.
+func (p *program) said(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(p.log.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // patient is a client of programs that hold requests.
@@ -102,14 +114,14 @@ func start(t *testing.T, name string, env []string, args ...string) *program {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p := &program{health: health, ended: make(chan error, 1), log: log}
+	p := &program{health: health, ended: make(chan error, 1), log: log, process: cmd.Process}
 	go func() { p.ended <- cmd.Wait() }()
 	t.Cleanup(func() {
 		defer func() { _ = log.Close() }()      // only read by then
 		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 		select {
 		case err := <-p.ended:
-			if err != nil {
+			if err != nil && !p.killed {
 				t.Errorf("%s ended with %v when told to", name, err)
 			}
 		case <-time.After(15 * time.Second):

@@ -36,8 +36,8 @@ type Watcher struct {
 const (
 	// settle is how long a change is left alone: who writes a file may not be done.
 	settle = 250 * time.Millisecond
-	// again is the time between looks that nothing asks for. A file that is mounted
-	// by itself can be replaced on the node without any event in the container.
+	// again is the time between looks that nothing asks for: some filesystems tell
+	// of nothing, and a folder may not have been there to be watched.
 	again = time.Minute
 )
 
