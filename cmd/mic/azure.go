@@ -42,3 +42,8 @@ func (m *machines) Get(ctx context.Context, scope assign.Scope) (compute.State, 
 func (m *machines) Update(ctx context.Context, scope assign.Scope, s compute.State, attach, detach []string) (compute.Changes, error) {
 	return m.client.Load().Update(ctx, scope, s, attach, detach)
 }
+
+// List reads all VMs, or scale sets, of a resource group.
+func (m *machines) List(ctx context.Context, kind assign.Kind, subscription, resourceGroup string) (map[assign.Scope]compute.State, error) {
+	return m.client.Load().List(ctx, kind, subscription, resourceGroup)
+}

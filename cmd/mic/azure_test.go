@@ -83,6 +83,10 @@ func TestAnotherConfigurationCountsFromTheNextCall(t *testing.T) {
 			}
 		}
 	}
+	all, err := m.List(t.Context(), scope.Kind, scope.Subscription, scope.ResourceGroup)
+	if _, ok := all[scope]; err != nil || !ok {
+		t.Errorf("List() = %v, %v", all, err)
+	}
 	if err := m.use(cloudconfig.Config{}); err == nil {
 		t.Error("a configuration without a credential was taken")
 	}
