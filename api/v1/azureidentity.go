@@ -26,6 +26,8 @@ const (
 // +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`
 // +kubebuilder:printcolumn:name="ClientID",type=string,JSONPath=`.spec.clientID`
 // +kubebuilder:printcolumn:name="ResourceID",type=string,JSONPath=`.spec.resourceID`,priority=1
+// +kubebuilder:printcolumn:name="Pods",type=integer,JSONPath=`.status.matchedPods`
+// +kubebuilder:printcolumn:name="Attached",type=string,JSONPath=`.status.conditions[?(@.type=="Attached")].status`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:selectablefield:JSONPath=`.spec.clientID`
 // +kubebuilder:selectablefield:JSONPath=`.spec.resourceID`
@@ -156,7 +158,9 @@ type AzureIdentityStatus struct {
 	AvailableReplicas int32 `json:"availableReplicas,omitempty"`
 	// ObservedGeneration is the generation that the conditions speak of.
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Conditions by type; DeprecatedSpelling among them.
+	// MatchedPods is how many pods that run have the identity.
+	MatchedPods int32 `json:"matchedPods,omitempty"`
+	// Conditions by type; DeprecatedSpelling and Attached among them.
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`

@@ -13,6 +13,7 @@ import (
 // +kubebuilder:resource:shortName=azidb,categories=podid
 // +kubebuilder:printcolumn:name="AzureIdentity",type=string,JSONPath=`.spec.azureIdentity`
 // +kubebuilder:printcolumn:name="Selector",type=string,JSONPath=`.spec.selector`
+// +kubebuilder:printcolumn:name="Pods",type=integer,JSONPath=`.status.matchedPods`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:selectablefield:JSONPath=`.spec.azureIdentity`
 // +kubebuilder:selectablefield:JSONPath=`.spec.selector`
@@ -61,7 +62,9 @@ type AzureIdentityBindingStatus struct {
 	AvailableReplicas int32 `json:"availableReplicas,omitempty"`
 	// ObservedGeneration is the generation that the conditions speak of.
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Conditions by type; DeprecatedSpelling among them.
+	// MatchedPods is how many pods that run have their identity by this binding.
+	MatchedPods int32 `json:"matchedPods,omitempty"`
+	// Conditions by type; DeprecatedSpelling and PreAssign among them.
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`

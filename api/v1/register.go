@@ -49,7 +49,27 @@ const (
 	// ConditionDeprecatedSpelling is True while an object uses field names from
 	// before AAD Pod Identity 1.6; its message names today's.
 	ConditionDeprecatedSpelling = "DeprecatedSpelling"
+	// ConditionAttached on an AzureIdentity is True while it is attached wherever a
+	// pod needs it. Where it is False, its message says what to do.
+	ConditionAttached = "Attached"
+	// ConditionPreAssign on an AzureIdentityBinding is False while the annotation
+	// AnnotationPreAssign is no selector of nodes.
+	ConditionPreAssign = "PreAssign"
 	// ConditionEffective on an AzurePodIdentityException is False when its
 	// namespace is not among those whose exceptions count.
 	ConditionEffective = "Effective"
+)
+
+// Reasons of ConditionAttached.
+const (
+	// ReasonAttached is that it is attached wherever a pod needs it.
+	ReasonAttached = "Attached"
+	// ReasonAttaching is that it is on its way.
+	ReasonAttaching = "Attaching"
+	// ReasonRefused is that Azure refuses this identity on a VM or scale set.
+	ReasonRefused = "RefusedByAzure"
+	// ReasonNotChanged is that a VM or scale set could not be changed at all.
+	ReasonNotChanged = "MachineNotChanged"
+	// ReasonInvalid is that nothing can be attached that is as the AzureIdentity says.
+	ReasonInvalid = "Invalid"
 )

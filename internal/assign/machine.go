@@ -176,3 +176,43 @@ func (m *Machine) Plan(now time.Time, warm time.Duration) Changes {
 	slices.Sort(c.Forget)
 	return c
 }
+
+// Drift is how what Azure shows differs from the record, by ARM id.
+type Drift struct {
+	// Lost are needed, on record as attached, and not shown. Gone likewise, and
+	// nobody needs them. Found are needed, and shown without podid's doing.
+	Lost, Gone, Found []string
+}
+
+// Empty reports whether there is none.
+func (d Drift) Empty() bool { return len(d.Lost)+len(d.Gone)+len(d.Found) == 0 }
+
+// Compare compares the record with the identities that Azure shows for certain,
+// while no change is under way, and returns the record as it should be. What is
+// to be attached is on record, if at all, as an intent, which stays: the next
+// change settles it.
+func (m *Machine) Compare(shown map[string]bool) (Record, Drift) {
+	next := m.record.clone()
+	var d Drift
+	for id, o := range m.record {
+		switch {
+		case shown[id] || !o.there():
+			continue
+		case len(m.needs[id]) > 0:
+			d.Lost = append(d.Lost, id)
+		default:
+			d.Gone = append(d.Gone, id)
+		}
+		delete(next, id)
+	}
+	for id := range m.missing {
+		if _, known := m.record[id]; !known && shown[id] {
+			next[id] = Found
+			d.Found = append(d.Found, id)
+		}
+	}
+	slices.Sort(d.Lost)
+	slices.Sort(d.Gone)
+	slices.Sort(d.Found)
+	return next, d
+}

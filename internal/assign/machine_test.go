@@ -170,3 +170,55 @@ func TestLearningTellsWhatIsNew(t *testing.T) {
 		t.Errorf("OwnersOf() = %v, want web", got)
 	}
 }
+
+func TestDriftIsSeenBothWays(t *testing.T) {
+	web := assign.Owner{Namespace: "ns", Name: "web"}
+	for sentence, test := range map[string]struct {
+		record assign.Record
+		needs  []string
+		shown  []string
+		want   assign.Record
+		drift  assign.Drift
+	}{
+		"what is as it should be": {
+			record: assign.Record{"a": assign.Attached, "b": assign.Found}, needs: []string{"a"}, shown: []string{"a", "b", "others"},
+			want: assign.Record{"a": assign.Attached, "b": assign.Found},
+		},
+		"one that is needed was taken off": {
+			record: assign.Record{"a": assign.Attached}, needs: []string{"a"},
+			want: assign.Record{}, drift: assign.Drift{Lost: []string{"a"}},
+		},
+		"one that was found there was taken off": {
+			record: assign.Record{"a": assign.Found}, needs: []string{"a"},
+			want: assign.Record{}, drift: assign.Drift{Lost: []string{"a"}},
+		},
+		"one that nobody needs was taken off": {
+			record: assign.Record{"a": assign.Attached},
+			want:   assign.Record{}, drift: assign.Drift{Gone: []string{"a"}},
+		},
+		"one that is needed was put there": {
+			needs: []string{"a"}, shown: []string{"a"},
+			want: assign.Record{"a": assign.Found}, drift: assign.Drift{Found: []string{"a"}},
+		},
+		"what may be ours stays an intent": {
+			record: assign.Record{"a": assign.Attaching, "b": assign.Detaching, "c": assign.Attaching}, needs: []string{"a"}, shown: []string{"a", "b"},
+			want: assign.Record{"a": assign.Attaching, "b": assign.Detaching, "c": assign.Attaching},
+		},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			m := assign.NewMachine(test.record, now)
+			m.Need(web, test.needs, now)
+			shown := make(map[string]bool)
+			for _, id := range test.shown {
+				shown[id] = true
+			}
+			got, drift := m.Compare(shown)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("record (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.drift, drift); diff != "" || drift.Empty() != cmp.Equal(test.drift, assign.Drift{}) {
+				t.Errorf("drift (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

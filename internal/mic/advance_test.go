@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/podid-io/podid/api/v1"
@@ -19,9 +20,13 @@ func edit[T client.Object](w *world, o T, name string, change func(T)) {
 	if _, ok := any(o).(*corev1.Node); ok {
 		key.Namespace = ""
 	}
-	must(w.t, w.api.Get(w.t.Context(), key, o))
-	change(o)
-	must(w.t, w.api.Update(w.t.Context(), o))
+	must(w.t, retry.RetryOnConflict(retry.DefaultBackoff, func() error { // mic writes too
+		if err := w.api.Get(w.t.Context(), key, o); err != nil {
+			return err
+		}
+		change(o)
+		return w.api.Update(w.t.Context(), o)
+	}))
 }
 
 // contains reports whether a text has all of the parts.

@@ -72,11 +72,11 @@ func (c *Controller) newCache(ctx context.Context, scheme *runtime.Scheme, why *
 }
 
 // assignment is what the assignment controller is made with.
-func (c *Controller) assignment(recorder events.EventRecorder) assignment.Config {
+func (c *Controller) assignment(recorder events.EventRecorder, shown assignment.Status) assignment.Config {
 	return assignment.Config{
-		Machines: c.config.Machines, Namespace: c.config.Namespace, Rules: c.config.Rules, Window: c.config.Window,
-		KeepWarm: c.config.KeepWarm, Check: c.config.CheckInterval, Immutable: c.config.Immutable, Metrics: c.metrics,
-		Recorder:    recorder,
+		Machines: c.config.Machines, Lister: c.lister, Namespace: c.config.Namespace, Rules: c.config.Rules, Window: c.config.Window,
+		KeepWarm: c.config.KeepWarm, Drift: c.config.DriftInterval, Check: c.config.CheckInterval, Immutable: c.config.Immutable, Metrics: c.metrics,
+		Recorder: recorder, Status: shown,
 		ReportAzure: c.Report(checkAzure), Log: c.config.Log,
 	}
 }

@@ -29,7 +29,8 @@ type Config struct {
 	// REST reaches the API server; its QPS and Burst are for the controllers'
 	// writes. The Lease and events have clients of their own.
 	REST *rest.Config
-	// Machines is Azure.
+	// Machines is Azure. Where it is an assignment.Lister too, it is asked what
+	// others changed.
 	Machines assignment.Machines
 	// Namespace is mic's own: records of what is attached are kept there.
 	Namespace string
@@ -100,6 +101,7 @@ const (
 // Controller is mic, ready to run.
 type Controller struct {
 	config  Config
+	lister  assignment.Lister // nil where Machines is none
 	health  *telemetry.Health
 	metrics *prometheus.Registry // beside what libraries measure
 	legacy  *legacy.Watch
@@ -147,8 +149,9 @@ func New(c Config) (*Controller, error) {
 	health.Set(checkAzure, nil) // until a call says otherwise
 	metrics := prometheus.NewRegistry()
 	health.RegisterMetric(metrics, "podid_mic_ready")
+	lister, _ := c.Machines.(assignment.Lister)
 	c.Machines = measure(c.Machines, metrics)
-	m := &Controller{config: c, health: health, metrics: metrics}
+	m := &Controller{config: c, lister: lister, health: health, metrics: metrics}
 	var err error
 	m.legacy, err = legacy.New(legacy.Config{REST: own(c.REST, 10, 20), Locks: c.LegacyLocks, Report: m.Report(checkOther), Log: c.Log})
 	return m, err

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/azemu"
 )
@@ -51,6 +53,8 @@ func TestOneBadIdentityHoldsUpNobody(t *testing.T) {
 			t.Errorf("%d PATCHes, want 2", got)
 		}
 		w.awaitNote("AzureIdentity", "id-3", "IdentityAssignFailed", "Managed Identity Operator")
+		w.awaitAttached("id-3", metav1.ConditionFalse, "RefusedByAzure", "az role assignment create --assignee MIC --role 'Managed Identity Operator' --scope "+identityID("id-3"))
+		w.awaitAttached("id-4", metav1.ConditionTrue, "Attached", "")
 	})
 }
 

@@ -90,8 +90,7 @@ func TestOldSpellingsWorkAndAreNamed(t *testing.T) {
 	var before v1.AzureAssignedIdentity
 	key := client.ObjectKey{Namespace: w.ns, Name: "web-" + w.ns + "-reader"}
 	must(t, w.api.Get(t.Context(), key, &before))
-	id.Spec = id.Spec.Canonical() // mended
-	must(t, w.api.Update(t.Context(), id))
+	edit(w, id, "reader", func(id *v1.AzureIdentity) { id.Spec = id.Spec.Canonical() }) // mended
 	w.awaitCondition(id, &v1.AzureIdentityList{}, v1.ConditionDeprecatedSpelling, condition{}, func() []metav1.Condition { return id.Status.Conditions })
 	if id.Status.ObservedGeneration != id.Generation {
 		t.Errorf("observedGeneration %d of generation %d", id.Status.ObservedGeneration, id.Generation)
@@ -107,8 +106,9 @@ func TestOldSpellingsWorkAndAreNamed(t *testing.T) {
 	}
 
 	generation := id.Generation
-	id.Spec.ClientID = "33333333-3333-3333-3333-333333333333" // as well spelled as before
-	must(t, w.api.Update(t.Context(), id))
+	edit(w, id, "reader", func(id *v1.AzureIdentity) {
+		id.Spec.ClientID = "33333333-3333-3333-3333-333333333333" // as well spelled as before
+	})
 	await(w, w.ns, &v1.AzureIdentityList{}, "the edit to be observed", func(l *v1.AzureIdentityList) bool {
 		return l.Items[0].Generation > generation && l.Items[0].Status.ObservedGeneration == l.Items[0].Generation
 	})

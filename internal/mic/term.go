@@ -19,6 +19,7 @@ import (
 	"github.com/podid-io/podid/internal/mic/assignment"
 	"github.com/podid-io/podid/internal/mic/lease"
 	"github.com/podid-io/podid/internal/mic/spelling"
+	"github.com/podid-io/podid/internal/mic/status"
 )
 
 // terms leads whenever that may be, until ctx ends. Between two terms the cache
@@ -61,8 +62,12 @@ func (c *Controller) term(ctx context.Context, scheme *runtime.Scheme, all cache
 	if err != nil {
 		return fmt.Errorf("make the controllers' manager: %w", err)
 	}
+	shown, err := status.Add(m, recorder)
+	if err != nil {
+		return err
+	}
 	if err := errors.Join(
-		assignment.Add(m, c.assignment(recorder)),
+		assignment.Add(m, c.assignment(recorder, shown)),
 		spelling.Add(m, identity.Rules{ExceptionNamespaces: c.config.ExceptionNamespaces}, recorder),
 		c.addTaint(ctx, m),
 	); err != nil {

@@ -39,6 +39,11 @@ func stripPod(o any) (any, error) {
 	}
 	if l, ok := p.Labels[v1.LabelBinding]; ok {
 		stripped.Labels = map[string]string{v1.LabelBinding: l}
+		for _, c := range p.Status.Conditions {
+			if c.Type == corev1.PodScheduled {
+				stripped.Status.Conditions = []corev1.PodCondition{{Type: c.Type, LastTransitionTime: c.LastTransitionTime}}
+			}
+		}
 	}
 	return stripped, nil
 }
@@ -68,17 +73,21 @@ func stripNamespace(o any) (any, error) {
 
 // Names of the indexes.
 const (
-	nodeByScope       = "scope"
-	podByNode         = "node"
-	podBySelector     = "selector"
-	podByNamespace    = "namespace" // those without the label
-	assignedByNode    = "node"
-	assignedByPod     = "pod"
-	assignedByScope   = "scope"
-	bindingBySelector = "selector"
-	bindingByIdentity = "identity"
-	bindingInAdvance  = "pre-assign" // those with the annotation, under inAdvance
-	inAdvance         = "true"
+	nodeByScope     = "scope"
+	podByNode       = "node"
+	podBySelector   = "selector"
+	podByNamespace  = "namespace" // those without the label
+	assignedByNode  = "node"
+	assignedByPod   = "pod"
+	assignedByScope = "scope"
+	// AssignedByIdentity and AssignedByBinding are by the namespace and name of what
+	// an object is a copy of.
+	AssignedByIdentity = "identity"
+	AssignedByBinding  = "binding"
+	bindingBySelector  = "selector"
+	bindingByIdentity  = "identity"
+	bindingInAdvance   = "pre-assign" // those with the annotation, under inAdvance
+	inAdvance          = "true"
 )
 
 // Index adds the indexes, and with them the informers, to a cache that has not
@@ -115,6 +124,18 @@ func Index(ctx context.Context, c client.FieldIndexer) error {
 		{&v1.AzureAssignedIdentity{}, assignedByScope, on(func(o *v1.AzureAssignedIdentity) string {
 			scope, _ := assign.ScopeOf(o) // zero, of which the id is empty, where it says none
 			return scope.ID()
+		})},
+		{&v1.AzureAssignedIdentity{}, AssignedByIdentity, on(func(o *v1.AzureAssignedIdentity) string {
+			if o.Spec.AzureIdentityRef == nil {
+				return ""
+			}
+			return o.Spec.AzureIdentityRef.Namespace + "/" + o.Spec.AzureIdentityRef.Name
+		})},
+		{&v1.AzureAssignedIdentity{}, AssignedByBinding, on(func(o *v1.AzureAssignedIdentity) string {
+			if o.Spec.AzureBindingRef == nil {
+				return ""
+			}
+			return o.Spec.AzureBindingRef.Namespace + "/" + o.Spec.AzureBindingRef.Name
 		})},
 		{&v1.AzureIdentityBinding{}, bindingBySelector, on(func(b *v1.AzureIdentityBinding) string { return b.Spec.Canonical().Selector })},
 		{&v1.AzureIdentityBinding{}, bindingByIdentity, on(func(b *v1.AzureIdentityBinding) string {

@@ -37,6 +37,15 @@ func (r *Reconciler) change(ctx context.Context, scope assign.Scope, s *state, c
 	if s.needed.IsZero() {
 		s.needed = time.Now()
 	}
+	if s.alone { // perhaps no more: a Node that comes has the scope looked at
+		nodes, err := r.nodesInCache(ctx, scope)
+		if err != nil {
+			return later{err: err}
+		}
+		if nodes > 0 {
+			s.alone, s.retryAt, s.failures = false, time.Time{}, 0
+		}
+	}
 	if wait := max(time.Until(s.needed.Add(r.config.Window)), time.Until(s.retryAt)); wait > 0 {
 		warm.add(later{wait: wait})
 		return warm

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -21,6 +22,17 @@ type Machines interface {
 	Update(ctx context.Context, scope assign.Scope, s compute.State, attach, detach []string) (compute.Changes, error)
 }
 
+// Lister reads all VMs, or all scale sets, of a resource group at once.
+type Lister interface {
+	List(ctx context.Context, kind assign.Kind, subscription, resourceGroup string) (map[assign.Scope]compute.State, error)
+}
+
+// Status is told how it stands with an identity on a scope, when that is new:
+// a reason, one word, and what is wrong, or both empty. It does not block.
+type Status interface {
+	Tell(scope assign.Scope, identity types.NamespacedName, reason, problem string)
+}
+
 // Config says what the controller works with.
 type Config struct {
 	// Cache reads what is watched. The objects in it are shared: see Options.
@@ -33,6 +45,11 @@ type Config struct {
 	Machines Machines
 	// Recorder tells users what became of their pods.
 	Recorder events.EventRecorder
+	// Lister reads many scopes at once, to see what others changed; nil where nothing
+	// can.
+	Lister Lister
+	// Status shows users what became of their identities. May be nil.
+	Status Status
 	// Namespace is where the records of scopes are kept.
 	Namespace string
 	// Rules are the operator's choices; see identity.Rules.
@@ -46,6 +63,10 @@ type Config struct {
 	// Immutable are client ids, in any case, of identities that are never detached,
 	// whoever attached them.
 	Immutable []string
+	// Drift is how often Azure is asked whether what was attached is still there,
+	// by Lister. While nothing changes that grows to half an hour.
+	// The default is DefaultDrift; a negative one is not at all.
+	Drift time.Duration
 	// Check is how often a scope is looked at wholly, to see whether events have
 	// told all. The default is DefaultCheck.
 	Check time.Duration
@@ -63,6 +84,8 @@ const (
 	DefaultWindow = 500 * time.Millisecond
 	// DefaultKeepWarm is the default of Config.KeepWarm.
 	DefaultKeepWarm = 5 * time.Minute
+	// DefaultDrift is the default of Config.Drift.
+	DefaultDrift = 5 * time.Minute
 	// DefaultCheck is the default of Config.Check.
 	DefaultCheck = time.Hour
 	// parallelWrites is how many objects of one scope are written at once.
@@ -78,6 +101,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.KeepWarm == 0 {
 		c.KeepWarm = DefaultKeepWarm
+	}
+	if c.Drift == 0 {
+		c.Drift = DefaultDrift
 	}
 	if c.Check <= 0 {
 		c.Check = DefaultCheck

@@ -37,7 +37,7 @@ func TestBackOffGrowsAndObeysAzure(t *testing.T) {
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			for range 100 {
-				if got := backOff(test.failures, test.err); got < test.want || got > test.want*6/5 {
+				if got := backOff(test.failures, test.err, longestRetry); got < test.want || got > test.want*6/5 {
 					t.Fatalf("backOff() = %s, want %s and up to a fifth more", got, test.want)
 				}
 			}

@@ -50,6 +50,8 @@ type outcome struct {
 const (
 	firstRetry   = time.Second
 	longestRetry = 2 * time.Minute
+	// longestAlone is for a scope that is not found, and of which there is no Node.
+	longestAlone = 30 * time.Minute
 )
 
 // launch has a PATCH run. Until it lands, what it may detach does not count as
@@ -159,13 +161,13 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 		return nil
 	}
 	err := f.outcome.err
-	gone, lookErr := r.gone(ctx, scope, err, r.nodesInCache)
+	alone, lookErr := r.alone(ctx, scope, err, r.nodesInCache)
 	if lookErr != nil {
 		return lookErr
 	}
-	s.flight = nil
+	s.flight, s.landed = nil, time.Now()
 	o := f.outcome
-	if gone {
+	if alone && gone(err) {
 		o.record = assign.Record{}
 	}
 	r.learn(scope, s, o)
@@ -188,7 +190,11 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 		s.refusals.Refused(f.changes.Only(o.failed()).Steps(), named(e), err, time.Now())
 		log.WarnContext(ctx, "identities refused", "err", err)
 	} else {
-		wait := backOff(s.failures, err)
+		longest := longestRetry
+		if s.alone = alone; alone {
+			longest = longestAlone
+		}
+		wait := backOff(s.failures, err, longest)
 		s.failures, s.retryAt, s.problem = s.failures+1, time.Now().Add(wait), err
 		log.WarnContext(ctx, "identities not changed", "retry", wait, "err", err)
 	}
@@ -204,14 +210,21 @@ func (o outcome) failed() []assign.Step {
 	return slices.DeleteFunc(sent, func(s assign.Step) bool { return slices.Contains(o.done, s.ID) })
 }
 
-// gone reports whether the scope exists no more: Azure says so, and no Node says
-// otherwise. Who has no right to see it, or asks the wrong cloud, is told the same.
-func (r *Reconciler) gone(ctx context.Context, scope assign.Scope, err error, nodes func(context.Context, assign.Scope) (int, error)) (bool, error) {
-	if e, ok := errors.AsType[*compute.Error](err); !ok || !e.Gone {
+// alone reports whether Azure knows nothing of the scope, or of what it is in, and
+// no Node says otherwise. Who has no right to see it, or asks the wrong cloud, is
+// told the same.
+func (r *Reconciler) alone(ctx context.Context, scope assign.Scope, err error, nodes func(context.Context, assign.Scope) (int, error)) (bool, error) {
+	if e, ok := errors.AsType[*compute.Error](err); !ok || e.Kind != compute.NotFound {
 		return false, nil
 	}
 	n, err := nodes(ctx, scope)
 	return err == nil && n == 0, err
+}
+
+// gone reports whether Azure says of the scope itself that it does not exist.
+func gone(err error) bool {
+	e, ok := errors.AsType[*compute.Error](err)
+	return ok && e.Gone
 }
 
 // nodesInCache counts the nodes of a scope.
@@ -222,9 +235,9 @@ func (r *Reconciler) nodesInCache(ctx context.Context, scope assign.Scope) (int,
 }
 
 // backOff is how long to wait after the n-th failure in a row (from 0): twice as
-// long each time, and not less than Azure asks for. Jitter of a fifth.
-func backOff(n int, err error) time.Duration {
-	wait := min(firstRetry<<min(n, 10), longestRetry)
+// long each time up to longest, and not less than Azure asks for. Jitter of a fifth.
+func backOff(n int, err error, longest time.Duration) time.Duration {
+	wait := min(firstRetry<<min(n, 20), longest)
 	if e, ok := errors.AsType[*compute.Error](err); ok {
 		wait = max(wait, e.RetryAfter)
 	}

@@ -43,30 +43,38 @@ type Reconciler struct {
 	mu      sync.Mutex
 	scopes  map[assign.Scope]*state // guarded by mu; each state by the queue: one worker per scope
 	pending touches                 // guarded by mu
+	sizes   map[assign.Scope]int    // guarded by mu; of their records
+	sights  map[assign.Scope]sight  // guarded by mu; see drift
 	epoch   int64                   // guarded by mu; a scope that was looked at in an earlier one is to be wholly
 
+	drifted atomic.Bool        // since the last look for drift
 	loading singleflight.Group // of the records, once
 	loaded  atomic.Bool
 }
 
 func newReconciler(c Config) *Reconciler {
 	c = c.withDefaults()
-	return &Reconciler{
+	r := &Reconciler{
 		config:   c,
 		records:  records{live: c.Live, writer: c.Writer, namespace: c.Namespace, log: c.Log},
 		troubles: troubles{report: c.ReportAzure, by: make(map[assign.Scope]error)},
 		jobs:     make(chan func(context.Context)),
 		scopes:   make(map[assign.Scope]*state),
 		pending:  make(touches),
+		sizes:    make(map[assign.Scope]int),
+		sights:   make(map[assign.Scope]sight),
 		epoch:    1,
 		metrics:  newMetrics(c.Metrics),
 	}
+	registerSizes(c.Metrics, r)
+	return r
 }
 
-// Start runs the PATCHes until ctx ends, and waits for their ends.
+// Start looks for drift and runs the PATCHes until ctx ends, and waits for their ends.
 func (r *Reconciler) Start(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
+	running.Go(func() { r.watchDrift(ctx) }) // ends with ctx
 	for {
 		select {
 		case <-ctx.Done():
@@ -87,6 +95,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, scope assign.Scope) (reconci
 	if err := r.land(ctx, scope, s); err != nil {
 		return reconcile.Result{}, err
 	}
+	r.see(ctx, scope, s)
 	t := r.take(scope, s)
 	plan, wait, err := r.look(ctx, scope, s, t)
 	if err != nil {
@@ -104,6 +113,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, scope assign.Scope) (reconci
 	wait.add(launched)
 	r.reportWaiting(ctx, scope, s, plan, t)
 	wait.add(r.recheck(ctx, scope, s, t))
+	r.size(scope, len(s.machine.Record()))
 	if err := r.forget(ctx, scope, s); err != nil {
 		wait.add(later{err: err})
 	}

@@ -75,7 +75,7 @@ func (r *Reconciler) release(ctx context.Context, scope assign.Scope, k kept) Re
 	}
 	for failures := 0; ; failures++ {
 		o = r.releaseNow(ctx, scope, o)
-		if gone, err := r.gone(ctx, scope, o.err, r.nodesNow); err == nil && gone {
+		if alone, err := r.alone(ctx, scope, o.err, r.nodesNow); err == nil && alone && gone(o.err) {
 			o = r.saved(ctx, scope, outcome{kept: o.kept}, assign.Record{})
 			out := end(o.err)
 			out.Detached, out.Gone = nil, true
@@ -91,7 +91,7 @@ func (r *Reconciler) release(ctx context.Context, scope assign.Scope, k kept) Re
 		select {
 		case <-ctx.Done():
 			return end(fmt.Errorf("no time left: %w", o.err))
-		case <-time.After(backOff(failures, o.err)):
+		case <-time.After(backOff(failures, o.err, longestRetry)):
 		}
 	}
 }

@@ -38,7 +38,7 @@ func (r *Reconciler) reportAssigned(s *state, o *v1.AzureAssignedIdentity) {
 		what = "nothing to attach: no resourceID"
 	}
 	r.tell(o, corev1.EventTypeNormal, reasonAssigned, what)
-	r.tellIdentity(s, o, "")
+	r.tellIdentity(s, o, "", "")
 }
 
 // reported is what was told about objects, by pod, so that it is told once.
@@ -48,11 +48,11 @@ type reported map[assign.Owner]map[types.NamespacedName]string
 // PATCH that failed, and those who wait in vain.
 func (r *Reconciler) reportWaiting(ctx context.Context, scope assign.Scope, s *state, plan assign.Plan, t touched) {
 	now := make(reported)
-	report := func(o *v1.AzureAssignedIdentity, why string) {
+	report := func(o *v1.AzureAssignedIdentity, reason, why string) {
 		owner, key := ownerOf(o), client.ObjectKeyFromObject(o)
 		told := s.reported[owner][key]
 		if scope != (assign.Scope{}) && why != "" { // else it is about a node
-			r.tellIdentity(s, o, why)
+			r.tellIdentity(s, o, reason, why)
 		}
 		if why != "" && told != why {
 			told = why
@@ -74,15 +74,17 @@ func (r *Reconciler) reportWaiting(ctx context.Context, scope assign.Scope, s *s
 		}
 		switch {
 		case problem == nil:
-			report(o, "")
+			report(o, "", "")
 		case scope == (assign.Scope{}):
-			report(o, r.whyOutside(ctx, o.Spec.NodeName))
+			report(o, "", r.whyOutside(ctx, o.Spec.NodeName))
+		case alone:
+			report(o, v1.ReasonRefused, about(problem, id, alone))
 		default:
-			report(o, about(problem, id, alone))
+			report(o, v1.ReasonNotChanged, about(problem, id, alone))
 		}
 	}
 	for _, i := range plan.Invalid {
-		report(i.Object, i.Why)
+		report(i.Object, v1.ReasonInvalid, i.Why)
 	}
 	for o := range t.pods {
 		delete(s.reported, o)
@@ -156,17 +158,18 @@ func (r *Reconciler) tell(o *v1.AzureAssignedIdentity, kind, reason, what string
 }
 
 // tellIdentity sends an event about the identity of an object, once per scope and
-// problem, and one when there is none any more.
-func (r *Reconciler) tellIdentity(s *state, o *v1.AzureAssignedIdentity, problem string) {
+// problem, and one when there is none any more. The reason is for its condition.
+func (r *Reconciler) tellIdentity(s *state, o *v1.AzureAssignedIdentity, reason, problem string) {
 	id := o.Spec.AzureIdentityRef
 	key := types.NamespacedName{Namespace: id.Namespace, Name: id.Name}
 	if s.problems[key] == problem {
 		return
 	}
 	regarding := &corev1.ObjectReference{APIVersion: id.APIVersion, Kind: id.Kind, Namespace: id.Namespace, Name: id.Name, UID: id.UID}
-	where := "nodes outside Azure"
-	if scope, ok := assign.ScopeOf(o); ok {
-		where = scope.String()
+	scope, _ := assign.ScopeOf(o)
+	where := scope.String()
+	if r.config.Status != nil {
+		r.config.Status.Tell(scope, key, reason, problem)
 	}
 	if problem == "" {
 		delete(s.problems, key)

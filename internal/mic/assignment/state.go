@@ -4,9 +4,7 @@ import (
 	"context"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/podid-io/podid/internal/assign"
 )
@@ -27,15 +25,18 @@ type state struct {
 	backlog owners
 	// needed is since when a PATCH has been needed; zero when none is.
 	needed time.Time
-	// flight is the PATCH under way; nil when none is.
+	// flight is the PATCH under way, nil when none is; landed is when the last ended.
 	flight *flight
+	landed time.Time
 	// refusals are what Azure refused of single identities, quarantined how many
 	// of them the metrics have.
 	refusals    *assign.Refusals
 	quarantined int
-	// failures in a row, and when to try again after the last.
+	// failures in a row, and when to try again after the last; alone says that there
+	// was neither a machine nor a Node then.
 	failures int
 	retryAt  time.Time
+	alone    bool
 	// problem is why the last PATCH failed, reported the objects that were told.
 	problem  error
 	reported reported
@@ -89,8 +90,7 @@ func (r *Reconciler) forget(ctx context.Context, scope assign.Scope, s *state) e
 	if scope == (assign.Scope{}) || !s.machine.Empty() || len(s.unseen) > 0 || s.flight != nil || s.kept.version != "" {
 		return nil
 	}
-	var nodes corev1.NodeList
-	if err := r.config.Cache.List(ctx, &nodes, client.MatchingFields{nodeByScope: scope.ID()}, client.Limit(1)); err != nil || len(nodes.Items) > 0 {
+	if nodes, err := r.nodesInCache(ctx, scope); err != nil || nodes > 0 {
 		return err
 	}
 	r.mu.Lock()

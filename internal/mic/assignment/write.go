@@ -46,9 +46,10 @@ func (r *Reconciler) write(ctx context.Context, scope assign.Scope, s *state, pl
 	for _, l := range []struct {
 		objects []*v1.AzureAssignedIdentity
 		do      write
-	}{{plan.Mark, r.mark}, {plan.Create, r.create}, {plan.Update, r.replace}} {
+		first   bool // that the pod has it
+	}{{plan.Mark, r.mark, true}, {plan.Create, r.create, true}, {plan.Update, r.replace, false}} {
 		for _, o := range l.objects {
-			begin := func() { w.begin(ctx, o, l.do, w.wrote) }
+			begin := func() { w.begin(ctx, o, l.do, func(o *v1.AzureAssignedIdentity) { w.wrote(ctx, o, l.first) }) }
 			if o.Status.Status == v1.Assigned {
 				usable = append(usable, begin)
 			} else {
@@ -121,10 +122,15 @@ func (w *writer) later(owner assign.Owner, wait time.Duration) {
 	}
 }
 
-func (w *writer) wrote(o *v1.AzureAssignedIdentity) {
+func (w *writer) wrote(ctx context.Context, o *v1.AzureAssignedIdentity, first bool) {
 	w.s.unseen.wrote(o)
-	if o.Status.Status == v1.Assigned {
-		w.r.reportAssigned(w.s, o)
+	if o.Status.Status != v1.Assigned {
+		return
+	}
+	w.r.reportAssigned(w.s, o)
+	var p corev1.Pod
+	if first && w.r.config.Cache.Get(ctx, podOf(o), &p) == nil {
+		w.r.measure(o, &p)
 	}
 }
 

@@ -1,0 +1,139 @@
+package status
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/assign"
+	"github.com/podid-io/podid/internal/mic/assignment"
+)
+
+// identity decides about an AzureIdentity; the object is nil when there is none.
+func (c *Controller) identity(ctx context.Context, name types.NamespacedName) (client.Object, status, error) {
+	var o v1.AzureIdentity
+	if err := c.cache.Get(ctx, name, &o); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			c.mu.Lock()
+			delete(c.troubles, name)
+			c.mu.Unlock()
+		}
+		return nil, status{}, client.IgnoreNotFound(err)
+	}
+	objects, err := c.objects(ctx, assignment.AssignedByIdentity, name)
+	if err != nil {
+		return nil, status{}, err
+	}
+	s := newStatus(o.Status.MatchedPods, o.Status.Conditions)
+	s.pods = int32(min(len(objects), 1<<30))
+	spec := o.Spec.Canonical()
+	if len(objects) == 0 || *spec.Type != v1.UserAssignedMSI || spec.ResourceID == "" {
+		meta.RemoveStatusCondition(&s.conditions, v1.ConditionAttached)
+	} else {
+		condition := attached(objects, c.troublesOf(name), spec.ResourceID)
+		condition.ObservedGeneration = o.Generation
+		meta.SetStatusCondition(&s.conditions, condition)
+	}
+	return named(&v1.AzureIdentity{}, &o), s, nil
+}
+
+// troublesOf is what is wrong with an identity, by scope.
+func (c *Controller) troublesOf(identity types.NamespacedName) map[assign.Scope]trouble {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.troubles[identity])
+}
+
+// attached decides whether an identity is attached where it is needed, from the
+// objects for its pods and from what is wrong.
+func attached(objects []v1.AzureAssignedIdentity, troubles map[assign.Scope]trouble, id string) metav1.Condition {
+	waiting := make(map[assign.Scope]bool)
+	for i := range objects {
+		if objects[i].Status.Status != v1.Assigned {
+			scope, _ := assign.ScopeOf(&objects[i]) // zero for nodes outside Azure
+			waiting[scope] = true
+		}
+	}
+	maps.DeleteFunc(troubles, func(scope assign.Scope, _ trouble) bool { return !waiting[scope] })
+	c := metav1.Condition{Type: v1.ConditionAttached, Status: metav1.ConditionFalse}
+	switch {
+	case len(waiting) == 0:
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1.ReasonAttached, "it is attached wherever a pod needs it"
+	case len(troubles) == 0:
+		c.Reason, c.Message = v1.ReasonAttaching, "it is on its way to where pods need it"
+	default:
+		where := slices.SortedFunc(maps.Keys(troubles), func(x, y assign.Scope) int { return cmp.Compare(x.ID(), y.ID()) })
+		first := troubles[where[0]]
+		c.Reason, c.Message = first.reason, first.problem
+		if first.reason == v1.ReasonRefused {
+			c.Message += fmt.Sprintf(". If it exists: az role assignment create --assignee MIC --role 'Managed Identity Operator' --scope %s, where MIC is the object id of mic's own identity", id)
+		}
+		if more := len(where) - 1; more > 0 {
+			c.Message = fmt.Sprintf("(and on %d more) ", more) + c.Message
+		}
+		c.Message = cut(c.Message)
+	}
+	return c
+}
+
+// longestMessage is how many bytes the message of a condition may have.
+const longestMessage = 32768
+
+func cut(message string) string {
+	return message[:min(len(message), longestMessage)]
+}
+
+// bindingOf decides about a binding; the object is nil when there is none.
+func (c *Controller) bindingOf(ctx context.Context, name types.NamespacedName) (client.Object, status, error) {
+	var o v1.AzureIdentityBinding
+	if err := c.cache.Get(ctx, name, &o); err != nil {
+		return nil, status{}, client.IgnoreNotFound(err)
+	}
+	objects, err := c.objects(ctx, assignment.AssignedByBinding, name)
+	if err != nil {
+		return nil, status{}, err
+	}
+	s := newStatus(o.Status.MatchedPods, o.Status.Conditions)
+	s.pods = int32(min(len(objects), 1<<30))
+	if _, err := assignment.Nodes(&o); err == nil {
+		meta.RemoveStatusCondition(&s.conditions, v1.ConditionPreAssign)
+	} else if meta.SetStatusCondition(&s.conditions, metav1.Condition{
+		Type: v1.ConditionPreAssign, Status: metav1.ConditionFalse, ObservedGeneration: o.Generation, Reason: v1.ReasonInvalid,
+		Message: cut(fmt.Sprintf("annotation %s is no selector of nodes: write one like agentpool=apps, or * for all (%v)", v1.AnnotationPreAssign, err)),
+	}) {
+		why := meta.FindStatusCondition(s.conditions, v1.ConditionPreAssign).Message
+		s.done = func() {
+			c.recorder.Eventf(&o, nil, corev1.EventTypeWarning, "InvalidSelector", "PreAssign", "%s", why[:min(len(why), 1024)])
+		}
+	}
+	return named(&v1.AzureIdentityBinding{}, &o), s, nil
+}
+
+// named gives the empty object into which an answer is read the name of another,
+// which is shared, and its version.
+func named(empty, o client.Object) client.Object {
+	empty.SetNamespace(o.GetNamespace())
+	empty.SetName(o.GetName())
+	empty.SetResourceVersion(o.GetResourceVersion())
+	return empty
+}
+
+// objects are those of podid in an index.
+func (c *Controller) objects(ctx context.Context, index string, name types.NamespacedName) ([]v1.AzureAssignedIdentity, error) {
+	var list v1.AzureAssignedIdentityList
+	if err := c.cache.List(ctx, &list, client.MatchingFields{index: name.String()}); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(list.Items, func(o v1.AzureAssignedIdentity) bool {
+		return o.Spec.PodUID == "" || o.DeletionTimestamp != nil
+	}), nil
+}
