@@ -3,46 +3,16 @@ package mic_test
 import (
 	"context"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	v1 "github.com/podid-io/podid/api/v1"
-	"github.com/podid-io/podid/internal/assign"
 	"github.com/podid-io/podid/internal/azemu"
-	"github.com/podid-io/podid/internal/compute"
 	"github.com/podid-io/podid/internal/mic"
-	"github.com/podid-io/podid/internal/mic/assignment"
 )
-
-// listing is an Azure that lists scale sets, one by one.
-type listing struct {
-	assignment.Machines
-	azure *azemu.Emulator
-}
-
-var _ assignment.Lister = listing{}
-
-func (l listing) List(ctx context.Context, kind assign.Kind, subscription, resourceGroup string) (map[assign.Scope]compute.State, error) {
-	all := make(map[assign.Scope]compute.State)
-	for _, s := range l.azure.State().ScaleSets {
-		scope, err := assign.ParseID(strings.ToLower(s.ID))
-		if err != nil {
-			return nil, err
-		}
-		if scope.Kind != kind || scope.Subscription != subscription || scope.ResourceGroup != resourceGroup {
-			continue
-		}
-		if all[scope], err = l.Get(ctx, scope); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
-}
 
 func TestWhatIsTakenOffBehindOurBackIsPutBack(t *testing.T) {
 	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader", "writer"})})
-	w.between = func(m assignment.Machines) assignment.Machines { return listing{m, w.azure} }
 	w.edit = func(c *mic.Config) { c.DriftInterval = 300 * time.Millisecond }
 	w.apply("", node("node-0", setID("pool")+"/virtualMachines/0"))
 	w.run()
@@ -69,25 +39,25 @@ func TestWhatIsTakenOffBehindOurBackIsPutBack(t *testing.T) {
 
 func TestNothingIsDoneAboutAListThatIsAsItShouldBe(t *testing.T) {
 	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader"})})
-	w.between = func(m assignment.Machines) assignment.Machines { return listing{m, w.azure} }
 	w.edit = func(c *mic.Config) { c.DriftInterval = 50 * time.Millisecond }
 	w.apply("", node("node-0", setID("pool")+"/virtualMachines/0"))
 	w.run()
 	w.apply(w.ns, append(identity("reader"), pod("web", "node-0", "reader"))...)
 	w.awaitStates(map[string]v1.AssignedState{"web-" + w.ns + "-reader": v1.Assigned})
-	before := w.azure.Counters()[azemu.EndpointVMSSGet].Calls
+	reads := w.azure.Counters()[azemu.EndpointVMSSGet].Calls
+	before := w.azure.Counters()[azemu.EndpointVMSSList].Calls
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for w.azure.Counters()[azemu.EndpointVMSSGet].Calls < before+3 { // three lists
+	for w.azure.Counters()[azemu.EndpointVMSSList].Calls < before+3 {
 		select {
 		case <-ctx.Done():
 			t.Fatal("nothing was listed")
 		case <-tick.C:
 		}
 	}
-	if got := w.patches(); got != 1 {
-		t.Errorf("%d PATCHes, want 1", got)
+	if got := w.azure.Counters()[azemu.EndpointVMSSGet].Calls - reads; got != 0 || w.patches() != 1 {
+		t.Errorf("%d reads of the one, and %d PATCHes in all, want none and 1", got, w.patches())
 	}
 }

@@ -199,3 +199,25 @@ func TestWithoutAResourceIDThereIsNothingToAttach(t *testing.T) {
 	w.apply(w.ns, append(objects, pod("web", "node-0", "reader"))...)
 	w.awaitNote("Pod", "web", "IdentityAssigned", "nothing to attach: no resourceID")
 }
+
+func TestTheNextLeaderTakesUpWhatIsUnderWay(t *testing.T) {
+	w := newWorld(t, azemu.Config{ARMDelay: 5 * time.Second, Seed: seed([]string{"pool"}, []string{"reader", "writer"})})
+	w.apply("", node("node-0", setID("pool")+"/virtualMachines/0"))
+	w.apply(w.ns, append(append(identity("reader"), identity("writer")...), pod("web", "node-0", "reader"))...)
+	first := w.run()
+	w.awaitPatch(1)
+	w.run() // stands by
+	first()
+	name, more := "web-"+w.ns+"-reader", "more-"+w.ns+"-writer"
+	w.awaitStates(map[string]v1.AssignedState{name: v1.Assigned})
+	if got := w.patches(); got != 1 {
+		t.Errorf("%d PATCHes, want 1: the other leader sees what the first has begun", got)
+	}
+	w.apply(w.ns, pod("more", "node-0", "writer"))
+	w.awaitStates(map[string]v1.AssignedState{name: v1.Assigned, more: v1.Assigned})
+	w.delete(pod("web", "", ""), pod("more", "", ""))
+	w.awaitRecords(0) // what the first has attached is ours to detach
+	if got := w.attached("pool"); got != nil {
+		t.Errorf("after the last pod the scale set has %v", got)
+	}
+}

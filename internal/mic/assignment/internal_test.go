@@ -45,6 +45,25 @@ func TestBackOffGrowsAndObeysAzure(t *testing.T) {
 	}
 }
 
+func TestHowLongAFailureIsWaitedFor(t *testing.T) {
+	for sentence, test := range map[string]struct {
+		err   error
+		alone bool
+		want  time.Duration
+	}{
+		"another operation ends soon":  {&compute.Error{Kind: compute.Conflict}, false, longestConflict},
+		"a machine that is not there":  {&compute.Error{Kind: compute.NotFound}, true, longestAlone},
+		"a machine that is said to be": {&compute.Error{Kind: compute.NotFound}, false, longestRetry},
+		"whatever else":                {errors.New("x"), false, longestRetry},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			if got := longest(test.err, test.alone); got != test.want {
+				t.Errorf("longest() = %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
 func TestAFlightNoticesWhatTheNextIsFor(t *testing.T) {
 	for sentence, test := range map[string]struct {
 		plan assign.Changes

@@ -50,6 +50,9 @@ type outcome struct {
 const (
 	firstRetry   = time.Second
 	longestRetry = 2 * time.Minute
+	// longestConflict is for one that somebody else is changing, which ends soon: a
+	// leader before, above all.
+	longestConflict = 15 * time.Second
 	// longestAlone is for a scope that is not found, and of which there is no Node.
 	longestAlone = 30 * time.Minute
 )
@@ -187,14 +190,11 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 	if e, ok := errors.AsType[*compute.Error](err); ok && e.Kind == compute.BadIdentity && !errors.Is(err, errRewritten) {
 		// Of one identity, or some: the rest is sent at once.
 		s.failures, s.retryAt, s.problem, s.needed = 0, time.Time{}, nil, f.started
-		s.refusals.Refused(f.changes.Only(o.failed()).Steps(), named(e), err, time.Now())
+		s.refusals.Refused(f.changes.Only(o.failed()).Steps(), e.Identities, err, time.Now())
 		log.WarnContext(ctx, "identities refused", "err", err)
 	} else {
-		longest := longestRetry
-		if s.alone = alone; alone {
-			longest = longestAlone
-		}
-		wait := backOff(s.failures, err, longest)
+		s.alone = alone
+		wait := backOff(s.failures, err, longest(err, alone))
 		s.failures, s.retryAt, s.problem = s.failures+1, time.Now().Add(wait), err
 		log.WarnContext(ctx, "identities not changed", "retry", wait, "err", err)
 	}
@@ -232,6 +232,17 @@ func (r *Reconciler) nodesInCache(ctx context.Context, scope assign.Scope) (int,
 	var nodes corev1.NodeList
 	err := r.config.Cache.List(ctx, &nodes, client.MatchingFields{nodeByScope: scope.ID()})
 	return len(nodes.Items), err
+}
+
+// longest is how long to wait at most after a failure.
+func longest(err error, alone bool) time.Duration {
+	if e, ok := errors.AsType[*compute.Error](err); ok && e.Kind == compute.Conflict {
+		return longestConflict
+	}
+	if alone {
+		return longestAlone
+	}
+	return longestRetry
 }
 
 // backOff is how long to wait after the n-th failure in a row (from 0): twice as

@@ -112,11 +112,6 @@ func (r *Reconciler) whyOutside(ctx context.Context, node string) string {
 // identityIDs finds ARM ids of user-assigned identities in what Azure says.
 var identityIDs = regexp.MustCompile(`/subscriptions/[^/\s]+/resourcegroups/[^/\s]+/providers/microsoft\.managedidentity/userassignedidentities/[a-z0-9_-]+`)
 
-// named are the ARM ids, in lower case, of the identities in what Azure says.
-func named(e *compute.Error) []string {
-	return identityIDs.FindAllString(strings.ToLower(e.Reason), -1)
-}
-
 // about is what a failure says to who waits for the identity own, an ARM id. A
 // PATCH is for many, unless it is known that it was alone; which identities the
 // others use is not told.
@@ -125,7 +120,7 @@ func about(err error, own string, alone bool) string {
 	if !ok {
 		return strings.Join(strings.Fields(err.Error()), " ")
 	}
-	named := named(e)
+	named := identityIDs.FindAllString(strings.ToLower(e.Reason), -1)
 	isOwn := func(id string) bool { return strings.EqualFold(id, own) }
 	mine := slices.ContainsFunc(named, isOwn)
 	others := slices.ContainsFunc(named, func(id string) bool { return !isOwn(id) })
