@@ -21,21 +21,28 @@ var (
 	executed = regexp.MustCompile(`execs: (\d+)`)
 )
 
-// fuzz runs every fuzz target in turn and tells what came of all.
+// fuzz runs every fuzz target in turn and tells what came of all. It starts from
+// the seeds of the repository alone: to try again what this machine has found
+// before could take all the time there is.
 func (s *soak) fuzz(ctx context.Context) error {
 	targets, err := findTargets("internal")
 	if err != nil {
 		return err
 	}
+	found, err := os.MkdirTemp("", "podid-fuzz-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(found) }() // a folder of ours
 	execs, failures := 0, 0
 	for _, t := range targets {
 		var text bytes.Buffer
-		err := s.test(ctx, io.MultiWriter(&text, s.log), "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", s.lasts.String(), "-timeout", s.timeout(), "./"+t.dir)
+		err := s.test(ctx, io.MultiWriter(&text, s.log), "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", s.lasts.String(), "-timeout", s.timeout(), "./"+t.dir, "-args", "-test.fuzzcachedir="+found)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if found := executed.FindAllStringSubmatch(text.String(), -1); len(found) > 0 {
-			n, _ := strconv.Atoi(found[len(found)-1][1]) // it is digits
+		if counts := executed.FindAllStringSubmatch(text.String(), -1); len(counts) > 0 {
+			n, _ := strconv.Atoi(counts[len(counts)-1][1]) // it is digits
 			execs += n
 		} else if err == nil {
 			err = errors.New("nothing was executed")
