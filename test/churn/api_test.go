@@ -23,8 +23,8 @@ type event struct {
 // LIST and WATCH as the Kubernetes API documents them, for the kinds of one node.
 type apiServer struct {
 	encode func(object any, version int) json.RawMessage
-	// replaced is called with mu held, around a list that differs from what was
-	// told before.
+	// replaced is called with mu held, before and after a list that differs from
+	// what was told before.
 	replaced func()
 
 	mu      sync.Mutex
@@ -35,6 +35,7 @@ type apiServer struct {
 	streams bool                // lists can be had as the beginning of a watch
 	managed bool                // nobody watches what is assigned
 	last    map[netip.Addr]lastWord
+	lists   int // those that told something new
 	broken  error
 }
 

@@ -75,14 +75,18 @@ func (a *apiServer) expired(w http.ResponseWriter, k kind) bool {
 // refresh has the kind told as it is now, if that is asked for: "" is.
 func (a *apiServer) refresh(k kind, version string) {
 	w := a.kinds[k]
-	if version == "" {
+	if version != "" {
+		return
+	}
+	if len(w.queue) > 0 {
+		a.lists++
 		a.replaced()
 		for _, e := range w.queue {
 			store(a.told, k, e.key, e.object)
 		}
 		a.replaced()
-		w.queue, w.version = nil, a.version
 	}
+	w.queue, w.version = nil, a.version
 }
 
 // list answers with what is there, or with what was told last.

@@ -21,6 +21,9 @@ const (
 // of it.
 func (w *world) request() bool {
 	sent := w.sendSome()
+	if w.r.IntN(64) == 0 {
+		w.comeSilent()
+	}
 	w.rest()
 	w.trim()
 	return sent
@@ -52,6 +55,19 @@ func (w *world) meanwhile() {
 	w.say("meanwhile, %s asks by link %d, first time: %t", c.wire.from.UID, c.wire.link, !c.pinned)
 	c.aside = true
 	w.ask(c, w.anyAsk(c.wire.from))
+}
+
+// comeSilent connects from a pod, to ask nothing.
+func (w *world) comeSilent() {
+	here := w.here()
+	if len(here) == 0 {
+		return
+	}
+	from := pick(w, here)
+	if c := w.dial(from, w.anySource(from)); c != nil {
+		w.say("%s comes, and asks nothing", from.UID)
+		c.aside, c.silent = true, true
+	}
 }
 
 // anyConn is an old connection that waits for nothing, now and then one whose

@@ -26,6 +26,7 @@ type conn struct {
 	asked  bool        // something has been asked on it
 	aside  bool        // the story goes on without it: see meanwhile
 	doubt  bool        // two had its address when that was
+	silent bool        // nothing will be asked on it
 	hung   bool        // we have hung up
 	used   time.Time   // when it last had an answer, or was made
 }
@@ -193,6 +194,9 @@ func (w *world) judge() {
 	}
 	now := time.Now()
 	for _, c := range w.conns {
+		if c.silent {
+			w.wrongIf(model.StillSilent(c.wire.from, now.Sub(c.used)))
+		}
 		if c.call == nil {
 			continue
 		}
@@ -212,6 +216,9 @@ func (w *world) closed(r reply) {
 	case call != nil:
 		w.wrongIf(call.Closed())
 	case w.ending: // it has said goodbye to everybody
+	case r.conn.silent:
+		w.count.silent++
+		w.wrongIf(model.ClosedSilent(r.conn.wire.from, r.at.Sub(r.conn.used)))
 	default:
 		w.count.idle++
 		w.wrongIf(model.ClosedIdle(r.conn.wire.from, r.at.Sub(r.conn.used)))
@@ -243,6 +250,7 @@ func (w *world) answered(r reply) {
 			w.count.inVain++
 		}
 	}
+	w.say("%s is answered %d %s %s %s", call.From.UID, r.got.Status, r.got.Says, r.got.Owner, r.got.Token.ClientID)
 	w.wrongIf(call.Judge(r.got))
 	if r.conn.aside {
 		w.hangUp(func(c *conn) bool { return c == r.conn })

@@ -1,8 +1,10 @@
 package churn_test
 
 import (
-	"encoding/json"
+	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,9 +17,6 @@ import (
 
 // memoryFile is what the agent writes down in its run directory.
 const memoryFile = "links.json"
-
-// slack is how many seconds older what is written down may be than it seems.
-const slack = 1
 
 // pair is the addresses of a pod: one, or one of each family.
 type pair struct{ first, second netip.Addr }
@@ -79,8 +78,9 @@ func (w *world) unplug(uid string) {
 }
 
 // mayUnplug reports whether a pod may lose its network now: while the agent is
-// away, only one of which there is no evidence from after the last word that was
-// written down. The agent documents that it believes such evidence.
+// away, only one of which there is no evidence from the second in which the agent
+// last wrote down who is there, or later. The agent documents that it believes
+// such evidence. When that was, the test knows by its own clock.
 func (w *world) mayUnplug(uid string) bool {
 	return w.away.IsZero() || w.running[uid].evidence < w.away.Unix()
 }
@@ -99,9 +99,7 @@ func (w *world) tellLink() bool {
 		w.linkUp(w.agent.view, e.sandbox, time.Now())
 	default:
 		e.sandbox.Down = true
-		if !w.plant.noLinkDown && !w.plant.oneLink {
-			w.agent.view.LinkDown(e.sandbox.Link)
-		}
+		w.linkDown(e.sandbox)
 		w.node.Forget()
 	}
 	w.say("the kernel tells of link %d of %s, up: %t", e.sandbox.Link, e.sandbox.UID, e.up)
@@ -121,6 +119,20 @@ func (w *world) linkUp(v *nodeview.View, s *model.Sandbox, at time.Time) {
 	if !w.plant.oneLink {
 		v.LinkUp(s.Link, s.Hardware, at)
 	}
+}
+
+func (w *world) linkDown(s *model.Sandbox) {
+	if !w.plant.noLinkDown && !w.plant.oneLink {
+		w.agent.view.LinkDown(s.Link)
+	}
+}
+
+// passingLink is a link that comes and goes, and is no pod's.
+func (w *world) passingLink() {
+	s := &model.Sandbox{Link: w.nextUp, Hardware: "02:02:00:00:00:01"}
+	w.nextUp++
+	w.linkUp(w.agent.view, s, time.Now())
+	w.linkDown(s)
 }
 
 // report has the kubelet write the status of a pod, as it is now, and tells
@@ -211,28 +223,30 @@ func (w *world) newest() int64 {
 }
 
 // restart ends the agent and starts it again; things happen while it is away.
-// After a crash it has what was written down before. The agent writes down that
-// it knows the links of a second ago, and documents that it believes evidence
-// from after that.
+// The agent writes down who is there when it ends. After a crash it has what was
+// written down before, when something had changed: lately, since it documents that
+// it believes evidence from after that, also of pods that have lost their network
+// before it heard of them.
 func (w *world) restart(crash, remembers bool) {
 	w.tellLinks()
-	w.after(w.newest() + slack)
+	w.after(w.newest())
+	w.passingLink()
 	w.advance(300 * time.Millisecond) // what is written down is at most 200 ms late
-	before, err := os.ReadFile(filepath.Join(w.dir, memoryFile))
-	if err != nil {
-		w.fail(err)
+	last := w.memory
+	if last.text == nil {
+		w.fail(fmt.Errorf("the agent has not written down %s", memoryFile))
 		return
 	}
 	w.stop(crash)
+	file := filepath.Join(w.dir, memoryFile)
+	var err error
 	switch {
 	case !remembers:
-		w.away, err = w.boot, os.Remove(filepath.Join(w.dir, memoryFile))
+		w.away, err = w.boot, os.Remove(file)
 	case crash:
-		err = os.WriteFile(filepath.Join(w.dir, memoryFile), before, 0o600)
-		w.away = written(before)
+		w.memory, w.away, err = last, last.since, os.WriteFile(file, last.text, 0o600)
 	default:
-		before, err = os.ReadFile(filepath.Join(w.dir, memoryFile))
-		w.away = written(before)
+		w.away = time.Now()
 	}
 	if err != nil {
 		w.fail(err)
@@ -243,13 +257,22 @@ func (w *world) restart(crash, remembers bool) {
 	w.count.restarts++
 }
 
-// written is of when what was written down is.
-func written(text []byte) time.Time {
-	var memory struct {
-		At time.Time `json:"at"`
+// memory is what the agent has written down, nil for nothing, and the last moment
+// before that at which the test has seen something else.
+type memory struct {
+	text  []byte
+	since time.Time
+}
+
+// reread notes whether the agent has written something down since a moment.
+func (w *world) reread(since time.Time) {
+	text, err := os.ReadFile(filepath.Join(w.dir, memoryFile))
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		w.fail(err)
+	case !bytes.Equal(text, w.memory.text):
+		w.memory = memory{text, since}
 	}
-	_ = json.Unmarshal(text, &memory) // what cannot be read is of no time
-	return memory.At
 }
 
 // whileAway has things happen without an agent.

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/podid-io/podid/test/churn/model"
 )
 
 // splitter gives the agent a new connection for each request.
@@ -20,7 +22,7 @@ type splitter struct {
 func split(outer net.Listener, parts *sync.WaitGroup) net.Listener {
 	s := &splitter{outer, listen()}
 	server := &http.Server{
-		Handler: s, ReadHeaderTimeout: time.Minute,
+		Handler: s, ReadHeaderTimeout: model.SilentFor,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, splitter{}, c) },
 	}
 	parts.Go(func() { _ = server.Serve(outer) }) // ends with Close
@@ -63,3 +65,38 @@ func (s shortLives) Accept() (net.Conn, error) {
 	}
 	return c, err
 }
+
+// readers have other deadlines to read by than the agent says.
+type readers struct {
+	net.Listener
+	change func(time.Duration) time.Duration
+}
+
+func reading(change func(time.Duration) time.Duration) func(net.Listener) net.Listener {
+	return func(l net.Listener) net.Listener { return readers{l, change} }
+}
+
+func (r readers) Accept() (net.Conn, error) {
+	c, err := r.Listener.Accept()
+	if w, ok := c.(*wire); ok {
+		w.Conn = reader{w.Conn, r.change}
+	}
+	return c, err
+}
+
+type reader struct {
+	net.Conn
+	change func(time.Duration) time.Duration
+}
+
+func (r reader) SetReadDeadline(t time.Time) error {
+	if d := time.Until(t); d > 0 {
+		t = time.Now().Add(r.change(d))
+	}
+	return r.Conn.SetReadDeadline(t)
+}
+
+// hasty gives less time than there is to ask for the first time.
+func hasty(d time.Duration) time.Duration { return min(d, 3*time.Second) }
+
+func patient(time.Duration) time.Duration { return time.Hour }

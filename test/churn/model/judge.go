@@ -62,9 +62,15 @@ const (
 	Woken Law = "whoever waits is answered as soon as there is an answer"
 	// Orderly: nothing but a token, "ask again" and "no" is ever said.
 	Orderly Law = "an answer is a token, ask again, or no"
-	// Answered: a request has its answer within the time that requests are held,
-	// and nobody is hung up on who has asked, or has just been answered.
-	Answered Law = "a request is answered in time, and nobody is hung up on"
+	// Answered: a request has its answer within the time that requests are held.
+	Answered Law = "a request is answered in time"
+	// Kept: nobody is hung up on who has asked, has just been answered, or has just
+	// come.
+	Kept Law = "nobody is hung up on"
+	// Shed: who comes and asks nothing is hung up on.
+	Shed Law = "a new connection on which nothing is asked is closed"
+	// Absent: where the agent is away, nobody answers in its place.
+	Absent Law = "nobody answers where there is no agent"
 )
 
 // LawError is a broken law, and who broke it.
@@ -83,6 +89,11 @@ const (
 	HeldFor = 50 * time.Second
 	// IdleFor is how long a connection is kept on which nothing is asked.
 	IdleFor = 90 * time.Second
+	// SilentFor is how long a new connection is kept on which nothing has been
+	// asked yet.
+	SilentFor = 5 * time.Second
+	// ShedBy is when such a connection is closed at the latest.
+	ShedBy = 8 * time.Second
 )
 
 // See takes in what is right at this moment.
@@ -168,7 +179,7 @@ func (c *Call) Closed() *LawError {
 	if c.Idle >= IdleFor { // it was closed while the request was on its way
 		return nil
 	}
-	return &LawError{Answered, fmt.Sprintf("pod %v (%s) asked for %v at %s and was hung up on", c.From.Pod, c.From.UID, c.Ask, c.Sent.Format(time.TimeOnly))}
+	return &LawError{Kept, fmt.Sprintf("pod %v (%s) asked for %v at %s and was hung up on", c.From.Pod, c.From.UID, c.Ask, c.Sent.Format(time.TimeOnly))}
 }
 
 // ClosedIdle says what is wrong with the agent having closed a connection of the
@@ -177,7 +188,25 @@ func ClosedIdle(from *Sandbox, idle time.Duration) *LawError {
 	if idle >= IdleFor {
 		return nil
 	}
-	return &LawError{Answered, fmt.Sprintf("pod %v (%s) was hung up on %s after its last answer", from.Pod, from.UID, idle)}
+	return &LawError{Kept, fmt.Sprintf("pod %v (%s) was hung up on %s after its last answer", from.Pod, from.UID, idle)}
+}
+
+// ClosedSilent says what is wrong with the agent having closed a new connection of
+// the sandbox on which nothing had been asked for so long; nil for nothing.
+func ClosedSilent(from *Sandbox, silent time.Duration) *LawError {
+	if silent < SilentFor {
+		return &LawError{Kept, fmt.Sprintf("pod %v (%s) was hung up on %s after it had come", from.Pod, from.UID, silent)}
+	}
+	return StillSilent(from, silent)
+}
+
+// StillSilent says what is wrong with there being a new connection of the sandbox
+// on which nothing has been asked for so long; nil for nothing.
+func StillSilent(from *Sandbox, silent time.Duration) *LawError {
+	if silent <= ShedBy {
+		return nil
+	}
+	return &LawError{Shed, fmt.Sprintf("pod %v (%s) came %s ago, has asked nothing, and was not hung up on before", from.Pod, from.UID, silent)}
 }
 
 // Overdue says what is wrong with there being no reply yet; nil for nothing.

@@ -157,19 +157,19 @@ func (w *world) askNobody() {
 	for range 2 {
 		p := w.anyPod()
 		w.count.away++
-		call := &model.Call{Ask: model.Ask{ClientID: clientOf(names[w.r.IntN(len(names))]), Resource: vault}, From: p.sandbox, Sent: time.Now()}
+		a := model.Ask{ClientID: clientOf(names[w.r.IntN(len(names))]), Resource: vault}
 		c, err := w.dial(p, nowhere, brief)
 		if err != nil {
 			w.count.silent++
 			continue
 		}
-		status, err := w.send(c, p, call, brief)
+		reply, _, err := c.exchange(a, brief)
 		_ = c.Close() // only read from
 		if err != nil {
 			w.count.silent++
 			continue
 		}
-		w.wrongIf(&model.LawError{Law: model.Entitled, What: fmt.Sprintf("pod %s is answered %d where there is no agent", p.Name, status)})
+		w.wrongIf(&model.LawError{Law: model.Absent, What: fmt.Sprintf("pod %s asked for %v and is answered %d, with %v", p.Name, a, reply.Status, reply.Token)})
 	}
 }
 

@@ -25,7 +25,8 @@ import (
 type plant struct {
 	name  string
 	node  int         // which one
-	laws  []model.Law // which the judge may name; none where the agent withstands
+	law   model.Law   // which the judge must name; empty where the agent withstands
+	also  []model.Law // which it may break before that
 	flags []string    // of the agent
 	steps int         // of the story; 0 means plantStory
 	// upsets says that reboots and restarts come ten times as often.
@@ -46,38 +47,39 @@ const (
 
 // plants are the things that are spoiled, each under what it is.
 func plants() []*plant {
-	// Who takes one pod for another gives it the other's token, or denies it its own.
-	mistaken := []model.Law{model.Entitled, model.OnePod, model.Final}
+	// Who takes one pod for another gives it the other's token. Before that it may
+	// deny the pod its own, or give it the same identity in the other's name.
+	mistaken := []model.Law{model.OnePod, model.Final}
 	return []*plant{
-		{name: "nothing is remembered across restarts", laws: mistaken, node: second, upsets: true, flags: []string{"--run-dir="}},
-		{name: "what is remembered is of long ago", laws: mistaken, node: second, upsets: true, before: remindOfLongAgo},
-		{name: "the redirect goes with the agent", laws: mistaken, node: second, upsets: true, flags: []string{"--remove-redirect-on-exit"}},
-		{name: "a firewall drops what is redirected", laws: []model.Law{model.Answered}, node: second, after: dropRedirected},
-		{name: "the API server is not heard any more", laws: append(mistaken, model.Served), node: second, steps: 1, begun: deafen},
-		{name: "nobody puts identities on the node", laws: []model.Law{model.Served}, node: second, steps: 3, flags: []string{"--operation-mode=standard"}},
-		{name: "pods behind a bridge are served", laws: mistaken, node: bridged, flags: []string{"--accept-bridged-pods"}, forging: spoofARP},
+		{name: "nothing is remembered across restarts", law: model.Entitled, also: mistaken, node: second, upsets: true, flags: []string{"--run-dir="}},
+		{name: "what is remembered is of long ago", law: model.Entitled, also: mistaken, node: second, upsets: true, before: remindOfLongAgo},
+		{name: "the redirect goes with the agent", law: model.Absent, node: second, upsets: true, flags: []string{"--remove-redirect-on-exit"}},
+		{name: "a firewall drops what is redirected", law: model.Answered, node: second, after: dropRedirected},
+		{name: "the API server is not heard any more", law: model.Entitled, node: second, steps: 1, begun: deafen},
+		{name: "nobody puts identities on the node", law: model.Served, node: second, steps: 3, flags: []string{"--operation-mode=standard"}},
+		{name: "pods behind a bridge are served", law: model.Entitled, node: bridged, flags: []string{"--accept-bridged-pods"}, forging: spoofARP},
 		// These the agent withstands.
 		{name: "a route leads to the thief", node: second, steps: 50, forging: misroute},
 	}
 }
 
-// live tells the story of a plant, and reports whether something was found.
+// live tells the story of a plant, and reports whether it was found for what it is.
 func (p *plant) live(t *testing.T, c *cluster, name string, seed uint64) bool {
 	t.Helper()
 	w := newWorld(t, c, name, seed, p)
 	w.live(func() bool { return w.count.steps < cmp.Or(p.steps, plantStory) })
-	law := lawOf(w.wrong)
-	switch {
-	case len(p.laws) == 0 && w.wrong != nil:
+	switch law := lawOf(w.wrong); {
+	case law != p.law && p.law == "":
 		t.Errorf("step %d: %v\nthe last that happened:\n%s", w.count.steps, w.wrong, w.last())
-	case len(p.laws) > 0 && w.wrong == nil:
-		t.Errorf("not found in %d steps", w.count.steps)
-	case len(p.laws) > 0 && !slices.Contains(p.laws, law):
-		t.Errorf("found as %v; want one of %q\nthe last that happened:\n%s", w.wrong, p.laws, w.last())
+	case law != p.law && w.wrong == nil:
+		t.Errorf("not found in %d steps\nthe last that happened:\n%s", w.count.steps, w.last())
+	case law != p.law:
+		t.Errorf("step %d: found as %v; want %q\nthe last that happened:\n%s", w.count.steps, w.wrong, p.law, w.last())
 	default:
 		t.Logf("after %d steps: %v", w.count.steps, w.wrong)
+		return p.law != ""
 	}
-	return w.wrong != nil
+	return false
 }
 
 // remindOfLongAgo gives every agent what the first one wrote down.
@@ -116,8 +118,8 @@ func deafen(w *world) error {
 		w.label(p, names[(present+1)%len(names)])
 	}
 	<-time.After(late + time.Second)
-	for _, name := range w.sorted() {
-		w.ask(w.pods[name])
+	for _, name := range w.sorted() { // its default, which is of the old label yet
+		w.askFor(w.pods[name], model.Ask{Resource: vault})
 	}
 	return nil
 }

@@ -131,7 +131,9 @@ func (w *world) report() {
 
 // reboot makes all links new and deals out the addresses anew, with the agent
 // there or away, and has every pod ask before the API server tells of it: anew,
-// and on the connection of whoever had the address before.
+// and on the connection of whoever had the address before. The machine's boot id
+// and boot time stay as they are, and so does what the agent has written down: what
+// it sees is all links replaced within one boot.
 func (w *world) reboot() {
 	away := w.r.IntN(2) == 0
 	w.say("the node reboots, the agent is away: %t", away)

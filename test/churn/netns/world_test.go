@@ -190,11 +190,14 @@ func (w *world) must(err error) {
 	}
 }
 
-// wrongIf notes the first thing that is wrong.
+// wrongIf notes the first thing that is wrong, but what a plant may do on the way.
 func (w *world) wrongIf(err *model.LawError) {
-	if err != nil && w.wrong == nil {
+	if err == nil || w.wrong != nil {
+		return
+	}
+	w.say("%v", err)
+	if !slices.Contains(w.plant.also, err.Law) {
 		w.wrong = err
-		w.say("%v", err)
 	}
 }
 
