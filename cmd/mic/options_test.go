@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -120,5 +121,27 @@ func TestTheClustersOwnIdentityIsNeverDetached(t *testing.T) {
 	o := options{immutable: []string{"given"}}
 	if diff := cmp.Diff([]string{"given", "kubelet"}, o.neverDetached(cloudconfig.Config{ClusterIdentity: "kubelet"})); diff != "" {
 		t.Errorf("never detached (-want +got):\n%s", diff)
+	}
+}
+
+func TestLocksOfTheOtherController(t *testing.T) {
+	for sentence, test := range map[string]struct {
+		args, namespace, want string
+	}{
+		"by default":             {"", "podid-system", "[default/aad-pod-identity-mic podid-system/aad-pod-identity-mic]"},
+		"mic runs where it runs": {"", "default", "[default/aad-pod-identity-mic]"},
+		"others":                 {"--legacy-lock=a/b,c/d", "podid-system", "[a/b c/d]"},
+		"none":                   {"--legacy-lock=", "podid-system", "[]"},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			o, _, err := parseFlags(test.args, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.namespace = test.namespace
+			if locks, err := o.locks(); err != nil || fmt.Sprint(locks) != test.want {
+				t.Errorf("locks() = %v, %v, want %s", locks, err, test.want)
+			}
+		})
 	}
 }

@@ -56,7 +56,13 @@ func (o *options) run(ctx context.Context) error {
 		return usageError{err}
 	}
 	watcher := cloudconfig.NewWatcher(cloudconfig.WatcherConfig{
-		Path: o.cloudConfig, Getenv: o.getenv, Now: cloud, Apply: azure.use, Report: c.Report("cloud-config"), Log: log,
+		Path: o.cloudConfig, Getenv: o.getenv, Now: cloud, Report: c.Report("cloud-config"), Log: log,
+		Apply: func(now cloudconfig.Config) error {
+			if now.ClusterIdentity != cloud.ClusterIdentity {
+				log.WarnContext(ctx, "userAssignedIdentityID has changed: which identity is never taken off a machine is settled at the start of mic, so restart it")
+			}
+			return azure.use(now)
+		},
 	})
 	log.InfoContext(ctx, "mic starts", "version", telemetry.Version(), "namespace", o.namespace)
 	g, ctx := errgroup.WithContext(ctx)
