@@ -51,11 +51,11 @@ func (e *Emulator) armRoute(r *http.Request) (string, http.HandlerFunc) {
 	c := &armCall{r: r}
 	if op, ok := operationID(r.URL.Path); ok && r.Method == http.MethodGet {
 		c.operation = op
-		return EndpointOperationGet, e.arm(c, e.getOperation)
+		return EndpointOperationGet, e.arm(EndpointOperationGet, c, e.getOperation)
 	}
 	id, ok := parseARMID(r.URL.Path)
 	if !ok {
-		return EndpointARMOther, e.arm(c, e.unknownPath)
+		return EndpointARMOther, e.arm(EndpointARMOther, c, e.unknownPath)
 	}
 	c.id = id
 	what := r.Method + " " + id.resourceType()
@@ -84,9 +84,9 @@ func (e *Emulator) armRoute(r *http.Request) (string, http.HandlerFunc) {
 		"GET " + kindIdentity + "/list":        {EndpointIdentityList, e.listIdentities},
 	}[what]
 	if !ok {
-		return EndpointARMOther, e.arm(c, e.unknownResource)
+		return EndpointARMOther, e.arm(EndpointARMOther, c, e.unknownResource)
 	}
-	return known.endpoint, e.arm(c, known.handle)
+	return known.endpoint, e.arm(known.endpoint, c, known.handle)
 }
 
 // operationID reads /subscriptions/S/providers/Microsoft.Compute/locations/L/operations/ID.
@@ -100,8 +100,9 @@ func operationID(path string) (string, bool) {
 	return parts[7], ok
 }
 
-// arm makes a handler of h: api-version and token first, JSON and headers after.
-func (e *Emulator) arm(c *armCall, h armHandler) http.HandlerFunc {
+// arm makes a handler of h: api-version, token and limits first, JSON and headers
+// after.
+func (e *Emulator) arm(endpoint string, c *armCall, h armHandler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		c.r = r
 		id := uuid.NewString()
@@ -119,7 +120,9 @@ func (e *Emulator) arm(c *armCall, h armHandler) http.HandlerFunc {
 			return
 		}
 		c.caller = caller
-		writeRateLimits(w.Header(), c)
+		if !e.admit(w, endpoint, c) {
+			return
+		}
 		reply, err := h(c)
 		if err != nil {
 			writeARMError(w, err)
@@ -149,23 +152,6 @@ func (e *Emulator) authenticate(r *http.Request) (string, error) {
 			http.StatusUnauthorized, "InvalidAuthenticationTokenAudience",
 			fmt.Sprintf("The access token has been obtained for wrong audience or resource '%s'. It should exactly match with one of the allowed audiences 'https://management.core.windows.net/','https://management.azure.com/'.", claims.Audience),
 		}
-	}
-}
-
-// writeRateLimits sets the headers by which Azure tells what may still be asked.
-// The emulator does not count down; throttling is a fault (429) to be set.
-func writeRateLimits(h http.Header, c *armCall) {
-	if c.r.Method == http.MethodGet {
-		h.Set("X-Ms-Ratelimit-Remaining-Subscription-Reads", "249")
-	} else {
-		h.Set("X-Ms-Ratelimit-Remaining-Subscription-Writes", "199")
-	}
-	policy := map[string]string{
-		"GET " + kindVM: "LowCostGetResource;35", "PATCH " + kindVM: "UpdateVMResource;11",
-		"GET " + kindVMSS: "GetVMScaleSetResource;35", "PATCH " + kindVMSS: "UpdateVMScaleSetResource;11",
-	}[c.r.Method+" "+c.id.resourceType()]
-	if policy != "" {
-		h.Set("X-Ms-Ratelimit-Remaining-Resource", "Microsoft.Compute/"+policy)
 	}
 }
 

@@ -41,6 +41,10 @@ type Config struct {
 	// about identity in any second, or 5 at once, and more than 5 in any second
 	// for everything else. The default is no limit.
 	IMDSLimits bool
+	// ARMLimits makes Resource Manager refuse with 429 what is above the limits
+	// that Azure documents, for each resource and each subscription. The default
+	// is to tell in headers only what is left.
+	ARMLimits bool
 	// Tenant is the id of the main tenant. The default is the seed's, else DefaultTenant.
 	Tenant string
 	// Hosts are IP addresses and DNS names of the server certificate, beside
@@ -63,7 +67,9 @@ type Emulator struct {
 	faults  *faults
 	tokens  *tokenCache
 	closed  chan struct{} // closed by Close
-	close   sync.Once
+	// armLimits counts what Resource Manager was asked.
+	armLimits *armLimits
+	close     sync.Once
 
 	mu    sync.Mutex // guards cloud and all that hangs on it
 	cloud *cloud
@@ -88,6 +94,7 @@ func New(c Config) (*Emulator, error) {
 	return &Emulator{
 		config: c, log: c.Log, keys: k, pki: p, cloud: state,
 		traffic: newTraffic(), faults: newFaults(), tokens: newTokenCache(), closed: make(chan struct{}),
+		armLimits: newARMLimits(),
 	}, nil
 }
 
