@@ -26,14 +26,19 @@ type Config struct {
 	Cloud      cloud.Configuration
 	// HTTP is the HTTP client; nil means the SDK's own.
 	HTTP *http.Client
+	// RequestTimeout bounds the wait for the answer to one request. The default is 1m.
+	RequestTimeout time.Duration
 	// GetTimeout bounds one read, its retries included. The default is 30s.
 	GetTimeout time.Duration
-	// UpdateTimeout bounds one change until Azure has carried it out. The default
-	// is 15m.
+	// UpdateTimeout bounds one PATCH until Azure has carried it out. The default
+	// is 15m. Of none of the three is the time in which a request waits for its
+	// turn: see Client.
 	UpdateTimeout time.Duration
 }
 
-// Client reads and changes VMs and scale sets. It may be used concurrently.
+// Client reads and changes VMs and scale sets. It may be used concurrently. All
+// that it asks for keeps within the limits that Azure documents, of a subscription
+// within half of them, by waiting.
 type Client struct {
 	config  Config
 	options *arm.ClientOptions
@@ -51,6 +56,9 @@ func New(c Config) (*Client, error) {
 	if c.Credential == nil {
 		return nil, errors.New("a credential for Azure Resource Manager is missing")
 	}
+	if c.RequestTimeout <= 0 {
+		c.RequestTimeout = time.Minute
+	}
 	if c.GetTimeout <= 0 {
 		c.GetTimeout = 30 * time.Second
 	}
@@ -65,6 +73,8 @@ func New(c Config) (*Client, error) {
 				http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway,
 				http.StatusServiceUnavailable, http.StatusGatewayTimeout,
 			}},
+			PerRetryPolicies: []policy.Policy{newThrottle(c.RequestTimeout)},
+
 			Telemetry: policy.TelemetryOptions{ApplicationID: "podid-mic"},
 		},
 		DisableRPRegistration: true,
@@ -108,13 +118,11 @@ func (s State) underway() bool {
 // Get reads the scope. Errors are *Error. While an operation is under way that
 // is a Conflict: what Azure shows then is wanted, and on no machine for certain.
 func (c *Client) Get(ctx context.Context, scope assign.Scope) (State, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.config.GetTimeout)
-	defer cancel()
 	r, err := c.resource(scope)
 	if err != nil {
 		return State{}, classify(scope, reading, err)
 	}
-	s, err := r.get(ctx)
+	s, err := timed(ctx, c.config.GetTimeout, r.get)
 	if err != nil {
 		return State{}, classify(scope, reading, err)
 	}
@@ -140,15 +148,13 @@ type Changes struct {
 // left, nothing is sent. Errors are *Error, and end it; Changes tells, with an
 // error too, what has been carried out.
 func (c *Client) Update(ctx context.Context, scope assign.Scope, s State, attach, detach []string) (Changes, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.config.UpdateTimeout)
-	defer cancel()
 	todo, done := s.changes(attach, detach)
 	r, err := c.resource(scope)
 	if err != nil {
 		return Changes{Done: done, Not: idsOf(todo)}, classify(scope, changing, err)
 	}
 	for batch := range slices.Chunk(todo, MaxChanges) {
-		s, err = r.patch(ctx, s, batch)
+		s, err = timed(ctx, c.config.UpdateTimeout, func(ctx context.Context) (State, error) { return r.patch(ctx, s, batch) })
 		if err != nil {
 			e := classify(scope, changing, err)
 			if !e.Refused {

@@ -107,6 +107,14 @@ func (s sent) Unwrap() error { return s.error }
 
 func classify(scope assign.Scope, doing string, err error) *Error {
 	e := &Error{Scope: scope, Doing: doing, Err: err}
+	_, direct := errors.AsType[sent](err)
+	if unsent, ok := errors.AsType[unsentError](err); ok {
+		e.Reason, e.Refused = unsent.Error(), direct
+		if unsent.after > 0 {
+			e.Kind, e.RetryAfter = Throttled, unsent.after
+		}
+		return e
+	}
 	var answer *azcore.ResponseError
 	if !errors.As(err, &answer) {
 		e.Reason = oneLine(err.Error())
@@ -118,7 +126,6 @@ func classify(scope assign.Scope, doing string, err error) *Error {
 	if answer.RawResponse != nil {
 		e.RetryAfter = retryAfter(answer.RawResponse.Header, time.Now())
 	}
-	_, direct := errors.AsType[sent](err)
 	e.Refused = direct && answer.StatusCode >= 400 && answer.StatusCode < 500 && answer.StatusCode != http.StatusRequestTimeout
 	e.Gone = doing == reading && answer.StatusCode == http.StatusNotFound && answer.ErrorCode == "ResourceNotFound"
 	return e

@@ -63,13 +63,8 @@ func listedOf[T any](items []*T, read func(*T) listed) []listed {
 
 // listInto reads page by page; each has GetTimeout.
 func listInto[P any](ctx context.Context, c *Client, pager *runtime.Pager[P], states map[assign.Scope]State, read func(P) []listed) error {
-	next := func() (P, error) {
-		ctx, cancel := context.WithTimeout(ctx, c.config.GetTimeout)
-		defer cancel()
-		return pager.NextPage(ctx)
-	}
 	for pager.More() {
-		page, err := next()
+		page, err := timed(ctx, c.config.GetTimeout, pager.NextPage)
 		if err != nil {
 			return err
 		}

@@ -211,11 +211,11 @@ func once(ctx context.Context) context.Context {
 	return policy.WithRetryOptions(ctx, policy.RetryOptions{MaxRetries: -1})
 }
 
-// patiently lets the questions after an operation be asked again, also when
+// patiently has the questions after an operation asked again, and wait where
 // there were too many.
 func patiently(ctx context.Context) context.Context {
-	return policy.WithRetryOptions(ctx, policy.RetryOptions{MaxRetries: 5, StatusCodes: []int{
-		http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+	return policy.WithRetryOptions(context.WithValue(ctx, stubborn{}, true), policy.RetryOptions{MaxRetries: 5, StatusCodes: []int{
+		http.StatusRequestTimeout, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
 	}})
 }

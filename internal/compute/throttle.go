@@ -1,0 +1,184 @@
+package compute
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"golang.org/x/time/rate"
+)
+
+// throttle has every request wait for its turn, shared by all that a Client asks
+// for: within what Azure documents for one resource, and within half of what it
+// documents for a subscription. Where Azure has said 429 nothing is sent until it
+// wants to be asked again.
+type throttle struct {
+	// longest bounds the wait for the answer to one request.
+	longest time.Duration
+
+	mu      sync.Mutex          // guards what follows
+	buckets map[place]*bucket   // those in use
+	pauses  map[place]time.Time // until when Azure is not to be asked
+	swept   time.Time           // when what is not in use was forgotten last
+}
+
+// bucket may be forgotten when it is full: a new one is the same.
+type bucket struct {
+	*rate.Limiter
+
+	takers int // guarded by throttle.mu
+}
+
+// unsentError is the error of a request that had no turn: nothing was sent.
+type unsentError struct {
+	error
+
+	// after is when it may be sent, where that is known.
+	after time.Duration
+}
+
+func (e unsentError) Unwrap() error { return e.error }
+
+// NonRetriable tells the SDK not to try again.
+func (unsentError) NonRetriable() {}
+
+func newThrottle(longest time.Duration) *throttle {
+	return &throttle{longest: longest, buckets: make(map[place]*bucket), pauses: make(map[place]time.Time)}
+}
+
+// stubborn marks the context of requests that wait where Azure wants to be left
+// alone, and go on when it does: what was begun is to be seen to its end.
+type stubborn struct{}
+
+// unsaid is how long Azure is left alone after a 429 that does not say how long.
+const unsaid = 10 * time.Second
+
+// Do is the policy of the SDK's pipeline.
+func (t *throttle) Do(req *policy.Request) (*http.Response, error) {
+	ctx := req.Raw().Context()
+	patient := ctx.Value(stubborn{}) != nil
+	charges := chargesOf(req.Raw())
+	for {
+		if err := t.turn(ctx, charges, patient); err != nil {
+			return nil, err
+		}
+		answer, err := t.send(req)
+		if err != nil || answer.StatusCode != http.StatusTooManyRequests {
+			return answer, err
+		}
+		t.pause(throttledIn(answer.Header, charges), answer.Header)
+		if !patient || len(charges) == 0 {
+			return answer, nil
+		}
+	}
+}
+
+func (t *throttle) send(req *policy.Request) (*http.Response, error) {
+	// The SDK has read the whole body before it returns from here.
+	ctx, cancel := context.WithTimeout(req.Raw().Context(), t.longest)
+	defer cancel()
+	return req.WithContext(ctx).Next()
+}
+
+// turn waits until the request may be sent. That does not use up the time of the
+// clock in ctx.
+func (t *throttle) turn(ctx context.Context, charges []charge, patient bool) error {
+	defer stopClock(ctx)()
+	for {
+		for _, c := range charges {
+			if err := t.take(ctx, c); err != nil {
+				return unsentError{error: err}
+			}
+		}
+		where, left := t.paused(charges, time.Now())
+		if left <= 0 {
+			return nil
+		}
+		if !patient {
+			return unsentError{where.tooMuch(left), left}
+		}
+		timer := time.NewTimer(left) // then a token again: others wait for the same moment
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return unsentError{error: context.Cause(ctx)}
+		}
+	}
+}
+
+func (p place) tooMuch(left time.Duration) error {
+	where := "this resource"
+	if p.resource == "" {
+		where = "subscription " + p.subscription
+	}
+	return fmt.Errorf("azure was asked too much of %s and wants to be left alone for %s more", where, left.Round(time.Second))
+}
+
+// take waits for a token of one bucket.
+func (t *throttle) take(ctx context.Context, c charge) error {
+	now := time.Now()
+	t.mu.Lock()
+	t.sweep(now)
+	b := t.buckets[c.place]
+	if b == nil {
+		b = &bucket{Limiter: c.limit.limiter()}
+		t.buckets[c.place] = b
+	}
+	b.takers++
+	t.mu.Unlock()
+	err := b.Wait(ctx)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	b.takers--
+	return err
+}
+
+// paused is where Azure wants to be left alone longest, and how much longer.
+func (t *throttle) paused(charges []charge, now time.Time) (where place, left time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range charges {
+		if l := t.pauses[c.place].Sub(now); l > left {
+			where, left = c.place, l
+		}
+	}
+	return where, left
+}
+
+func (t *throttle) pause(places []place, h http.Header) {
+	now := time.Now()
+	until := now.Add(unsaid)
+	if h.Get("Retry-After") != "" {
+		until = now.Add(retryAfter(h, now))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range places {
+		if until.After(t.pauses[p]) {
+			t.pauses[p] = until
+		}
+	}
+}
+
+// sweep forgets, once a minute, the buckets that are full and the pauses that are
+// over. The caller holds mu.
+func (t *throttle) sweep(now time.Time) {
+	if now.Sub(t.swept) < time.Minute {
+		return
+	}
+	t.swept = now
+	for p, b := range t.buckets {
+		if b.takers == 0 && b.TokensAt(now) >= float64(b.Burst()) {
+			delete(t.buckets, p)
+		}
+	}
+	for p, until := range t.pauses {
+		if !now.Before(until) {
+			delete(t.pauses, p)
+		}
+	}
+}
