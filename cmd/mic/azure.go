@@ -17,7 +17,10 @@ type machines struct {
 	client atomic.Pointer[compute.Client]
 }
 
-var _ assignment.Machines = (*machines)(nil)
+var (
+	_ assignment.Machines = (*machines)(nil)
+	_ assignment.Lister   = (*machines)(nil)
+)
 
 // use makes a client for a configuration and has the next call use it.
 func (m *machines) use(c cloudconfig.Config) error {

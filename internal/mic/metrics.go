@@ -46,6 +46,29 @@ func (m measured) Update(ctx context.Context, scope assign.Scope, s compute.Stat
 	return c, err
 }
 
+// lister is m that lists too, where Azure does; nil where it does not.
+func (m measured) lister() assignment.Lister {
+	l, ok := m.Machines.(assignment.Lister)
+	if !ok {
+		return nil
+	}
+	return measuredLister{l, m}
+}
+
+// measuredLister is a list of machines with a measure of each call.
+type measuredLister struct {
+	assignment.Lister
+	by measured
+}
+
+// List reads all machines of a resource group.
+func (l measuredLister) List(ctx context.Context, kind assign.Kind, subscription, resourceGroup string) (map[assign.Scope]compute.State, error) {
+	start := time.Now()
+	states, err := l.Lister.List(ctx, kind, subscription, resourceGroup)
+	l.by.observe(ctx, "list", start, err)
+	return states, err
+}
+
 func (m measured) observe(ctx context.Context, verb string, start time.Time, err error) {
 	m.calls.WithLabelValues(verb, outcome(ctx, err)).Observe(time.Since(start).Seconds())
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/azemu"
@@ -61,6 +62,36 @@ func TestMetricsAreThoseOfTheTable(t *testing.T) {
 	for _, line := range []string{`podid_mic_ready{check="lease"} 1`, `podid_mic_azure_call_duration_seconds_count{outcome="ok",verb="update"} 1`, `leader_election_master_status{name="podid-mic"} 1`} {
 		if !strings.Contains(string(text), line) {
 			t.Errorf("mic does not tell %s", line)
+		}
+	}
+}
+
+// TestListsAreMeasured has mic look for what others change.
+func TestListsAreMeasured(t *testing.T) {
+	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader"})})
+	var address string
+	w.edit = func(c *mic.Config) {
+		c.MetricsListen, c.DriftInterval = freeAddress(t), 100*time.Millisecond
+		address = c.MetricsListen
+	}
+	w.apply("", node("node-0", setID("pool")+"/virtualMachines/0"))
+	w.apply(w.ns, append(identity("reader"), pod("web", "node-0", "reader"))...)
+	w.run()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	want := regexp.MustCompile(`podid_mic_azure_call_duration_seconds_count\{outcome="ok",verb="list"\} [1-9]`)
+	deadline := time.After(patience)
+	for tick := time.Tick(50 * time.Millisecond); ; {
+		if answer, err := client.Get("http://" + address + "/metrics"); err == nil {
+			text, _ := io.ReadAll(answer.Body)
+			_ = answer.Body.Close()
+			if want.Match(text) {
+				return
+			}
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("mic never told of a list: want %s", want)
+		case <-tick:
 		}
 	}
 }

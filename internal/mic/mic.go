@@ -149,9 +149,9 @@ func New(c Config) (*Controller, error) {
 	health.Set(checkAzure, nil) // until a call says otherwise
 	metrics := prometheus.NewRegistry()
 	health.RegisterMetric(metrics, "podid_mic_ready")
-	lister, _ := c.Machines.(assignment.Lister)
-	c.Machines = measure(c.Machines, metrics)
-	m := &Controller{config: c, lister: lister, health: health, metrics: metrics}
+	azure := measure(c.Machines, metrics)
+	c.Machines = azure
+	m := &Controller{config: c, lister: azure.lister(), health: health, metrics: metrics}
 	var err error
 	m.legacy, err = legacy.New(legacy.Config{REST: own(c.REST, 10, 20), Locks: c.LegacyLocks, Report: m.Report(checkOther), Log: c.Log})
 	return m, err
