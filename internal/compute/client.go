@@ -117,6 +117,7 @@ func (s State) underway() bool {
 
 // Get reads the scope. Errors are *Error. While an operation is under way that
 // is a Conflict: what Azure shows then is wanted, and on no machine for certain.
+// What is being deleted is NotFound, and not yet Gone.
 func (c *Client) Get(ctx context.Context, scope assign.Scope) (State, error) {
 	r, err := c.resource(scope)
 	if err != nil {
@@ -125,6 +126,12 @@ func (c *Client) Get(ctx context.Context, scope assign.Scope) (State, error) {
 	s, err := timed(ctx, c.config.GetTimeout, r.get)
 	if err != nil {
 		return State{}, classify(scope, reading, err)
+	}
+	if strings.EqualFold(s.Provisioning, "Deleting") {
+		return State{}, &Error{
+			Kind: NotFound, Scope: scope, Doing: reading, Refused: true,
+			Reason: "it is being deleted (provisioningState " + s.Provisioning + ")",
+		}
 	}
 	if s.underway() {
 		return State{}, &Error{
@@ -154,7 +161,7 @@ func (c *Client) Update(ctx context.Context, scope assign.Scope, s State, attach
 		return Changes{Done: done, Not: idsOf(todo)}, classify(scope, changing, err)
 	}
 	for batch := range slices.Chunk(todo, MaxChanges) {
-		s, err = timed(ctx, c.config.UpdateTimeout, func(ctx context.Context) (State, error) { return r.patch(ctx, s, batch) })
+		s, err = c.patch(ctx, r, s, batch)
 		if err != nil {
 			e := classify(scope, changing, err)
 			if !e.Refused {
@@ -166,6 +173,32 @@ func (c *Client) Update(ctx context.Context, scope assign.Scope, s State, attach
 		todo = todo[len(batch):]
 	}
 	return Changes{Done: done}, nil
+}
+
+// patch sends one PATCH. Where somebody else has written meanwhile it looks again,
+// and sends it once more if what was to be done is still all to be done: an
+// identity that somebody else attached is not to be mistaken for ours.
+func (c *Client) patch(ctx context.Context, r resource, s State, batch []change) (State, error) {
+	send := func(ctx context.Context) (State, error) { return r.patch(ctx, s, batch) }
+	after, err := timed(ctx, c.config.UpdateTimeout, send)
+	if !outdated(err) {
+		return after, err
+	}
+	fresh, readErr := timed(ctx, c.config.GetTimeout, r.get)
+	if readErr != nil || !fresh.Certain() || slices.ContainsFunc(batch, func(c change) bool { return fresh.User[c.id] == c.attach }) {
+		return after, err // the caller reads it again, and decides
+	}
+	s = fresh
+	return timed(ctx, c.config.UpdateTimeout, send)
+}
+
+// outdated reports whether a PATCH was refused for its ETag.
+func outdated(err error) bool {
+	if _, direct := errors.AsType[sent](err); !direct {
+		return false
+	}
+	answer, ok := errors.AsType[*azcore.ResponseError](err)
+	return ok && answer.StatusCode == http.StatusPreconditionFailed
 }
 
 // change is one identity to be attached or detached.

@@ -302,8 +302,8 @@ func TestErrorsSayWhatCanBeDone(t *testing.T) {
 			want: compute.Error{Kind: compute.Throttled, Refused: true, RetryAfter: 30 * time.Minute}, says: "429",
 		},
 		"somebody else has written": {
-			stale: true,
-			want:  compute.Error{Kind: compute.Conflict, Refused: true}, says: "change scale set group/pool: 412 PreconditionFailed: Etag provided in if-match header",
+			stale: true, endpoint: azemu.EndpointVMSSPatch, fault: azemu.Fault{Status: 412, Code: "PreconditionFailed", Message: "Etag provided in if-match header is another."},
+			want: compute.Error{Kind: compute.Conflict, Refused: true}, says: "change scale set group/pool: 412 PreconditionFailed: Etag provided in if-match header",
 		},
 		"somebody else is writing": {
 			endpoint: azemu.EndpointVMSSPatch, fault: azemu.Fault{Status: 409, Code: "ConflictingConcurrentWriteNotAllowed"},

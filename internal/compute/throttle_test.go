@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -64,8 +65,14 @@ func inMemory(t *testing.T, c azemu.Config) (*azemu.Emulator, *compute.Client) {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Close)
-	client, err := compute.New(compute.Config{
-		Credential: direct{e}, HTTP: &http.Client{Transport: direct{e}},
+	return e, overMemory(t, direct{e}, direct{e})
+}
+
+// overMemory is a client that asks by way, with tokens of tokens.
+func overMemory(t *testing.T, way http.RoundTripper, tokens azcore.TokenCredential) *compute.Client {
+	t.Helper()
+	c, err := compute.New(compute.Config{
+		Credential: tokens, HTTP: &http.Client{Transport: way},
 		Cloud: cloud.Configuration{Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
 			cloud.ResourceManager: {Endpoint: "https://azure.test", Audience: "https://management.azure.com/"},
 		}},
@@ -73,7 +80,18 @@ func inMemory(t *testing.T, c azemu.Config) (*azemu.Emulator, *compute.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return e, client
+	return c
+}
+
+// rewritten is an answer with another text in its body.
+func rewritten(way http.RoundTripper, r *http.Request, from, to string) (*http.Response, error) {
+	answer, err := way.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(answer.Body)
+	answer.Body = io.NopCloser(strings.NewReader(strings.ReplaceAll(string(body), from, to)))
+	return answer, err
 }
 
 // Node autoprovisioning makes one VM for each node.
@@ -172,7 +190,7 @@ func TestAfter429NothingIsSentUntilAzureWants(t *testing.T) {
 				}
 				defer e.Close()
 				refuse := true
-				c, err := compute.New(compute.Config{Credential: direct{e}, HTTP: &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				c := overMemory(t, roundTrip(func(r *http.Request) (*http.Response, error) {
 					answer, err := direct{e}.RoundTrip(r)
 					if err == nil && refuse {
 						answer.StatusCode = http.StatusTooManyRequests
@@ -183,12 +201,7 @@ func TestAfter429NothingIsSentUntilAzureWants(t *testing.T) {
 						}
 					}
 					return answer, err
-				})}, Cloud: cloud.Configuration{Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
-					cloud.ResourceManager: {Endpoint: "https://azure.test", Audience: "https://management.azure.com/"},
-				}}})
-				if err != nil {
-					t.Fatal(err)
-				}
+				}), direct{e})
 				get := func(id string) *compute.Error {
 					_, err := c.Get(t.Context(), scope(t, id))
 					e, _ := errors.AsType[*compute.Error](err)

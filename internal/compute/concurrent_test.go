@@ -1,0 +1,72 @@
+package compute_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/podid-io/podid/internal/azemu"
+	"github.com/podid-io/podid/internal/compute"
+)
+
+func TestWhatSomebodyElseWroteMeanwhile(t *testing.T) {
+	for sentence, test := range map[string]struct {
+		meanwhile   azemu.Assigned // what it is by then
+		want        []string
+		wantType    string
+		wantPatches int
+		conflict    bool
+	}{
+		"is kept, and ours done": {
+			meanwhile: azemu.Assigned{UserAssigned: []string{id("b"), id("c")}}, want: []string{"a", "c"}, wantType: "UserAssigned", wantPatches: 2,
+		},
+		"is kept, if it is a system-assigned identity": {
+			meanwhile: azemu.Assigned{Type: "SystemAssigned, UserAssigned", UserAssigned: []string{id("b")}}, want: []string{"a"}, wantType: "SystemAssigned, UserAssigned", wantPatches: 2,
+		},
+		"is not ours, if it is what was to be attached": {
+			meanwhile: azemu.Assigned{UserAssigned: []string{id("a"), id("b")}}, want: []string{"a", "b"}, wantType: "UserAssigned", wantPatches: 1, conflict: true,
+		},
+		"is seen, if it is what was to be detached": {
+			meanwhile: azemu.Assigned{UserAssigned: []string{id("c")}}, want: []string{"c"}, wantType: "UserAssigned", wantPatches: 1, conflict: true,
+		},
+	} {
+		for kind, target := range map[string]string{"VM": vmID, "scale set": setID} {
+			t.Run(sentence+", "+kind, func(t *testing.T) {
+				t.Parallel()
+				e, c := start(t, azemu.Config{}, azemu.Assigned{UserAssigned: []string{id("b")}}, "a", "b", "c")
+				s, err := c.Get(t.Context(), scope(t, target))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := e.MergeState(azemu.State{VMs: []azemu.VM{{ID: vmID, Identity: &test.meanwhile}}, ScaleSets: []azemu.ScaleSet{{ID: setID, Identity: &test.meanwhile}}}); err != nil {
+					t.Fatal(err)
+				}
+				changes, err := c.Update(t.Context(), scope(t, target), s, []string{id("a")}, []string{id("b")})
+				got, _ := errors.AsType[*compute.Error](err)
+				if conflict := got != nil && got.Kind == compute.Conflict && got.Refused && len(changes.Not) == 2; conflict != test.conflict || err != nil && !test.conflict {
+					t.Errorf("Update() = %+v, %v", changes, err)
+				}
+				has, visible := see(e, target)
+				if diff := cmp.Diff(test.want, visible); diff != "" || has.Type != test.wantType || patches(e) != test.wantPatches {
+					t.Errorf("type %q after %d PATCHes, attached (-want +got):\n%s", has.Type, patches(e), diff)
+				}
+			})
+		}
+	}
+}
+
+func TestWhatIsBeingDeletedIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	e, _ := inMemory(t, azemu.Config{})
+	c := overMemory(t, roundTrip(func(r *http.Request) (*http.Response, error) {
+		return rewritten(direct{e}, r, `"provisioningState":"Succeeded"`, `"provisioningState":"Deleting"`)
+	}), direct{e})
+	_, err := c.Get(t.Context(), scope(t, setID))
+	got, ok := errors.AsType[*compute.Error](err)
+	if !ok || got.Kind != compute.NotFound || got.Gone || !strings.Contains(got.Error(), "scale set group/pool: it is being deleted") {
+		t.Errorf("error = %v", err)
+	}
+}
