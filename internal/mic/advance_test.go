@@ -11,6 +11,7 @@ import (
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/azemu"
+	"github.com/podid-io/podid/internal/mic"
 )
 
 // edit changes an object of the API server.
@@ -112,5 +113,29 @@ func TestAnotherIdentityReplacesTheOneBeforeWhenItIsThere(t *testing.T) {
 	}
 	if got := w.patches(); got != 3 {
 		t.Errorf("%d PATCHes, want 3", got)
+	}
+}
+
+func TestWorkloadsThatAreMadeAnewCostNoPatch(t *testing.T) {
+	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader", "writer"})})
+	w.edit = func(c *mic.Config) { c.KeepWarm = 0 } // as it is by default
+	w.apply("", node("node-0", setID("pool")+"/virtualMachines/0"))
+	w.run()
+	w.apply(w.ns, append(identity("reader"), identity("writer")...)...)
+	names := map[string]v1.AssignedState{}
+	for _, name := range []string{"reader", "writer"} {
+		w.apply(w.ns, pod(name, "node-0", name))
+		names[name+"-"+w.ns+"-"+name] = v1.Assigned
+	}
+	w.awaitStates(names)
+	before := w.patches()
+	for range 3 {
+		w.delete(pod("reader", "", ""), pod("writer", "", ""))
+		w.awaitStates(map[string]v1.AssignedState{})
+		w.apply(w.ns, pod("reader", "node-0", "reader"), pod("writer", "node-0", "writer"))
+		w.awaitStates(names)
+	}
+	if got := w.patches(); got != before {
+		t.Errorf("%d PATCHes more, want none", got-before)
 	}
 }
