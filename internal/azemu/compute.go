@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -152,20 +153,24 @@ func (e *Emulator) patchScope(c *armCall) (armReply, error) {
 }
 
 // assignable asks whether the identities exist and may be assigned: one that is
-// not fails the whole PATCH.
+// not fails the whole PATCH. All that may not be assigned are named at once.
 func (c *cloud) assignable(call *armCall, ids []armID) error {
+	var refused []string
 	for _, id := range ids {
 		i, ok := c.identities[id.key()]
 		if !ok {
 			return identityOperation("BadRequest", fmt.Sprintf("Resource '%s' was not found.", id))
 		}
 		if i.NoPermission {
-			return &armError{http.StatusForbidden, "LinkedAuthorizationFailed", fmt.Sprintf(
-				"The client '%[1]s' with object id '%[1]s' has permission to perform action '%[2]s/%[3]s/write' on scope '%[4]s'; however, it does not have permission to perform action(s) 'Microsoft.ManagedIdentity/userAssignedIdentities/assign/action' on the linked scope(s) '%[5]s' (respectively) or the linked scope(s) are invalid.",
-				call.caller, call.id.provider, call.id.kind, call.id, id)}
+			refused = append(refused, id.String())
 		}
 	}
-	return nil
+	if len(refused) == 0 {
+		return nil
+	}
+	return &armError{http.StatusForbidden, "LinkedAuthorizationFailed", fmt.Sprintf(
+		"The client '%[1]s' with object id '%[1]s' has permission to perform action '%[2]s/%[3]s/write' on scope '%[4]s'; however, it does not have permission to perform action(s) 'Microsoft.ManagedIdentity/userAssignedIdentities/assign/action' on the linked scope(s) '%[5]s' (respectively) or the linked scope(s) are invalid.",
+		call.caller, call.id.provider, call.id.kind, call.id, strings.Join(refused, ","))}
 }
 
 // writable asks whether s may be written now: not when the caller read another

@@ -83,3 +83,27 @@ func TestErrorsNameTheIdentities(t *testing.T) {
 		})
 	}
 }
+
+// One that is refused has all refused, and those that are refused are all named.
+func TestAllThatMayNotBeAssignedAreNamed(t *testing.T) {
+	t.Parallel()
+	e, c := start(t, azemu.Config{}, azemu.Assigned{}, "a", "b", "c")
+	if err := e.MergeState(azemu.State{Identities: []azemu.Identity{{ID: id("a"), NoPermission: true}, {ID: id("c"), NoPermission: true}}}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Get(t.Context(), scope(t, setID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Update(t.Context(), scope(t, setID), s, []string{id("c"), id("b"), id("a")}, nil)
+	got, ok := errors.AsType[*compute.Error](err)
+	if !ok || got.Kind != compute.BadIdentity || !got.Refused {
+		t.Fatalf("error = %v", err)
+	}
+	if diff := cmp.Diff([]string{id("a"), id("c")}, got.Identities); diff != "" {
+		t.Errorf("identities (-want +got):\n%s", diff)
+	}
+	if _, visible := see(e, setID); visible != nil {
+		t.Errorf("attached nevertheless: %v", visible)
+	}
+}
