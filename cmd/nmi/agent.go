@@ -192,7 +192,7 @@ func (a *agent) awaitTurn(ctx context.Context) bool {
 		}
 		select {
 		case <-a.synced:
-			return true
+			return ctx.Err() == nil
 		case <-time.After(servedPause): // the other may end
 		case <-ctx.Done():
 			return false

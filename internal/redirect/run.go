@@ -29,7 +29,7 @@ func (r *Redirect) Run(ctx context.Context) error {
 	g.Go(func() error {
 		tick := time.NewTicker(r.config.Interval)
 		defer tick.Stop()
-		for {
+		for ctx.Err() == nil { // whoever has ended takes nothing over
 			err := r.Ensure()
 			r.config.Report(err)
 			if r.canary != nil {
@@ -47,6 +47,7 @@ func (r *Redirect) Run(ctx context.Context) error {
 			case <-tick.C:
 			}
 		}
+		return nil
 	})
 	return g.Wait()
 }
