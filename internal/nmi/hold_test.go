@@ -115,7 +115,15 @@ func TestDrainClosesConnectionsWithTheirAnswer(t *testing.T) {
 		if closes() {
 			t.Error("the connection closes with its first answer")
 		}
-		if s.Drain(); !closes() {
+		go func() { // while the next request is held
+			time.Sleep(10 * time.Second)
+			s.Drain()
+			w.change(func(f *fakeWorld) {
+				f.found.Grants = []identity.Grant{{Identity: f.found.Grants[0].Identity, Ready: true}}
+			})
+		}()
+		w.change(func(f *fakeWorld) { f.found.Grants = []identity.Grant{{Identity: f.found.Grants[0].Identity}} })
+		if !closes() {
 			t.Error("the connection is kept while the server drains")
 		}
 		cancel()
@@ -162,7 +170,20 @@ func TestHeldRequestsAreBoundedByPod(t *testing.T) {
 				statuses[status]++
 			})
 		}
-		time.Sleep(time.Second) // 32 are held, and 8 have been told, not at once
+		told := func() int {
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			return statuses[429]
+		}
+		if n := told(); n != 0 {
+			t.Errorf("%d are refused at once: who floods would ask again at once", n)
+		}
+		if time.Sleep(499 * time.Millisecond); told() != 0 {
+			t.Errorf("%d are refused before half a second is over", told())
+		}
+		time.Sleep(2 * time.Millisecond)
+		told()
 		mu.Lock()
 		if statuses[429] != 8 || len(statuses) != 1 {
 			t.Errorf("while 32 are held, the answers are %v, want eight times 429", statuses)

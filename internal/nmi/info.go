@@ -18,6 +18,8 @@ var guid = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 // info answers which tenant the identity of the pod is of.
 func (s *Server) info(w http.ResponseWriter, r *http.Request) {
 	tenant, err := s.tenant(r)
+	s.slowDown(r.Context(), err)
+	s.drains(w)
 	if err != nil {
 		imds.WriteError(w, err)
 		return

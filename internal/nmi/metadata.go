@@ -20,6 +20,8 @@ const metadataTimeout = 10 * time.Second
 // is one that pods may read: rebuilt from what was understood of it.
 func (s *Server) metadata(w http.ResponseWriter, r *http.Request) {
 	answer, err := s.passOn(r)
+	s.slowDown(r.Context(), err)
+	s.drains(w)
 	if err != nil {
 		imds.WriteError(w, err)
 		return

@@ -41,9 +41,7 @@ func New(c Config) (*Server, error) {
 
 // ServeHTTP answers one request of a pod.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.draining.Load() {
-		w.Header().Set("Connection", "close")
-	}
+	s.drains(w)
 	switch imds.Classify(r) {
 	case imds.TokenRoute:
 		s.token(w, r)
@@ -87,11 +85,19 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return serve(ctx, server, l, s.config.Hold+5*time.Second)
 }
 
-// Drain has every connection close with its next answer from now on, which says
-// so: clients that keep theirs come again to whoever serves then. A connection
-// that is closed between two requests, as Serve does in the end, can take a
-// request with it that is on its way.
+// Drain has every connection of a pod close with its next answer from now on,
+// which says so: clients that keep theirs come again to whoever serves then. A
+// connection that is closed between two requests, as Serve does in the end, can
+// take a request with it that is on its way.
 func (s *Server) Drain() { s.draining.Store(true) }
+
+// drains has an answer that is about to be sent say that its connection closes,
+// when it is to.
+func (s *Server) drains(w http.ResponseWriter) {
+	if s.draining.Load() {
+		w.Header().Set("Connection", "close")
+	}
+}
 
 // server is an HTTP server with limits.
 func (s *Server) server(h http.Handler) *http.Server {

@@ -59,8 +59,9 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	}
 	a.source = c.source
 	s.conclude(r.Context(), req, &a, start)
-	s.slowDown(r.Context(), &a)
 	end := time.Now()
+	s.slowDown(r.Context(), a.err)
+	s.drains(w) // it may have begun meanwhile
 	if a.err != nil {
 		imds.WriteError(w, a.err)
 	} else {
@@ -89,8 +90,8 @@ func (s *Server) conclude(ctx context.Context, req imds.TokenRequest, a *answer,
 
 // slowDown lets a refusal of one request too many wait: whoever asks again at once
 // would take more of the processor than all the others.
-func (s *Server) slowDown(ctx context.Context, a *answer) {
-	if a.reason != reasonTooMany {
+func (s *Server) slowDown(ctx context.Context, err error) {
+	if !errors.Is(err, errTooMany) {
 		return
 	}
 	select {

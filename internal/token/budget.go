@@ -20,7 +20,7 @@ const (
 const (
 	// maxWaiting bounds the calls of one owner that wait for their turn.
 	maxWaiting = 32
-	// turnMemory is how long an owner's last turn counts.
+	// turnMemory is how long an owner's last turn counts at least.
 	turnMemory = 10 * time.Second
 )
 

@@ -259,6 +259,34 @@ func TestBudgetPutsWhoHadNoTurnFirst(t *testing.T) {
 	})
 }
 
+// Owners who ask again as soon as they are answered get a share each: who comes
+// back does not go before who waits.
+func TestBudgetSharesAmongThoseWhoComeBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &service{life: time.Hour, delay: 500 * time.Millisecond}
+		c := token.NewCache(token.CacheConfig{Source: s})
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+		defer cancel()
+		const owners = 15 // three times as many as may ask at once
+		var got [owners]int
+		var wg sync.WaitGroup
+		for i := range owners {
+			wg.Go(func() {
+				for n := 0; ctx.Err() == nil; n++ {
+					if _, _, err := c.Get(ctx, managed(fmt.Sprint("owner", i), fmt.Sprint(n)), token.Ask{Owner: fmt.Sprint(i)}); err == nil {
+						got[i]++
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if least, most := slices.Min(got[:]), slices.Max(got[:]); least < 30 || most > least+5 {
+			t.Errorf("in a minute the owners got %v tokens, want as many each", got)
+		}
+		time.Sleep(time.Second) // what is under way ends by itself
+	})
+}
+
 func TestBudgetGivesRefreshAndCallersTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &service{life: 24 * time.Hour}

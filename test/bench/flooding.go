@@ -17,7 +17,8 @@ import (
 // may have, of which each second one asks for tokens that nobody has, so that as
 // many requests as one pod may have wait. The client shares the processors with
 // nmi and with those who measure, and no cgroup bounds it as one bounds a pod, so
-// its rate is: five times what nmi serves one pod.
+// its rate is: at most five times what nmi serves one pod, and less where it waits
+// for its answers.
 const (
 	floodConns = 256
 	floodRate  = 5000

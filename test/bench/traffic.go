@@ -52,8 +52,9 @@ func (t *traffic) connecting(ctx context.Context, from string) {
 // staying keeps its connection for as long as the agent does, as HTTP clients do.
 //
 // An agent that ends closes the connections that are idle, and a client that sees
-// it makes another. HTTP has no way to tell before, so a request may be on its
-// way at that moment: it fails without a byte of an answer. Clients send a GET
+// it makes another. nmi has those that are used close with an answer that
+// says so, half a second before. On another a request may be on its way at that
+// moment: it fails without a byte of an answer. Clients send a GET
 // again then, over a new connection, as RFC 9110 section 9.2.2 lets them; so does
 // this one, and counts it apart: for each connection that is kept at most one when
 // an agent ends. Any other failure counts, also that of the second try.
