@@ -16,11 +16,16 @@ type adminError struct {
 //	PUT    /state              replaces it
 //	POST   /state              merges into it
 //	GET    /counters           map of endpoint to Counter
+//	GET    /counters/scopes    map of path to ScopeCounter
 //	POST   /counters/reset     forgets counts and log
 //	GET    /log                list of Event, the oldest first
-//	GET    /faults             map of endpoint to Fault
+//	GET    /faults             map of endpoint to list of Fault
 //	PUT    /faults/{endpoint}  sets a Fault
-//	DELETE /faults/{endpoint}  removes it
+//	POST   /faults/{endpoint}  adds one
+//	DELETE /faults/{endpoint}  removes all
+//	POST   /edit               has somebody else carry out an Edit
+//	POST   /identity/delete    deletes the Identity with the id in the body
+//	POST   /identity/recreate  makes it anew, and answers with it
 //	GET    /ca.pem             the authority behind the TLS listener
 //
 // A change is answered with 204; what makes no sense with 400 and a JSON object
@@ -31,6 +36,7 @@ func (e *Emulator) Admin() http.Handler {
 	mux.HandleFunc("PUT /state", accept(func(_ *http.Request, s State) error { return e.SetState(s) }))
 	mux.HandleFunc("POST /state", accept(func(_ *http.Request, s State) error { return e.MergeState(s) }))
 	mux.HandleFunc("GET /counters", show(e.Counters))
+	mux.HandleFunc("GET /counters/scopes", show(e.ScopeCounters))
 	mux.HandleFunc("POST /counters/reset", func(w http.ResponseWriter, _ *http.Request) {
 		e.ResetCounters()
 		w.WriteHeader(http.StatusNoContent)
@@ -40,10 +46,16 @@ func (e *Emulator) Admin() http.Handler {
 	mux.HandleFunc("PUT /faults/{endpoint}", accept(func(r *http.Request, f Fault) error {
 		return e.SetFault(r.PathValue("endpoint"), f)
 	}))
+	mux.HandleFunc("POST /faults/{endpoint}", accept(func(r *http.Request, f Fault) error {
+		return e.AddFault(r.PathValue("endpoint"), f)
+	}))
 	mux.HandleFunc("DELETE /faults/{endpoint}", func(w http.ResponseWriter, r *http.Request) {
 		e.ClearFault(r.PathValue("endpoint"))
 		w.WriteHeader(http.StatusNoContent)
 	})
+	mux.HandleFunc("POST /edit", accept(func(_ *http.Request, x Edit) error { return e.Edit(x) }))
+	mux.HandleFunc("POST /identity/delete", accept(func(_ *http.Request, i Identity) error { return e.DeleteIdentity(i.ID) }))
+	mux.HandleFunc("POST /identity/recreate", answer(func(i Identity) (Identity, error) { return e.RecreateIdentity(i.ID) }))
 	mux.HandleFunc("GET /ca.pem", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/x-pem-file")
 		_, _ = w.Write(e.CA()) // the client is gone when this fails
@@ -68,10 +80,7 @@ func show[T any](get func() T) http.HandlerFunc {
 // accept reads a T from the body, strictly, and gives it to set.
 func accept[T any](set func(*http.Request, T) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		var v T
-		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, longestBody))
-		d.DisallowUnknownFields()
-		err := d.Decode(&v)
+		v, err := read[T](w, r)
 		if err == nil {
 			err = set(r, v)
 		}
@@ -81,4 +90,26 @@ func accept[T any](set func(*http.Request, T) error) http.HandlerFunc {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	}
+}
+
+// answer reads a T from the body, strictly, and shows what get makes of it.
+func answer[T any](get func(T) (T, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := read[T](w, r)
+		if err == nil {
+			v, err = get(v)
+		}
+		if err != nil {
+			writeJSON(w, http.StatusBadRequest, adminError{Error: err.Error()})
+			return
+		}
+		writeJSON(w, http.StatusOK, v)
+	}
+}
+
+func read[T any](w http.ResponseWriter, r *http.Request) (v T, err error) {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, longestBody))
+	d.DisallowUnknownFields()
+	err = d.Decode(&v)
+	return v, err
 }

@@ -203,7 +203,7 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	faults, err := c.Faults(t.Context())
-	if diff := cmp.Diff(map[string]azemu.Fault{azemu.EndpointIMDSToken: {Status: 410, RetryAfter: azemu.Duration(1500 * time.Millisecond)}}, faults); err != nil || diff != "" {
+	if diff := cmp.Diff(map[string][]azemu.Fault{azemu.EndpointIMDSToken: {{Status: 410, RetryAfter: azemu.Duration(1500 * time.Millisecond)}}}, faults); err != nil || diff != "" {
 		t.Errorf("Faults() error %v (-want +got):\n%s", err, diff)
 	}
 	if err := c.ClearFault(t.Context(), azemu.EndpointIMDSToken); err != nil {
@@ -241,6 +241,12 @@ func TestFaultsThatMakeNoSense(t *testing.T) {
 		"an endpoint that does not exist": {"arm.toaster.get", azemu.Fault{Status: 500}, "use one of arm.vm.get"},
 		"a status that is none":           {azemu.EndpointVMGet, azemu.Fault{Status: 99}, "want a status"},
 		"a negative delay":                {azemu.EndpointVMGet, azemu.Fault{Delay: -1}, "no negative delay"},
+		"an effect without its answer":    {azemu.EndpointVMPatch, azemu.Fault{Effect: true}, "effect wants a status"},
+		"an end that hangs":               {azemu.EndpointOperationEnd, azemu.Fault{Hang: true}, "it takes delay, status"},
+		"a request that is half carried":  {azemu.EndpointVMPatch, azemu.Fault{Carried: 1}, "are for arm.operation.end"},
+		"half a change":                   {azemu.EndpointOperationEnd, azemu.Fault{Carried: -2}, "carried is a number"},
+		"a scope of the metadata service": {azemu.EndpointIMDSToken, azemu.Fault{Concerns: azemu.Concerns{Scope: vmID}}, "are for Resource Manager"},
+		"an unknown verb":                 {azemu.EndpointVMPatch, azemu.Fault{Concerns: azemu.Concerns{Verb: "borrow"}}, "verb is attach or detach"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

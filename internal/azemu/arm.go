@@ -210,7 +210,15 @@ func writeARMError(w http.ResponseWriter, err error) {
 		e = &armError{http.StatusInternalServerError, "InternalServerError", err.Error()}
 	}
 	w.Header().Set("X-Ms-Failure-Cause", "gateway")
+	noteCode(w, e.code)
 	writeJSON(w, e.status, armErrorBody{Error: armErrorDetail{Code: e.code, Message: e.message}})
+}
+
+// noteCode has the code of an error counted.
+func noteCode(w http.ResponseWriter, code string) {
+	if rec, ok := w.(*recorder); ok {
+		rec.code = code
+	}
 }
 
 // writeJSON answers with body as JSON, or without a body when it is nil.

@@ -172,6 +172,7 @@ func writeThrottled(w http.ResponseWriter, c *armCall, b *armBucket, now time.Ti
 		Target  string `json:"target"`
 		Message string `json:"message"`
 	}
+	noteCode(w, "OperationNotAllowed")
 	writeJSON(w, http.StatusTooManyRequests, map[string]any{"error": map[string]any{
 		"code":    "OperationNotAllowed",
 		"message": "The server rejected the request because too many requests have been received for this subscription.",

@@ -76,7 +76,7 @@ type identityPatch struct {
 // identities exist. The error is an *armError.
 func (a assignment) patched(p identityPatch) (next assignment, added []armID, err error) {
 	if n := len(p.UserAssigned); n > identityChanges {
-		return a, nil, identityOperation("BadRequest",
+		return a, nil, identityOperation(
 			fmt.Sprintf("User Assigned Identities Number '%d' Assign exceed limit '%d' in one request.", n, identityChanges))
 	}
 	kind := a.kind()
@@ -118,7 +118,8 @@ func (a assignment) patched(p identityPatch) (next assignment, added []armID, er
 
 // identityOperation is the error in which compute wraps what the identity
 // service said.
-func identityOperation(status, message string) *armError {
+func identityOperation(message string) *armError {
+	const status = "BadRequest"
 	inner, _ := json.Marshal(armErrorBody{Error: armErrorDetail{Code: status, Message: message}}) // two strings cannot fail
 	return invalid("FailedIdentityOperation",
 		"Failed to perform resource identity operation. Status: '%s'. Response: '%s'.", status, inner)

@@ -55,6 +55,12 @@ func (c *Client) Counters(ctx context.Context) (counters map[string]Counter, err
 	return counters, c.call(ctx, http.MethodGet, "/counters", nil, &counters)
 }
 
+// ScopeCounters reads what happened to VMs, scale sets and lists of them, by path
+// in lower case.
+func (c *Client) ScopeCounters(ctx context.Context) (counters map[string]ScopeCounter, err error) {
+	return counters, c.call(ctx, http.MethodGet, "/counters/scopes", nil, &counters)
+}
+
 // ResetCounters forgets the requests so far, the log among them.
 func (c *Client) ResetCounters(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/counters/reset", nil, nil)
@@ -66,18 +72,38 @@ func (c *Client) Events(ctx context.Context) (events []Event, err error) {
 }
 
 // Faults reads the faults in force, by endpoint.
-func (c *Client) Faults(ctx context.Context) (faults map[string]Fault, err error) {
+func (c *Client) Faults(ctx context.Context) (faults map[string][]Fault, err error) {
 	return faults, c.call(ctx, http.MethodGet, "/faults", nil, &faults)
 }
 
-// SetFault puts a fault on an endpoint, in place of the one it has.
+// SetFault puts a fault on an endpoint, in place of those it has.
 func (c *Client) SetFault(ctx context.Context, endpoint string, f Fault) error {
 	return c.call(ctx, http.MethodPut, "/faults/"+url.PathEscape(endpoint), f, nil)
 }
 
-// ClearFault removes the fault of an endpoint.
+// AddFault puts a fault on an endpoint beside those it has.
+func (c *Client) AddFault(ctx context.Context, endpoint string, f Fault) error {
+	return c.call(ctx, http.MethodPost, "/faults/"+url.PathEscape(endpoint), f, nil)
+}
+
+// ClearFault removes the faults of an endpoint.
 func (c *Client) ClearFault(ctx context.Context, endpoint string) error {
 	return c.call(ctx, http.MethodDelete, "/faults/"+url.PathEscape(endpoint), nil, nil)
+}
+
+// Edit has somebody else change a VM or scale set, as Emulator.Edit says.
+func (c *Client) Edit(ctx context.Context, x Edit) error {
+	return c.call(ctx, http.MethodPost, "/edit", x, nil)
+}
+
+// DeleteIdentity deletes a user-assigned identity.
+func (c *Client) DeleteIdentity(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodPost, "/identity/delete", Identity{ID: id}, nil)
+}
+
+// RecreateIdentity deletes a user-assigned identity and makes another with its id.
+func (c *Client) RecreateIdentity(ctx context.Context, id string) (i Identity, err error) {
+	return i, c.call(ctx, http.MethodPost, "/identity/recreate", Identity{ID: id}, &i)
 }
 
 // CA reads the certificate, in PEM, of the authority behind the TLS listener.

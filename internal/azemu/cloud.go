@@ -21,6 +21,7 @@ type cloud struct {
 	apps       map[string]App
 	scopes     map[string]*scope
 	operations map[string]*operation
+	deleted    map[string]int // how often an identity was deleted
 }
 
 // scope is what ARM assigns identities to: a VM or a scale set.
@@ -31,6 +32,7 @@ type scope struct {
 	// goal is what ARM shows: a PATCH shows at once. seen is what IMDS knows:
 	// the goal of the last operation that ended well.
 	goal, seen   assignment
+	orphans      map[string]bool // keys of identities that were deleted since; replaced, never changed
 	etag         int
 	provisioning string
 	running      string // id of the operation in flight, or empty
@@ -52,6 +54,7 @@ func newCloud(tenant string) *cloud {
 		tenants:    map[string]string{},
 		identities: map[string]Identity{}, apps: map[string]App{},
 		scopes: map[string]*scope{}, operations: map[string]*operation{},
+		deleted: map[string]int{},
 	}
 }
 
@@ -62,6 +65,7 @@ func (c *cloud) clone() *cloud {
 		tenants:    maps.Clone(c.tenants),
 		identities: maps.Clone(c.identities), apps: maps.Clone(c.apps),
 		scopes: map[string]*scope{}, operations: c.operations,
+		deleted: c.deleted,
 	}
 	for k, s := range c.scopes {
 		cp := *s
@@ -107,14 +111,21 @@ func (c *cloud) applyIdentity(i Identity) error {
 	if !ok {
 		return fmt.Errorf("identity %q: want /subscriptions/S/resourceGroups/G/providers/Microsoft.ManagedIdentity/userAssignedIdentities/N", i.ID)
 	}
+	name := i.ID
+	if n := c.deleted[id.key()]; n > 0 {
+		name += "#" + strconv.Itoa(n) // another one
+	}
 	if i.ClientID == "" {
-		i.ClientID = guid("client", i.ID)
+		i.ClientID = guid("client", name)
 	}
 	if i.PrincipalID == "" {
-		i.PrincipalID = guid("principal", i.ID)
+		i.PrincipalID = guid("principal", name)
 	}
 	if i.Location == "" {
 		i.Location = defaultLocation
+	}
+	if old, ok := c.identities[id.key()]; ok && old.PrincipalID != i.PrincipalID {
+		c.orphan(id.key())
 	}
 	c.identities[id.key()] = i
 	return nil
@@ -175,7 +186,7 @@ func (c *cloud) applyScope(rawID, kind, location string, a *Assigned) (*scope, e
 		if err != nil {
 			return nil, err
 		}
-		s.goal, s.seen = next, next
+		s.goal, s.seen, s.orphans = next, next, nil
 	}
 	return s, nil
 }
@@ -290,7 +301,7 @@ func (c *cloud) state() State {
 }
 
 func (s *scope) status() Status {
-	return Status{ETag: s.quotedETag(), ProvisioningState: s.provisioning, Visible: s.seen.ids()}
+	return Status{ETag: s.quotedETag(), ProvisioningState: s.provisioning, Visible: s.visible()}
 }
 
 // quotedETag is the ETag as Azure writes it: a small number in quotes.

@@ -75,6 +75,9 @@ func (c *cloud) describeIdentity(s *scope) *identityBody {
 		b.UserAssigned = map[string]principalBody{}
 		for key, id := range s.goal.user {
 			i := c.identities[key]
+			if s.orphans[key] {
+				i = Identity{}
+			}
 			b.UserAssigned[asListed(id)] = principalBody{PrincipalID: i.PrincipalID, ClientID: i.ClientID}
 		}
 	}
@@ -118,12 +121,15 @@ func (e *Emulator) getInstance(c *armCall) (armReply, error) {
 	}}, nil
 }
 
+// patchBody is what is read of a PATCH.
+type patchBody struct {
+	Identity identityPatch `json:"identity"`
+}
+
 // patchScope is the identity PATCH of a VM or scale set. Other properties in
 // the body are accepted and forgotten.
 func (e *Emulator) patchScope(c *armCall) (armReply, error) {
-	var body struct {
-		Identity identityPatch `json:"identity"`
-	}
+	var body patchBody
 	if err := readBody(c.r, &body); err != nil {
 		return armReply{}, err
 	}
@@ -140,11 +146,10 @@ func (e *Emulator) patchScope(c *armCall) (armReply, error) {
 	if err := e.cloud.assignable(c, added); err != nil {
 		return armReply{}, err
 	}
-	if err := s.writable(c.r.Header.Get("If-Match")); err != nil {
+	if err := e.cloud.writable(s, c.r.Header.Get("If-Match")); err != nil {
 		return armReply{}, err
 	}
-	s.goal = next
-	op := e.startOperation(s, time.Now())
+	op := e.startOperation(s, next, s.changes(next, added), time.Now())
 	header := etagHeader(s)
 	header.Set("Azure-Asyncoperation", operationURL(c.r, op))
 	header.Set("Location", operationURL(c.r, op)+"&monitor=true")
@@ -159,7 +164,7 @@ func (c *cloud) assignable(call *armCall, ids []armID) error {
 	for _, id := range ids {
 		i, ok := c.identities[id.key()]
 		if !ok {
-			return identityOperation("BadRequest", fmt.Sprintf("Resource '%s' was not found.", id))
+			return identityOperation(fmt.Sprintf("Resource '%s' was not found.", id))
 		}
 		if i.NoPermission {
 			refused = append(refused, id.String())
@@ -175,7 +180,7 @@ func (c *cloud) assignable(call *armCall, ids []armID) error {
 
 // writable asks whether s may be written now: not when the caller read another
 // version, and not while an operation is in flight.
-func (s *scope) writable(ifMatch string) error {
+func (c *cloud) writable(s *scope, ifMatch string) error {
 	if etag := s.quotedETag(); ifMatch != "" && ifMatch != "*" && ifMatch != etag {
 		return &armError{
 			http.StatusPreconditionFailed, "PreconditionFailed",
@@ -183,7 +188,7 @@ func (s *scope) writable(ifMatch string) error {
 		}
 	}
 	if s.running != "" {
-		return &armError{http.StatusConflict, "Conflict", "The request failed due to conflict with a concurrent request. To resolve it, please refer to https://aka.ms/activitylog to get more details on the conflicting requests."}
+		return c.operations[s.running].busy()
 	}
 	return nil
 }
@@ -253,7 +258,7 @@ func (e *Emulator) deleteIdentity(c *armCall) (armReply, error) {
 	if _, ok := e.cloud.identities[c.id.key()]; !ok {
 		return armReply{status: http.StatusNoContent}, nil
 	}
-	delete(e.cloud.identities, c.id.key())
+	e.cloud.removeIdentity(c.id.key())
 	return armReply{status: http.StatusOK}, nil
 }
 

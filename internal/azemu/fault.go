@@ -4,13 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"fmt"
 	"io"
-	"maps"
 	"net/http"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -30,20 +26,40 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Fault is what goes wrong at an endpoint. Delay comes first; then the request
-// hangs, is answered with Status, or, with neither, is served as usual.
+// Fault is what goes wrong at an endpoint. Delay comes first, then Before; then
+// the request hangs, is cut off, is answered with Status, or, with none of these,
+// is served as usual.
 type Fault struct {
 	// Status is the HTTP status to answer with. 0 serves the request.
 	Status int `json:"status,omitempty"`
 	// Delay is how long to wait first. A caller who leaves ends it.
 	Delay Duration `json:"delay,omitempty"`
+	// Before is what somebody else does before the request is looked at. It is
+	// left out where it cannot be done.
+	Before *Edit `json:"before,omitempty"`
 	// Hang holds the request until its caller leaves.
 	Hang bool `json:"hang,omitempty"`
+	// Cut closes the connection instead of an answer.
+	Cut bool `json:"cut,omitempty"`
+	// Effect has the request carried out before it hangs, is cut off or is answered
+	// with Status: what is lost is the answer.
+	Effect bool `json:"effect,omitempty"`
 	// RetryAfter is the header, rounded up to whole seconds. 0 sends none.
 	RetryAfter Duration `json:"retryAfter,omitempty"`
 	// Code and Message stand in the body. They default to words for Status.
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`
+	// Carried is how many of its changes an operation that fails has carried out
+	// all the same: those that attach first, in the order of the ids. -1 means all.
+	Carried int `json:"carried,omitempty"`
+	// Named has the message of an operation that fails name the identities that it
+	// has not carried out. Code then defaults to FailedIdentityOperation.
+	Named bool `json:"named,omitempty"`
+
+	Concerns
+
+	// After is how many of the requests that it concerns are served first.
+	After int `json:"after,omitempty"`
 	// Times is how many requests it concerns. 0 means all until it is removed.
 	Times int `json:"times,omitempty"`
 }
@@ -53,60 +69,6 @@ func (f Fault) code() string {
 }
 
 func (f Fault) message() string { return cmp.Or(f.Message, "fault set at the emulator") }
-
-// faults are those in force, by endpoint.
-type faults struct {
-	mu  sync.Mutex // guards set
-	set map[string]Fault
-}
-
-func newFaults() *faults { return &faults{set: map[string]Fault{}} }
-
-// take returns the fault of an endpoint, and counts it.
-func (f *faults) take(endpoint string) (Fault, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	fault, ok := f.set[endpoint]
-	switch {
-	case !ok:
-	case fault.Times == 1:
-		delete(f.set, endpoint)
-	case fault.Times > 1:
-		next := fault
-		next.Times--
-		f.set[endpoint] = next
-	}
-	return fault, ok
-}
-
-func (f *faults) all() map[string]Fault {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return maps.Clone(f.set)
-}
-
-// SetFault puts a fault on an endpoint, in place of the one it has. It fails for
-// endpoints that do not exist and faults that make no sense.
-func (e *Emulator) SetFault(endpoint string, f Fault) error {
-	if !slices.Contains(Endpoints(), endpoint) {
-		return fmt.Errorf("endpoint %q is unknown: use one of %s", endpoint, strings.Join(Endpoints(), ", "))
-	}
-	if f.Status != 0 && (f.Status < 200 || f.Status > 599) || f.Delay < 0 || f.RetryAfter < 0 || f.Times < 0 {
-		return fmt.Errorf("fault on %s: want a status of 200 to 599, and no negative delay, retryAfter or times", endpoint)
-	}
-	e.faults.mu.Lock()
-	defer e.faults.mu.Unlock()
-	e.faults.set[endpoint] = f
-	return nil
-}
-
-// ClearFault removes the fault of an endpoint. Requests that it holds go on
-// being held.
-func (e *Emulator) ClearFault(endpoint string) {
-	e.faults.mu.Lock()
-	defer e.faults.mu.Unlock()
-	delete(e.faults.set, endpoint)
-}
 
 // faulty is h with the faults of its endpoint.
 func (e *Emulator) faulty(endpoint string, h http.HandlerFunc) http.HandlerFunc {
@@ -118,20 +80,41 @@ func (e *Emulator) faulty(endpoint string, h http.HandlerFunc) http.HandlerFunc 
 			http.Error(w, "the body of the request cannot be read", http.StatusBadRequest)
 			return
 		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		if f, ok := e.faults.take(endpoint); ok && e.fail(w, r, endpoint, f) {
+		again := func() { r.Body = io.NopCloser(bytes.NewReader(body)) }
+		again()
+		f, ok := e.faults.take(endpoint, func() asked { return e.askedBy(r, body) })
+		if !ok {
+			h(w, r)
 			return
 		}
-		h(w, r)
+		e.log.DebugContext(r.Context(), "fault begins", "endpoint", endpoint, "status", f.Status, "delay", time.Duration(f.Delay), "hang", f.Hang)
+		if f.Delay > 0 && !e.wait(r.Context(), time.Duration(f.Delay)) {
+			return
+		}
+		if f.Before != nil {
+			if err := e.Edit(*f.Before); err != nil {
+				e.log.InfoContext(r.Context(), "fault without its edit", "endpoint", endpoint, "err", err)
+			}
+		}
+		if f.Effect {
+			h(unheard{}, r)
+			again()
+		}
+		if !e.fail(w, r, endpoint, f) {
+			h(w, r)
+		}
 	}
 }
 
-// fail does what f says, and reports whether that was the answer.
+// unheard takes an answer that nobody gets.
+type unheard struct{}
+
+func (unheard) Header() http.Header         { return http.Header{} }
+func (unheard) Write(b []byte) (int, error) { return len(b), nil }
+func (unheard) WriteHeader(int)             {}
+
+// fail answers as f says, and reports whether that was the answer.
 func (e *Emulator) fail(w http.ResponseWriter, r *http.Request, endpoint string, f Fault) bool {
-	e.log.DebugContext(r.Context(), "fault begins", "endpoint", endpoint, "status", f.Status, "delay", time.Duration(f.Delay), "hang", f.Hang)
-	if f.Delay > 0 && !e.wait(r.Context(), time.Duration(f.Delay)) {
-		return true
-	}
 	if f.Hang {
 		select {
 		case <-r.Context().Done():
@@ -139,6 +122,9 @@ func (e *Emulator) fail(w http.ResponseWriter, r *http.Request, endpoint string,
 		case <-e.closed:
 			panic(http.ErrAbortHandler) // cut the connection: nothing was answered
 		}
+	}
+	if f.Cut {
+		panic(http.ErrAbortHandler)
 	}
 	if f.RetryAfter > 0 {
 		w.Header().Set("Retry-After", seconds(time.Duration(f.RetryAfter)))

@@ -58,7 +58,7 @@ func (e *Emulator) identityOf(m *machine, want imds.Selector) (principal, error)
 		known = append(known, s.system(e.cloud.tenant))
 	}
 	for key, id := range s.seen.user {
-		if i, ok := e.cloud.identities[key]; ok {
+		if i, ok := e.cloud.identities[key]; ok && !s.orphans[key] {
 			known = append(known, principal{clientID: i.ClientID, objectID: i.PrincipalID, tenant: e.cloud.tenant, resourceID: id})
 		}
 	}

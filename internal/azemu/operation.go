@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -14,7 +15,8 @@ import (
 // machines.
 //
 //	InProgress -- delay over --> Succeeded: IMDS knows the goal
-//	           -- delay over, fault on operation.end --> Failed
+//	           -- delay over, fault on operation.end --> Failed: IMDS knows what was carried out
+//	           -- delay over, identity deleted meanwhile --> Failed
 //	           -- Close, SetState --> Canceled
 type operation struct {
 	id, status string
@@ -23,6 +25,33 @@ type operation struct {
 	start, end time.Time
 	failure    *armErrorDetail
 	timer      *time.Timer // nil for one that was done at once
+
+	changes
+	carried int      // how many changes one that fails carries out; -1 for all
+	missing []string // keys of identities to be attached that were deleted since
+	foreign bool     // somebody else's: see Edit
+	refusal string   // code for who writes meanwhile; empty means Conflict
+	deletes bool     // the scope is no more when it ends
+}
+
+// changes are the keys of the identities that a write attaches and detaches, sorted.
+type changes struct{ attach, detach []string }
+
+// changes are those between what s has, or may have, and next, which is to attach added.
+func (s *scope) changes(next assignment, added []armID) (c changes) {
+	for _, id := range added {
+		c.attach = append(c.attach, id.key())
+	}
+	for _, has := range []assignment{s.goal, s.seen} {
+		for key := range has.user {
+			if _, stays := next.user[key]; !stays && !slices.Contains(c.detach, key) {
+				c.detach = append(c.detach, key)
+			}
+		}
+	}
+	slices.Sort(c.attach)
+	slices.Sort(c.detach)
+	return c
 }
 
 const (
@@ -32,29 +61,50 @@ const (
 	canceled   = "Canceled"
 )
 
-// startOperation begins to bring the goal of s to its machines. The caller holds mu.
-func (e *Emulator) startOperation(s *scope, now time.Time) *operation {
-	op := &operation{id: uuid.NewString(), status: inProgress, on: s.id, location: s.location, start: now}
+// newOperation makes one that has not begun.
+func newOperation(s *scope, now time.Time) *operation {
+	return &operation{id: uuid.NewString(), status: inProgress, on: s.id, location: s.location, start: now}
+}
+
+// startOperation begins to bring s to its new goal, on its machines too. The
+// caller holds mu.
+func (e *Emulator) startOperation(s *scope, goal assignment, c changes, now time.Time) *operation {
+	op := newOperation(s, now)
+	op.changes = c
 	delay := e.config.ARMDelay
-	if f, ok := e.faults.take(EndpointOperationEnd); ok {
+	if f, ok := e.faults.take(EndpointOperationEnd, func() asked { return asked{s.id.key(), c} }); ok {
 		delay = max(delay, time.Duration(f.Delay))
-		if f.Status != 0 || f.Code != "" {
-			op.failure = &armErrorDetail{Code: f.code(), Message: f.message()}
-		}
+		op.fail(f)
 	}
-	e.cloud.operations[op.id] = op
+	s.goal = goal
 	s.etag++
+	e.begin(s, op, delay, now)
+	return op
+}
+
+// begin has op run. The caller holds mu.
+func (e *Emulator) begin(s *scope, op *operation, delay time.Duration, now time.Time) {
+	e.cloud.operations[op.id] = op
 	s.running, s.provisioning = op.id, "Updating"
+	if op.deletes {
+		s.provisioning = "Deleting"
+	}
+	e.traffic.count(s.id.key(), func(c *ScopeCounter) {
+		if op.foreign {
+			c.Edits++
+		} else {
+			c.Accepted++
+		}
+	})
 	if delay <= 0 {
 		e.endOperation(op, now)
-		return op
+		return
 	}
 	op.timer = time.AfterFunc(delay, func() { // ends by itself; Close and SetState stop it
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.endOperation(op, time.Now())
 	})
-	return op
 }
 
 // endOperation makes IMDS know the goal, unless op failed or is over. The
@@ -64,6 +114,9 @@ func (e *Emulator) endOperation(op *operation, now time.Time) {
 		return
 	}
 	op.status, op.end = succeeded, now
+	if len(op.missing) > 0 {
+		op.failMissing()
+	}
 	if op.failure != nil {
 		op.status = failed
 	}
@@ -72,10 +125,17 @@ func (e *Emulator) endOperation(op *operation, now time.Time) {
 		return
 	}
 	s.running, s.provisioning = "", op.status
-	if op.status == succeeded {
-		s.seen = s.goal
+	s.take(op)
+	endpoint := EndpointOperationEnd
+	if op.foreign {
+		endpoint = EndpointEdit
+	} else {
+		e.traffic.count(s.id.key(), func(c *ScopeCounter) { c.Operations[op.status]++ })
 	}
-	e.traffic.note(Event{Time: now, Endpoint: EndpointOperationEnd, Path: op.on.String(), Duration: Duration(now.Sub(op.start)), Outcome: op.status})
+	if op.deletes {
+		delete(e.cloud.scopes, op.on.key())
+	}
+	e.traffic.note(Event{Time: now, Endpoint: endpoint, Path: op.on.String(), Duration: Duration(now.Sub(op.start)), Outcome: op.status})
 }
 
 // cancelOperations stops what is in flight. The caller holds mu.

@@ -23,7 +23,10 @@ const (
 	EndpointOperationGet   = "arm.operation.get"
 	// EndpointOperationEnd is no request but the end of an operation. A fault on
 	// it makes operations take longer (Delay) or fail (Status or Code).
-	EndpointOperationEnd   = "arm.operation.end"
+	EndpointOperationEnd = "arm.operation.end"
+	// EndpointEdit is no request but the end of what somebody else did: see Edit.
+	// It takes no faults.
+	EndpointEdit           = "arm.edit"
 	EndpointARMOther       = "arm.other"
 	EndpointEntraToken     = "entra.token"
 	EndpointEntraDiscovery = "entra.discovery"
@@ -79,18 +82,23 @@ type Event struct {
 	Status int `json:"status,omitempty"`
 	// Duration is how long the request or the operation took.
 	Duration Duration `json:"duration"`
+	// Code is that of the error with which Resource Manager answered.
+	Code string `json:"code,omitempty"`
 	// Outcome is the state in which an operation ended.
 	Outcome string `json:"outcome,omitempty"`
 }
 
 // traffic counts and remembers requests.
 type traffic struct {
-	mu       sync.Mutex // guards counters and log
+	mu       sync.Mutex // guards counters, scopes and log
 	counters map[string]*Counter
+	scopes   map[string]*ScopeCounter
 	log      []Event // the last longestLog, oldest first
 }
 
-func newTraffic() *traffic { return &traffic{counters: map[string]*Counter{}} }
+func newTraffic() *traffic {
+	return &traffic{counters: map[string]*Counter{}, scopes: map[string]*ScopeCounter{}}
+}
 
 func (t *traffic) begin(endpoint string) {
 	t.mu.Lock()
@@ -142,6 +150,7 @@ func (t *traffic) reset() {
 	for _, c := range t.counters {
 		*c = Counter{InFlight: c.InFlight, Peak: c.InFlight, Status: map[int]int{}}
 	}
+	clear(t.scopes)
 	t.log = nil
 }
 
@@ -161,15 +170,17 @@ func (e *Emulator) observe(w http.ResponseWriter, r *http.Request, endpoint, mac
 }
 
 func (e *Emulator) observed(r *http.Request, rec *recorder, ev Event) {
-	ev.Status, ev.Duration = rec.status, Duration(time.Since(ev.Time))
+	ev.Status, ev.Code, ev.Duration = rec.status, rec.code, Duration(time.Since(ev.Time))
+	e.traffic.countRequest(ev)
 	e.traffic.end(ev)
 	e.log.DebugContext(r.Context(), "request", "endpoint", ev.Endpoint, "machine", ev.Machine, "method", ev.Method, "path", ev.Path, "status", ev.Status)
 }
 
-// recorder remembers the status that was written.
+// recorder remembers the status that was written, and the code of the error.
 type recorder struct {
 	http.ResponseWriter
 	status int
+	code   string
 }
 
 func (r *recorder) WriteHeader(status int) {
