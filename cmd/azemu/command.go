@@ -63,6 +63,7 @@ func bind(c *cobra.Command, config *azemu.ServeConfig, f *flags) {
 	fs.DurationVar(&config.AppTokenLifetime, "app-token-lifetime", 0, "lifetime of apps' tokens (0: 1h)")
 	fs.BoolVar(&config.IMDSLimits, "imds-limits", false, "refuse more than 20 requests of a machine about identity in any second, or 5 at once, and more than 5 for other metadata")
 	fs.BoolVar(&config.ARMLimits, "arm-limits", false, "refuse requests to Resource Manager above the limits that Azure documents, for each resource and each subscription")
+	fs.BoolVar(&config.EnforceRoles, "enforce-roles", false, "refuse what the caller's roles, by roleAssignments of the state, do not allow")
 	fs.StringSliceVar(&config.Hosts, "host", nil, "IP address or DNS name of the server certificate, beside localhost (repeatable)")
 	fs.StringVar(&config.CAFile, "ca-file", "", "file to write the certificate authority to, in PEM (empty: none)")
 	fs.StringVar(&config.ReadyFile, "ready-file", "", "file to write the URLs to, in JSON, when everything listens (empty: none)")

@@ -15,9 +15,10 @@ import (
 // armCall is a request to Resource Manager that was understood and allowed.
 type armCall struct {
 	r         *http.Request
-	id        armID  // of the resource or list
-	operation string // id of an operation, for the operations endpoint
-	caller    string // object id of who calls
+	id        armID    // of the resource or list
+	operation string   // id of an operation, for the operations endpoint
+	role      rolePath // for role assignments and definitions
+	caller    string   // object id of who calls
 }
 
 type armReply struct {
@@ -52,6 +53,10 @@ func (e *Emulator) armRoute(r *http.Request) (string, http.HandlerFunc) {
 	if op, ok := operationID(r.URL.Path); ok && r.Method == http.MethodGet {
 		c.operation = op
 		return EndpointOperationGet, e.arm(EndpointOperationGet, c, e.getOperation)
+	}
+	var ok bool
+	if c.role, ok = parseRolePath(r.URL.Path); ok {
+		return e.roleRoute(c)
 	}
 	id, ok := parseARMID(r.URL.Path)
 	if !ok {
@@ -121,6 +126,10 @@ func (e *Emulator) arm(endpoint string, c *armCall, h armHandler) http.HandlerFu
 		}
 		c.caller = caller
 		if !e.admit(w, endpoint, c) {
+			return
+		}
+		if err := e.permitted(c); err != nil {
+			writeARMError(w, err)
 			return
 		}
 		reply, err := h(c)

@@ -45,6 +45,10 @@ type Config struct {
 	// that Azure documents, for each resource and each subscription. The default
 	// is to tell in headers only what is left.
 	ARMLimits bool
+	// EnforceRoles makes Resource Manager refuse, with AuthorizationFailed and
+	// LinkedAuthorizationFailed, what the roles of the caller do not allow. The
+	// default lets everybody with a token do everything.
+	EnforceRoles bool
 	// Tenant is the id of the main tenant. The default is the seed's, else DefaultTenant.
 	Tenant string
 	// Hosts are IP addresses and DNS names of the server certificate, beside

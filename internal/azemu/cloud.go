@@ -22,6 +22,9 @@ type cloud struct {
 	scopes     map[string]*scope
 	operations map[string]*operation
 	deleted    map[string]int // how often an identity was deleted
+
+	roleDefinitions map[string]RoleDefinition // custom ones, by GUID
+	roleAssignments map[string]RoleAssignment
 }
 
 // scope is what ARM assigns identities to: a VM or a scale set.
@@ -54,7 +57,8 @@ func newCloud(tenant string) *cloud {
 		tenants:    map[string]string{},
 		identities: map[string]Identity{}, apps: map[string]App{},
 		scopes: map[string]*scope{}, operations: map[string]*operation{},
-		deleted: map[string]int{},
+		deleted:         map[string]int{},
+		roleDefinitions: map[string]RoleDefinition{}, roleAssignments: map[string]RoleAssignment{},
 	}
 }
 
@@ -65,7 +69,8 @@ func (c *cloud) clone() *cloud {
 		tenants:    maps.Clone(c.tenants),
 		identities: maps.Clone(c.identities), apps: maps.Clone(c.apps),
 		scopes: map[string]*scope{}, operations: c.operations,
-		deleted: c.deleted,
+		deleted:         c.deleted,
+		roleDefinitions: maps.Clone(c.roleDefinitions), roleAssignments: maps.Clone(c.roleAssignments),
 	}
 	for k, s := range c.scopes {
 		cp := *s
@@ -102,6 +107,9 @@ func (c *cloud) apply(s State) error {
 		if err := c.applyScaleSet(v); err != nil {
 			return fmt.Errorf("scale set %q: %w", v.ID, err)
 		}
+	}
+	if err := c.applyRoles(s); err != nil {
+		return err
 	}
 	return c.check()
 }
@@ -281,6 +289,10 @@ func (c *cloud) state() State {
 		a.Secrets = nil
 		out.Apps = append(out.Apps, a)
 	}
+	for _, k := range slices.Sorted(maps.Keys(c.roleDefinitions)) {
+		out.RoleDefinitions = append(out.RoleDefinitions, c.roleDefinitions[k])
+	}
+	out.RoleAssignments = c.assignmentsSorted()
 	for _, k := range slices.Sorted(maps.Keys(c.scopes)) {
 		s := c.scopes[k]
 		if s.id.resourceType() == kindVM {

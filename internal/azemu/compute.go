@@ -143,6 +143,9 @@ func (e *Emulator) patchScope(c *armCall) (armReply, error) {
 	if err != nil {
 		return armReply{}, err
 	}
+	if err := e.mayAssign(c, added); err != nil {
+		return armReply{}, err
+	}
 	if err := e.cloud.assignable(c, added); err != nil {
 		return armReply{}, err
 	}
@@ -173,6 +176,12 @@ func (c *cloud) assignable(call *armCall, ids []armID) error {
 	if len(refused) == 0 {
 		return nil
 	}
+	return linkedAuthorizationFailed(call, refused)
+}
+
+// linkedAuthorizationFailed is the refusal of a caller who may not assign some of
+// the identities.
+func linkedAuthorizationFailed(call *armCall, refused []string) *armError {
 	return &armError{http.StatusForbidden, "LinkedAuthorizationFailed", fmt.Sprintf(
 		"The client '%[1]s' with object id '%[1]s' has permission to perform action '%[2]s/%[3]s/write' on scope '%[4]s'; however, it does not have permission to perform action(s) 'Microsoft.ManagedIdentity/userAssignedIdentities/assign/action' on the linked scope(s) '%[5]s' (respectively) or the linked scope(s) are invalid.",
 		call.caller, call.id.provider, call.id.kind, call.id, strings.Join(refused, ","))}

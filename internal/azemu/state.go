@@ -17,6 +17,11 @@ type State struct {
 	Identities []Identity `json:"identities,omitempty"`
 	// Apps are the service principals that can sign in.
 	Apps []App `json:"apps,omitempty"`
+	// RoleDefinitions are the custom roles.
+	RoleDefinitions []RoleDefinition `json:"roleDefinitions,omitempty"`
+	// RoleAssignments are who has which role, of consequence with
+	// Config.EnforceRoles.
+	RoleAssignments []RoleAssignment `json:"roleAssignments,omitempty"`
 	// VMs are the virtual machines that belong to no scale set.
 	VMs []VM `json:"virtualMachines,omitempty"`
 	// ScaleSets are the uniform virtual machine scale sets.

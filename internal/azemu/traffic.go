@@ -26,7 +26,16 @@ const (
 	EndpointOperationEnd = "arm.operation.end"
 	// EndpointEdit is no request but the end of what somebody else did: see Edit.
 	// It takes no faults.
-	EndpointEdit           = "arm.edit"
+	EndpointEdit = "arm.edit"
+	// EndpointRoleAssignmentGet and the next are of Microsoft.Authorization.
+	EndpointRoleAssignmentGet    = "arm.roleassignment.get"
+	EndpointRoleAssignmentList   = "arm.roleassignment.list"
+	EndpointRoleAssignmentPut    = "arm.roleassignment.put"
+	EndpointRoleAssignmentDelete = "arm.roleassignment.delete"
+	EndpointRoleDefinitionGet    = "arm.roledefinition.get"
+	EndpointRoleDefinitionList   = "arm.roledefinition.list"
+	EndpointRoleDefinitionPut    = "arm.roledefinition.put"
+	// EndpointARMOther is everything else.
 	EndpointARMOther       = "arm.other"
 	EndpointEntraToken     = "entra.token"
 	EndpointEntraDiscovery = "entra.discovery"
@@ -48,6 +57,8 @@ func Endpoints() []string {
 		EndpointVMGet, EndpointVMList, EndpointVMPatch, EndpointVMSSGet, EndpointVMSSList, EndpointVMSSPatch, EndpointVMSSVMGet,
 		EndpointIdentityGet, EndpointIdentityPut, EndpointIdentityDelete, EndpointIdentityList,
 		EndpointOperationGet, EndpointOperationEnd, EndpointARMOther,
+		EndpointRoleAssignmentGet, EndpointRoleAssignmentList, EndpointRoleAssignmentPut, EndpointRoleAssignmentDelete,
+		EndpointRoleDefinitionGet, EndpointRoleDefinitionList, EndpointRoleDefinitionPut,
 		EndpointEntraToken, EndpointEntraDiscovery, EndpointEntraKeys,
 		EndpointIMDSToken, EndpointIMDSInfo, EndpointIMDSInstance, EndpointIMDSVersions,
 		EndpointIMDSAttested, EndpointIMDSEvents, EndpointIMDSLoadBalancer, EndpointIMDSOther,
