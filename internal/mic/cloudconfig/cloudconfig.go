@@ -95,7 +95,7 @@ func fromEnvironment(getenv func(string) string) file {
 // fill fills in what the file says.
 func (f *file) fill(c *Config, getenv func(string) string) error {
 	c.ClusterIdentity = f.UserAssignedIdentity
-	if strings.EqualFold(f.Cloud, customCloud) && getenv(customCloudFile) != "" {
+	if strings.EqualFold(f.Cloud, CustomCloud) && getenv(customCloudFile) != "" {
 		c.Files = append(c.Files, getenv(customCloudFile))
 	}
 	if err := f.credential(c, getenv); err != nil {
@@ -105,8 +105,8 @@ func (f *file) fill(c *Config, getenv func(string) string) error {
 		f.Cloud = byAuthority(getenv(federatedAuthority))
 	}
 	var err error
-	c.ARM.Cloud, err = byName(f.Cloud, getenv)
-	c.ARM.DisableInstanceDiscovery = strings.EqualFold(f.Cloud, customCloud)
+	c.ARM.Cloud, err = Cloud(f.Cloud, getenv)
+	c.ARM.DisableInstanceDiscovery = strings.EqualFold(f.Cloud, CustomCloud)
 	return err
 }
 
@@ -153,14 +153,16 @@ func byAuthority(host string) string {
 	return ""
 }
 
-const (
-	customCloud     = "AzureStackCloud"
-	customCloudFile = "AZURE_ENVIRONMENT_FILEPATH"
-)
+// CustomCloud is the name of a cloud of one's own, which Entra ID does not know.
+const CustomCloud = "AzureStackCloud"
 
-func byName(name string, getenv func(string) string) (cloud.Configuration, error) {
+const customCloudFile = "AZURE_ENVIRONMENT_FILEPATH"
+
+// Cloud finds a cloud by the name that azure.json has for it. Of CustomCloud it
+// reads the endpoints from the file that AZURE_ENVIRONMENT_FILEPATH names.
+func Cloud(name string, getenv func(string) string) (cloud.Configuration, error) {
 	switch strings.ToLower(name) {
-	case strings.ToLower(customCloud):
+	case strings.ToLower(CustomCloud):
 		return custom(getenv(customCloudFile))
 	case "":
 		return cloud.Configuration{}, errors.New("cloud (CLOUD) is missing: write AzureCloud, AzureChinaCloud, AzureUSGovernment or AzureStackCloud")
@@ -173,7 +175,7 @@ func byName(name string, getenv func(string) string) (cloud.Configuration, error
 // tools write it.
 func custom(path string) (cloud.Configuration, error) {
 	if path == "" {
-		return cloud.Configuration{}, fmt.Errorf("%s needs a file with its endpoints: set %s to its path", customCloud, customCloudFile)
+		return cloud.Configuration{}, fmt.Errorf("%s needs a file with its endpoints: set %s to its path", CustomCloud, customCloudFile)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
