@@ -2,14 +2,19 @@
 package cli
 
 import (
+	"log/slog"
+	"os"
+
 	"github.com/spf13/cobra"
 
 	"github.com/podid-io/podid/internal/cli/demo"
+	"github.com/podid-io/podid/internal/cli/exit"
+	"github.com/podid-io/podid/internal/cli/roles"
 	"github.com/podid-io/podid/internal/telemetry"
 )
 
 // ExitError is a status to exit with, when everything has been said already.
-type ExitError = demo.ExitError
+type ExitError = exit.Error
 
 // New makes the root command.
 func New() *cobra.Command {
@@ -20,6 +25,10 @@ func New() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(demo.New())
+	check := roles.New(roles.Config{Getenv: os.Getenv})
+	check.PreRun = func(*cobra.Command, []string) {
+		telemetry.Bridge(slog.New(slog.DiscardHandler)) // what libraries log is for nobody here
+	}
+	root.AddCommand(demo.New(), check)
 	return root
 }

@@ -13,14 +13,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/podid-io/podid/internal/cli/exit"
 	"github.com/podid-io/podid/internal/telemetry"
 	"github.com/podid-io/podid/test/localcluster"
 )
-
-// ExitError is a status to exit with, when everything has been said already.
-type ExitError int
-
-func (e ExitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 // options are the flags.
 type options struct {
@@ -82,7 +78,7 @@ func (o *options) demo(c *cobra.Command) error {
 	case err != nil:
 		return err
 	case ran && code != 0:
-		return ExitError(code)
+		return exit.Error(code)
 	case ran:
 		return nil
 	}
@@ -101,7 +97,7 @@ func (o *options) demo(c *cobra.Command) error {
 	}
 	if n := w.story.failures(); n > 0 {
 		w.story.say("%d of the claims did not hold; logs are in %s", n, dir)
-		return ExitError(1)
+		return exit.Error(1)
 	}
 	w.story.say("all of it held")
 	w.Stop()
@@ -119,7 +115,7 @@ func (o *options) exec(target string, argv []string) error {
 		return err
 	}
 	if code != 0 {
-		return ExitError(code)
+		return exit.Error(code)
 	}
 	return nil
 }

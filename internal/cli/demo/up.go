@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/podid-io/podid/internal/cli/exit"
 	"github.com/podid-io/podid/test/localcluster"
 )
 
@@ -103,7 +104,7 @@ func (o *options) serve(c *cobra.Command) error {
 	}
 	if ran, code, err := o.enter(ctx); err != nil || ran {
 		if err == nil && code != 0 {
-			err = ExitError(code)
+			err = exit.Error(code)
 		}
 		return err
 	}
