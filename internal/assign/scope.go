@@ -17,7 +17,7 @@ const (
 )
 
 // Scope is the Azure resource that the identities of a node are attached to: a
-// scale set, or a VM that belongs to none. All of it is in lower case, so that
+// uniform scale set, or a VM that belongs to none or to a flexible one. All of it is in lower case, so that
 // two scopes are the same resource exactly when they are equal. The zero value
 // stands for all nodes that Azure does not know.
 type Scope struct {
@@ -29,7 +29,7 @@ type Scope struct {
 var ErrNoProviderID = errors.New("the node has no providerID")
 
 // ParseProviderID finds the scope of a node from its spec.providerID, in any
-// case:
+// case. It does not ask whether the scale set is uniform:
 //
 //	azure:///subscriptions/S/resourceGroups/G/providers/Microsoft.Compute/virtualMachines/NAME
 //	azure:///subscriptions/S/resourceGroups/G/providers/Microsoft.Compute/virtualMachineScaleSets/NAME/virtualMachines/N

@@ -40,6 +40,8 @@ type scope struct {
 	provisioning string
 	running      string // id of the operation in flight, or empty
 	machines     []*machine
+	flexible     bool   // a flexible scale set, whose machines are VMs
+	set          string // ARM id of the flexible scale set that a VM is in, or empty
 }
 
 // machine has a metadata service of its own.
@@ -98,14 +100,14 @@ func (c *cloud) apply(s State) error {
 			return err
 		}
 	}
-	for _, v := range s.VMs {
-		if err := c.applyVM(v); err != nil {
-			return fmt.Errorf("virtual machine %q: %w", v.ID, err)
-		}
-	}
 	for _, v := range s.ScaleSets {
 		if err := c.applyScaleSet(v); err != nil {
 			return fmt.Errorf("scale set %q: %w", v.ID, err)
+		}
+	}
+	for _, v := range s.VMs {
+		if err := c.applyVM(v); err != nil {
+			return fmt.Errorf("virtual machine %q: %w", v.ID, err)
 		}
 	}
 	if err := c.applyRoles(s); err != nil {
@@ -140,10 +142,15 @@ func (c *cloud) applyIdentity(i Identity) error {
 }
 
 func (c *cloud) applyVM(v VM) error {
-	s, err := c.applyScope(v.ID, kindVM, v.Location, v.Identity)
+	model, err := c.modelOf(v)
 	if err != nil {
 		return err
 	}
+	s, err := c.applyScope(v.ID, kindVM, v.Location, model)
+	if err != nil {
+		return err
+	}
+	s.set = cmp.Or(v.ScaleSet, s.set)
 	s.userData = cmp.Or(v.UserData, s.userData)
 	m := &machine{name: s.id.name, vmID: v.VMID, sources: v.Sources, on: s.id.key(), limits: newLimits()}
 	if m.vmID == "" {
@@ -156,6 +163,9 @@ func (c *cloud) applyVM(v VM) error {
 func (c *cloud) applyScaleSet(v ScaleSet) error {
 	s, err := c.applyScope(v.ID, kindVMSS, v.Location, v.Identity)
 	if err != nil {
+		return err
+	}
+	if err := s.orchestrate(v); err != nil {
 		return err
 	}
 	s.userData = cmp.Or(v.UserData, s.userData)
@@ -274,47 +284,3 @@ func (c *cloud) machineAt(a netip.Addr) *machine {
 	}
 	return best
 }
-
-// state describes the whole cloud, sorted by id.
-func (c *cloud) state() State {
-	out := State{Tenant: c.tenant}
-	for _, k := range slices.Sorted(maps.Keys(c.tenants)) {
-		out.Tenants = append(out.Tenants, c.tenants[k])
-	}
-	for _, k := range slices.Sorted(maps.Keys(c.identities)) {
-		out.Identities = append(out.Identities, c.identities[k])
-	}
-	for _, k := range slices.Sorted(maps.Keys(c.apps)) {
-		a := c.apps[k]
-		a.Secrets = nil
-		out.Apps = append(out.Apps, a)
-	}
-	for _, k := range slices.Sorted(maps.Keys(c.roleDefinitions)) {
-		out.RoleDefinitions = append(out.RoleDefinitions, c.roleDefinitions[k])
-	}
-	out.RoleAssignments = c.assignmentsSorted()
-	for _, k := range slices.Sorted(maps.Keys(c.scopes)) {
-		s := c.scopes[k]
-		if s.id.resourceType() == kindVM {
-			m := s.machines[0]
-			out.VMs = append(out.VMs, VM{
-				ID: s.id.String(), Location: s.location, VMID: m.vmID, Identity: s.goal.state(), Sources: m.sources,
-				UserData: s.userData, Status: s.status(),
-			})
-			continue
-		}
-		set := ScaleSet{ID: s.id.String(), Location: s.location, Identity: s.goal.state(), UserData: s.userData, Status: s.status()}
-		for _, m := range s.machines {
-			set.Instances = append(set.Instances, Instance{InstanceID: m.instanceID, Name: m.name, VMID: m.vmID, Sources: m.sources})
-		}
-		out.ScaleSets = append(out.ScaleSets, set)
-	}
-	return out
-}
-
-func (s *scope) status() Status {
-	return Status{ETag: s.quotedETag(), ProvisioningState: s.provisioning, Visible: s.visible()}
-}
-
-// quotedETag is the ETag as Azure writes it: a small number in quotes.
-func (s *scope) quotedETag() string { return strconv.Quote(strconv.Itoa(s.etag)) }

@@ -51,11 +51,17 @@ func (c *cloud) describe(s *scope) resourceBody {
 	if s.id.resourceType() == kindVM {
 		b.Properties["vmId"] = s.machines[0].vmID
 		b.Properties["hardwareProfile"] = map[string]string{"vmSize": "Standard_D2s_v5"}
+		if s.set != "" {
+			b.Properties["virtualMachineScaleSet"] = map[string]string{"id": s.set}
+		}
 		return b
 	}
-	b.SKU = &skuBody{Name: "Standard_D2s_v5", Tier: "Standard", Capacity: len(s.machines)}
+	b.SKU = &skuBody{Name: "Standard_D2s_v5", Tier: "Standard", Capacity: c.capacity(s)}
 	b.Properties["uniqueId"] = guid("vmss", s.id.String())
-	b.Properties["orchestrationMode"] = "Uniform"
+	b.Properties["orchestrationMode"] = Uniform
+	if s.flexible {
+		b.Properties["orchestrationMode"] = Flexible
+	}
 	b.Properties["upgradePolicy"] = map[string]string{"mode": "Manual"}
 	return b
 }
@@ -75,7 +81,7 @@ func (c *cloud) describeIdentity(s *scope) *identityBody {
 		b.UserAssigned = map[string]principalBody{}
 		for key, id := range s.goal.user {
 			i := c.identities[key]
-			if s.orphans[key] {
+			if s.orphans[key] || s.flexible { // Azure shows neither's ids
 				i = Identity{}
 			}
 			b.UserAssigned[asListed(id)] = principalBody{PrincipalID: i.PrincipalID, ClientID: i.ClientID}
@@ -141,6 +147,9 @@ func (e *Emulator) patchScope(c *armCall) (armReply, error) {
 	}
 	next, added, err := s.goal.patched(body.Identity)
 	if err != nil {
+		return armReply{}, err
+	}
+	if err := s.suits(next); err != nil {
 		return armReply{}, err
 	}
 	if err := e.mayAssign(c, added); err != nil {

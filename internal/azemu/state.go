@@ -22,9 +22,9 @@ type State struct {
 	// RoleAssignments are who has which role, of consequence with
 	// Config.EnforceRoles.
 	RoleAssignments []RoleAssignment `json:"roleAssignments,omitempty"`
-	// VMs are the virtual machines that belong to no scale set.
+	// VMs are the virtual machines that belong to no scale set, or to a flexible one.
 	VMs []VM `json:"virtualMachines,omitempty"`
-	// ScaleSets are the uniform virtual machine scale sets.
+	// ScaleSets are the virtual machine scale sets. They are read before the VMs.
 	ScaleSets []ScaleSet `json:"virtualMachineScaleSets,omitempty"`
 }
 
@@ -70,20 +70,33 @@ type VM struct {
 	Sources []netip.Prefix `json:"sources,omitempty"`
 	// UserData is what its creator gave it, in base64.
 	UserData string `json:"userData,omitempty"`
+	// ScaleSet is the ARM id of the flexible scale set that it belongs to. One that
+	// is new, and has no Identity, gets those of the scale set.
+	ScaleSet string `json:"virtualMachineScaleSet,omitempty"`
 
 	Status
 }
 
-// ScaleSet is a uniform virtual machine scale set.
+// The orchestration modes of scale sets.
+const (
+	Uniform  = "Uniform"
+	Flexible = "Flexible"
+)
+
+// ScaleSet is a virtual machine scale set.
 type ScaleSet struct {
 	// ID is its ARM id.
 	ID string `json:"id"`
 	// Location is an Azure region. The default is westeurope.
 	Location string `json:"location,omitempty"`
-	// Identity is what is assigned to it, and so to every instance. Nil means
-	// nothing, or in a merge what it was.
+	// OrchestrationMode is Uniform or Flexible. The default is Uniform. The machines
+	// of a flexible one are VMs with identities of their own.
+	OrchestrationMode string `json:"orchestrationMode,omitempty"`
+	// Identity is what is assigned to it, and so to every instance; of a flexible one
+	// to those VMs only that are made later. Nil means nothing, or in a merge what it
+	// was.
 	Identity *Assigned `json:"identity,omitempty"`
-	// Instances are its machines.
+	// Instances are its machines. A flexible one has none.
 	Instances []Instance `json:"instances,omitempty"`
 	// UserData is what its creator gave to every instance, in base64.
 	UserData string `json:"userData,omitempty"`
