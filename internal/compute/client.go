@@ -115,7 +115,8 @@ func (s State) underway() bool {
 	return !s.Certain() && !strings.EqualFold(s.Provisioning, "Failed") && !strings.EqualFold(s.Provisioning, "Canceled")
 }
 
-// Get reads the scope. Errors are *Error. While an operation is under way that
+// Get reads the scope. Errors are *Error. A flexible scale set is refused: only its
+// VMs have identities, and a node that names it is wrong about itself. While an operation is under way that
 // is a Conflict: what Azure shows then is wanted, and on no machine for certain.
 // What is being deleted is NotFound, and not yet Gone.
 func (c *Client) Get(ctx context.Context, scope assign.Scope) (State, error) {

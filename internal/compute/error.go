@@ -29,6 +29,9 @@ const (
 	NotFound
 	// Forbidden means that the credential may not do this.
 	Forbidden
+	// Unsupported means that nodes have no identities by this scope, ever: it is a
+	// flexible scale set.
+	Unsupported
 )
 
 // Error is why a scope could not be read or changed.
@@ -113,6 +116,10 @@ func classify(scope assign.Scope, doing string, err error) *Error {
 		if unsent.after > 0 {
 			e.Kind, e.RetryAfter = Throttled, unsent.after
 		}
+		return e
+	}
+	if errors.Is(err, errFlexible) || errors.Is(err, errKind) {
+		e.Kind, e.Reason, e.Refused = Unsupported, err.Error(), true
 		return e
 	}
 	var answer *azcore.ResponseError

@@ -12,8 +12,8 @@ import (
 	"github.com/podid-io/podid/internal/assign"
 )
 
-// List reads all VMs, or all scale sets, of a resource group in as few requests
-// as Azure needs. The VMs of flexible scale sets are among the VMs. What is being
+// List reads all VMs, or all uniform scale sets, of a resource group in as few
+// requests as Azure needs. The VMs of flexible scale sets are among the VMs. What is being
 // changed is listed too: see State.Certain. Errors are *Error, whose Scope has no
 // name.
 func (c *Client) List(ctx context.Context, kind assign.Kind, subscription, resourceGroup string) (map[assign.Scope]State, error) {
@@ -34,7 +34,8 @@ func (c *Client) List(ctx context.Context, kind assign.Kind, subscription, resou
 		if client, err = c.setsOf(subscription); err == nil {
 			pager := client.NewListPager(resourceGroup, nil)
 			err = listInto(ctx, c, pager, states, func(p armcompute.VirtualMachineScaleSetsClientListResponse) []listed {
-				return listedOf(p.Value, func(m *armcompute.VirtualMachineScaleSet) listed { return listed{value(m.ID), stateOfSet(*m)} })
+				uniform := slices.DeleteFunc(p.Value, func(m *armcompute.VirtualMachineScaleSet) bool { return m != nil && flexible(*m) })
+				return listedOf(uniform, func(m *armcompute.VirtualMachineScaleSet) listed { return listed{value(m.ID), stateOfSet(*m)} })
 			})
 		}
 	default:

@@ -25,6 +25,11 @@ type resource interface {
 // errKind is the error for scopes that are nodes outside Azure.
 var errKind = errors.New("identities can be attached to virtual machines and scale sets only")
 
+// errFlexible is the error for flexible scale sets. Their VMs have identities of
+// their own, and what is attached to the scale set reaches none that is there.
+var errFlexible = errors.New("its orchestration mode is Flexible, so that identities are attached to its virtual machines and not to it: " +
+	"the spec.providerID of its nodes has to end with /providers/Microsoft.Compute/virtualMachines/NAME, and the cloud controller manager has to be one that knows flexible scale sets (Kubernetes 1.26 or later, outside kube-controller-manager)")
+
 func (c *Client) resource(scope assign.Scope) (resource, error) {
 	switch scope.Kind {
 	case assign.VM:
@@ -116,6 +121,9 @@ func (r scaleSet) get(ctx context.Context) (State, error) {
 	if err != nil {
 		return State{}, err
 	}
+	if flexible(answer.VirtualMachineScaleSet) {
+		return State{}, errFlexible
+	}
 	return stateOfSet(answer.VirtualMachineScaleSet), nil
 }
 
@@ -144,6 +152,11 @@ func stateOfSet(m armcompute.VirtualMachineScaleSet) State {
 		s.Provisioning = value(m.Properties.ProvisioningState)
 	}
 	return s
+}
+
+func flexible(m armcompute.VirtualMachineScaleSet) bool {
+	return m.Properties != nil && m.Properties.OrchestrationMode != nil &&
+		strings.EqualFold(string(*m.Properties.OrchestrationMode), string(armcompute.OrchestrationModeFlexible))
 }
 
 func newState(kind *armcompute.ResourceIdentityType, ids map[string]*armcompute.UserAssignedIdentitiesValue) State {

@@ -84,12 +84,12 @@ func (t *throttle) send(req *policy.Request) (*http.Response, error) {
 }
 
 // turn waits until the request may be sent. That does not use up the time of the
-// clock in ctx.
+// clock in ctx, but for the pace at which one operation is asked about: else one
+// that hangs would be waited for several times as long.
 func (t *throttle) turn(ctx context.Context, charges []charge, patient bool) error {
-	defer stopClock(ctx)()
 	for {
 		for _, c := range charges {
-			if err := t.take(ctx, c); err != nil {
+			if err := t.take(ctx, c, patient && c.resource != ""); err != nil {
 				return unsentError{error: err}
 			}
 		}
@@ -100,13 +100,22 @@ func (t *throttle) turn(ctx context.Context, charges []charge, patient bool) err
 		if !patient {
 			return unsentError{where.tooMuch(left), left}
 		}
-		timer := time.NewTimer(left) // then a token again: others wait for the same moment
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return unsentError{error: context.Cause(ctx)}
+		if err := sleep(ctx, left); err != nil { // then a token again: others wait for the same moment
+			return unsentError{error: err}
 		}
+	}
+}
+
+// sleep waits while Azure wants to be left alone.
+func sleep(ctx context.Context, d time.Duration) error {
+	defer stopClock(ctx)()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
@@ -118,8 +127,11 @@ func (p place) tooMuch(left time.Duration) error {
 	return fmt.Errorf("azure was asked too much of %s and wants to be left alone for %s more", where, left.Round(time.Second))
 }
 
-// take waits for a token of one bucket.
-func (t *throttle) take(ctx context.Context, c charge) error {
+// take waits for a token of one bucket, with the clock in ctx going on or not.
+func (t *throttle) take(ctx context.Context, c charge, clocked bool) error {
+	if !clocked {
+		defer stopClock(ctx)()
+	}
 	now := time.Now()
 	t.mu.Lock()
 	t.sweep(now)

@@ -96,6 +96,8 @@ func outcome(ctx context.Context, err error) string {
 		return "not_found"
 	case compute.Forbidden:
 		return "forbidden"
+	case compute.Unsupported:
+		return "unsupported"
 	default:
 		return "failed"
 	}

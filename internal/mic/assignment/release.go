@@ -138,7 +138,7 @@ func passes(err error) bool {
 		return true
 	}
 	switch e.Kind {
-	case compute.Forbidden, compute.NotFound, compute.BadIdentity:
+	case compute.Forbidden, compute.NotFound, compute.BadIdentity, compute.Unsupported:
 		return false
 	default:
 		return true
