@@ -322,6 +322,30 @@ func TestEnforcedRoles(t *testing.T) {
 	}
 }
 
+func TestStateWithRolesThatMakeNoSense(t *testing.T) {
+	t.Parallel()
+	fine := azemu.RoleAssignment{Scope: inGroup, PrincipalID: "object-1", Role: "acdd72a7-3385-48ef-bd42-f606fba81ae7"}
+	e, err := azemu.New(azemu.Config{Seed: azemu.State{RoleAssignments: []azemu.RoleAssignment{fine}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	for name, s := range map[string]azemu.State{
+		"a role that there is not": {RoleAssignments: []azemu.RoleAssignment{{Scope: inGroup, PrincipalID: "object-1", Role: "King"}}},
+		"nobody":                   {RoleAssignments: []azemu.RoleAssignment{{Scope: inGroup, Role: "Reader"}}},
+		"nowhere":                  {RoleAssignments: []azemu.RoleAssignment{{PrincipalID: "object-1", Role: "Reader"}}},
+		"a role without a name":    {RoleDefinitions: []azemu.RoleDefinition{{AssignableScopes: []string{inGroup}}}},
+		"a role for everywhere":    {RoleDefinitions: []azemu.RoleDefinition{{RoleName: "mine", AssignableScopes: []string{"/"}}}},
+	} {
+		if err := e.MergeState(s); err == nil || !strings.HasPrefix(err.Error(), "role ") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := e.State().RoleAssignments; len(got) != 1 || got[0].Name == "" || got[0].Role != fine.Role {
+		t.Errorf("after all of them: %+v", got)
+	}
+}
+
 func TestOperationsAreFollowedByThoseWhoMayReadThem(t *testing.T) {
 	t.Parallel()
 	state := seed()
