@@ -7,6 +7,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/podid-io/podid/internal/assign"
@@ -92,9 +93,9 @@ func (n Need) Subscription() string { return strings.Split(n.Scope, "/")[2] }
 
 // Needs lists what mic needs, resource groups of nodes first. byGroup asks for
 // the resource groups of identities in place of the identities. Refused tells of
-// identities whose ids are none.
+// nodes and identities whose ids are none.
 func Needs(c Cluster, byGroup bool) (needs []Need, refused []error) {
-	needs = machines(c.Nodes)
+	needs, refused = machines(c.Nodes)
 	names, scopes := map[string][]string{}, map[string]string{}
 	for _, i := range c.Identities {
 		if err := CheckIdentity(i.ResourceID); err != nil {
@@ -121,24 +122,27 @@ func Needs(c Cluster, byGroup bool) (needs []Need, refused []error) {
 }
 
 // machines are the needs for the resource groups of nodes.
-func machines(nodes map[assign.Scope]int) []Need {
+func machines(nodes map[assign.Scope]int) (needs []Need, refused []error) {
 	type group struct{ sets, vms, nodes int }
 	groups := map[string]*group{}
-	for scope, n := range nodes {
+	for _, scope := range slices.SortedFunc(maps.Keys(nodes), func(a, b assign.Scope) int { return cmp.Compare(a.ID(), b.ID()) }) {
+		if err := checkNames(scope.Subscription, scope.ResourceGroup, scope.Name); err != nil {
+			refused = append(refused, fmt.Errorf("%s of %s: %w", count(nodes[scope], "node"), strconv.Quote(scope.ID()), err))
+			continue
+		}
 		id := "/subscriptions/" + scope.Subscription + "/resourceGroups/" + scope.ResourceGroup
 		g := groups[id]
 		if g == nil {
 			g = &group{}
 			groups[id] = g
 		}
-		g.nodes += n
+		g.nodes += nodes[scope]
 		if scope.Kind == assign.VMSS {
 			g.sets++
 		} else {
 			g.vms++
 		}
 	}
-	var needs []Need
 	for _, id := range slices.Sorted(maps.Keys(groups)) {
 		g := groups[id]
 		why := fmt.Sprintf("%s, in %s and %s", count(g.nodes, "node"), count(g.sets, "scale set"), count(g.vms, "VM"))
@@ -150,7 +154,7 @@ func machines(nodes map[assign.Scope]int) []Need {
 		}
 		needs = append(needs, Need{Job: Machines, Scope: id, Why: why})
 	}
-	return needs
+	return needs, refused
 }
 
 func count(n int, what string) string {
@@ -177,7 +181,11 @@ func CheckIdentity(id string) error {
 	if !slices.EqualFunc(fixed, []string{"subscriptions", "resourceGroups", "providers", "Microsoft.ManagedIdentity", "userAssignedIdentities"}, strings.EqualFold) {
 		return errNoIdentity
 	}
-	for _, s := range []string{p[2], p[4], p[8]} {
+	return checkNames(p[2], p[4], p[8])
+}
+
+func checkNames(names ...string) error {
+	for _, s := range names {
 		if !segment.MatchString(s) || s == "." || s == ".." {
 			return fmt.Errorf("%q is no name in Azure", s)
 		}

@@ -130,6 +130,10 @@ func TestIdentitiesThatAreNoneAreRefused(t *testing.T) {
 			t.Errorf("%q: %v, %v", id, needs, refused)
 		}
 	}
+	nodes := map[assign.Scope]int{{Kind: assign.VM, Subscription: "s", ResourceGroup: "g?x", Name: "n"}: 1, {Kind: assign.VM, Subscription: "..", ResourceGroup: "g", Name: "n"}: 2}
+	if needs, refused := roles.Needs(roles.Cluster{Nodes: nodes}, false); len(needs) > 0 || len(refused) != 2 || !strings.HasPrefix(refused[0].Error(), "2 nodes of ") {
+		t.Errorf("nodes: %v, %v", needs, refused)
+	}
 	for _, id := range []string{one, strings.ToUpper(one), strings.Replace(one, "Apps", "-(Gruppe).ä_1", 1)} {
 		if err := roles.CheckIdentity(id); err != nil {
 			t.Error(err)

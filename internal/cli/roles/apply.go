@@ -19,6 +19,8 @@ func (az *azure) apply(ctx context.Context, r *report) {
 			c.State, c.Error = failedState, plain(err).Error()
 		}
 	}
+	patience, cancel := context.WithTimeout(ctx, longestWait)
+	defer cancel()
 	var g errgroup.Group
 	g.SetLimit(atOnce)
 	for _, x := range r.Roles {
@@ -26,20 +28,20 @@ func (az *azure) apply(ctx context.Context, r *report) {
 			continue
 		}
 		g.Go(func() error { // ends with its requests
-			x.make(ctx, az)
+			x.make(ctx, patience, az)
 			return nil
 		})
 	}
 	_ = g.Wait() // there are no errors but those in the rows
 }
 
-// make makes the assignment of a row.
-func (x *row) make(ctx context.Context, az *azure) {
+// make makes the assignment of a row. When patience ends, nothing is tried again.
+func (x *row) make(ctx, patience context.Context, az *azure) {
 	if x.custom != nil && x.custom.State == failedState {
 		x.State, x.Error = failedState, "its role could not be made"
 		return
 	}
-	err := patiently(ctx, func() error { return az.assign(ctx, x) })
+	err := patiently(patience, func() error { return az.assign(ctx, x) })
 	switch {
 	case err == nil:
 		x.State = createdState
@@ -83,25 +85,25 @@ func (az *azure) define(ctx context.Context, c *customRole) error {
 // description is that of custom roles.
 const description = "What mic of podid needs, and no more"
 
-// The waits for Azure to know everywhere what was made a moment ago: about a
-// minute together.
+// The waits for Azure to know everywhere what was made a moment ago: each is twice
+// the one before, and all assignments wait longestWait together.
 const (
-	firstWait = time.Second
-	longest   = 32 * time.Second
+	firstWait   = time.Second
+	longestWait = 90 * time.Second
 )
 
 // patiently tries again, for a while, what fails because Azure does not know a
 // new principal or a new role everywhere yet.
-func patiently(ctx context.Context, try func() error) error {
+func patiently(patience context.Context, try func() error) error {
 	for wait := firstWait; ; wait *= 2 {
 		err := try()
-		if wait > longest || !is(err, "PrincipalNotFound") && !is(err, "RoleDefinitionDoesNotExist") {
+		if !is(err, "PrincipalNotFound") && !is(err, "RoleDefinitionDoesNotExist") {
 			return err
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
-		case <-ctx.Done():
+		case <-patience.Done():
 			timer.Stop()
 			return err
 		}

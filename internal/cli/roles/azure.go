@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -32,7 +33,7 @@ type azure struct {
 	definitions *armauthorization.RoleDefinitionsClient
 
 	mu    sync.Mutex
-	known map[string]definition // by id in lower case, guarded by mu
+	known map[string]definition // by name in lower case, guarded by mu
 }
 
 // definition is a role as Azure has it.
@@ -68,12 +69,12 @@ func newAzure(credential azcore.TokenCredential, where cloud.Configuration, clie
 // grants are the roles that a principal, or a group that it is in, has in a
 // subscription: on it, above and below. Who may not look there looks at each scope.
 func (az *azure) grants(ctx context.Context, principal, subscription string, needs []roles.Need) ([]roles.Grant, error) {
-	all, err := az.assigned(ctx, "/subscriptions/"+subscription, fmt.Sprintf("assignedTo('%s')", principal))
+	all, err := az.assigned(ctx, "/subscriptions/"+subscription, fmt.Sprintf("assignedTo('%s')", principal), needs)
 	if !is(err, "AuthorizationFailed") {
 		return all, err
 	}
 	for _, n := range needs {
-		some, err := az.assigned(ctx, n.Scope, fmt.Sprintf("atScope() and assignedTo('%s')", principal))
+		some, err := az.assigned(ctx, n.Scope, fmt.Sprintf("atScope() and assignedTo('%s')", principal), []roles.Need{n})
 		if err != nil {
 			return nil, err
 		}
@@ -82,8 +83,8 @@ func (az *azure) grants(ctx context.Context, principal, subscription string, nee
 	return all, nil
 }
 
-// assigned lists role assignments.
-func (az *azure) assigned(ctx context.Context, scope, filter string) ([]roles.Grant, error) {
+// assigned lists the role assignments that could matter for needs.
+func (az *azure) assigned(ctx context.Context, scope, filter string, needs []roles.Need) ([]roles.Grant, error) {
 	filter = url.PathEscape(filter) // the SDK sends it as it is
 	pager := az.assignments.NewListForScopePager(strings.TrimPrefix(scope, "/"), &armauthorization.RoleAssignmentsClientListForScopeOptions{Filter: &filter})
 	var grants []roles.Grant
@@ -100,28 +101,38 @@ func (az *azure) assigned(ctx context.Context, scope, filter string) ([]roles.Gr
 			if a == nil || a.Properties == nil || value(a.Properties.Condition) != "" {
 				continue
 			}
-			d, err := az.definition(ctx, value(a.Properties.RoleDefinitionID))
+			at := value(a.Properties.Scope)
+			if at == "" || !slices.ContainsFunc(needs, func(n roles.Need) bool { return roles.Covers(at, n.Scope) }) {
+				continue
+			}
+			// The role can be read where it was assigned, but above scope not by everybody.
+			from := scope
+			if roles.Covers(scope, at) {
+				from = at
+			}
+			d, err := az.definition(ctx, from, value(a.Properties.RoleDefinitionID))
 			if err != nil {
 				return nil, err
 			}
-			grants = append(grants, roles.Grant{Scope: value(a.Properties.Scope), Role: d.roleName, Permissions: d.permissions})
+			grants = append(grants, roles.Grant{Scope: at, Role: d.roleName, Permissions: d.permissions})
 		}
 	}
 	return grants, nil
 }
 
-// definition reads a role once.
-func (az *azure) definition(ctx context.Context, id string) (definition, error) {
-	key := strings.ToLower(id)
+// definition reads a role once, as it is seen from a scope.
+func (az *azure) definition(ctx context.Context, scope, id string) (definition, error) {
+	name := id[strings.LastIndex(id, "/")+1:]
+	key := strings.ToLower(name)
 	az.mu.Lock()
 	d, ok := az.known[key]
 	az.mu.Unlock()
 	if ok {
 		return d, nil
 	}
-	answer, err := az.definitions.GetByID(ctx, strings.TrimPrefix(id, "/"), nil)
+	answer, err := az.definitions.Get(ctx, strings.TrimPrefix(scope, "/"), name, nil)
 	if err != nil {
-		return definition{}, fmt.Errorf("read the role %s: %w", id, plain(err))
+		return definition{}, fmt.Errorf("read the role %s: %w", name, plain(err))
 	}
 	d = definitionOf(answer.RoleDefinition)
 	az.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -117,7 +118,7 @@ func (o *options) run(c *cobra.Command, args []string) (missing bool, err error)
 	for _, r := range refused {
 		notes = append(notes, "left out: "+r.Error())
 	}
-	r := &report{Notes: notes}
+	r := &report{Roles: []*row{}, Notes: notes}
 	if r.Principals, err = az.principals(ctx, who, cluster); err != nil {
 		return false, err
 	}
@@ -147,6 +148,16 @@ func (o *options) check(args []string) error {
 		return fmt.Errorf("--output=%s: write table or json", o.output)
 	case o.identityScope != byIdentity && o.identityScope != byGroup:
 		return fmt.Errorf("--identity-scope=%s: write %s or %s", o.identityScope, byIdentity, byGroup)
+	}
+	if _, err := arm.ParseResourceID(o.delegated); o.delegated != "" && err != nil {
+		return fmt.Errorf("--delegated-managed-identity-resource-id=%s: want the ARM id of a resource", o.delegated)
+	}
+	return o.checkWho()
+}
+
+// checkWho asks for one way to know who mic is.
+func (o *options) checkWho() error {
+	switch {
 	case o.principalID == "" && o.identity == "" && o.cloudConfig == "":
 		return errors.New("who is mic? Give one of --principal-id, --identity-resource-id and --cloud-config")
 	case o.principalID != "" && o.identity != "":

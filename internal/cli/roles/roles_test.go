@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -86,8 +87,12 @@ func TestWhatIsMissingIsToldMadeAndEnough(t *testing.T) {
 				t.Errorf("--apply: status %d: %s", status, errs)
 			}
 			golden(t, name+"-applied.txt", out)
+			must(t, w.azure.SetFault(azemu.EndpointOperationEnd, azemu.Fault{Delay: azemu.Duration(10 * time.Millisecond), Times: 1})) // has it followed
 			if err := attach(t, w.mic(t), "one", "two"); err != nil {
 				t.Errorf("after --apply, mic: %v", err)
+			}
+			if n := w.azure.Counters()[azemu.EndpointOperationGet].Status[200]; n == 0 {
+				t.Error("no operation was followed")
 			}
 			before := w.writes()
 			status, out, errs = w.run(append(flags, "--apply")...)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -51,6 +52,21 @@ type world struct {
 // newWorld is for one test at a time: there is one API server.
 func newWorld(t *testing.T, assignments ...azemu.RoleAssignment) *world {
 	t.Helper()
+	w := newAzure(t, assignments...)
+	populate(t)
+	return w
+}
+
+// newAzure is a world whose cluster is empty.
+func newAzure(t *testing.T, assignments ...azemu.RoleAssignment) *world {
+	t.Helper()
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { // last of all
+		goleak.VerifyNone(t, before,
+			// client-go keeps connections to the API server for whoever comes next.
+			goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+			goleak.IgnoreAnyFunction("net/http/internal/http2.(*clientConnReadLoop).run"), goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"))
+	})
 	seed := azemu.State{
 		Apps: []azemu.App{
 			{ClientID: "admin", ObjectID: adminObject, Secrets: []string{"secret"}},
@@ -83,7 +99,6 @@ func newWorld(t *testing.T, assignments ...azemu.RoleAssignment) *world {
 	w := &world{azure: e, url: server.URL, http: &http.Client{Transport: transport}}
 	w.env = map[string]string{"AZURE_ENVIRONMENT_FILEPATH": write(t, "cloud.json",
 		`{"resourceManagerEndpoint": "`+w.url+`/", "activeDirectoryEndpoint": "`+w.url+`/", "tokenAudience": "https://management.azure.com/"}`)}
-	populate(t)
 	return w
 }
 

@@ -1,0 +1,148 @@
+package roles_test
+
+import (
+	"context"
+	"errors"
+	"os/exec"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+
+	"github.com/podid-io/podid/internal/azemu"
+	"github.com/podid-io/podid/internal/cli/roles"
+	pure "github.com/podid-io/podid/internal/roles"
+)
+
+// owner gives the administrator a role in place of Owner on the subscription.
+func (w *world) owner(t *testing.T, instead ...azemu.RoleAssignment) {
+	t.Helper()
+	s := w.azure.State()
+	s.Apps[0].Secrets, s.Apps[1].Secrets = []string{"secret"}, []string{"mic's secret"} // which State leaves out
+	s.RoleAssignments = nil
+	for _, a := range instead {
+		a.PrincipalID = adminObject
+		s.RoleAssignments = append(s.RoleAssignments, a)
+	}
+	must(t, w.azure.SetState(s))
+}
+
+func TestWhatCannotBeMadeHoldsUpNothingElse(t *testing.T) {
+	w := newWorld(t)
+	w.owner(t,
+		azemu.RoleAssignment{Scope: subscription, Role: "Reader"},
+		azemu.RoleAssignment{Scope: identities + "one", Role: "User Access Administrator"},
+	)
+	status, out, _ := w.run("--principal-id", micObject, "--apply")
+	if status != 1 || !strings.Contains(out, "1 of 3 made, 2 failed.") {
+		t.Errorf("status %d: %s", status, out)
+	}
+	const advice = "failed: you may not assign roles there: that takes Owner, User Access Administrator or Role Based Access Control Administrator (403 AuthorizationFailed: "
+	if n := strings.Count(out, advice); n != 2 {
+		t.Errorf("%d pieces of advice: %s", n, out)
+	}
+	if n := strings.Count(out, "\naz role assignment create "); n != 2 {
+		t.Errorf("%d commands for somebody who may: %s", n, out)
+	}
+	made := w.azure.State().RoleAssignments
+	if len(made) != 3 || w.writes() != 3 {
+		t.Errorf("%d writes, and there is %+v", w.writes(), made)
+	}
+}
+
+func TestOwnersOfGroupsAloneSeeWhatIsThere(t *testing.T) {
+	w := newWorld(t)
+	w.owner(t, azemu.RoleAssignment{Scope: nodeGroup, Role: "Owner"}, azemu.RoleAssignment{Scope: appGroup, Role: "Owner"})
+	if status, out, errs := w.run("--principal-id", micObject, "--apply"); status != 0 || !strings.Contains(out, "3 of 3 made") {
+		t.Errorf("status %d: %s%s", status, out, errs)
+	}
+	if status, out, errs := w.run("--principal-id", micObject); status != 0 || strings.Count(out, " present\n") != 3 {
+		t.Errorf("again, status %d: %s%s", status, out, errs)
+	}
+	w.owner(t, azemu.RoleAssignment{Scope: nodeGroup, Role: "Owner"})
+	status, out, errs := w.run("--principal-id", micObject)
+	if status != 2 || out != "" || !strings.Contains(errs, "podid roles: list the role assignments of "+identities+"one: 403 AuthorizationFailed: The client '"+adminObject+"'") {
+		t.Errorf("without the identities' group, status %d: %s%s", status, out, errs)
+	}
+}
+
+func TestWhatAzureDoesNotKnowYetIsTriedAgain(t *testing.T) {
+	w := newWorld(t)
+	must(t, w.azure.SetFault(azemu.EndpointRoleAssignmentPut, azemu.Fault{Status: 400, Code: "PrincipalNotFound", Times: 1}))
+	if status, out, errs := w.run("--principal-id", micObject, "--apply"); status != 0 || w.writes() != 4 {
+		t.Errorf("status %d after %d writes: %s%s", status, w.writes(), out, errs)
+	}
+}
+
+func TestWhatSomebodyElseMakesMeanwhileIsPresent(t *testing.T) {
+	w := newWorld(t)
+	must(t, w.azure.SetFault(azemu.EndpointRoleAssignmentPut, azemu.Fault{Status: 409, Code: "RoleAssignmentExists", Times: 1}))
+	status, out, _ := w.run("--principal-id", micObject, "--apply")
+	if status != 0 || !strings.Contains(out, " present\n") || !strings.Contains(out, "2 of 2 made, 0 failed.") {
+		t.Errorf("status %d: %s", status, out)
+	}
+}
+
+func TestACustomRoleThatLacksAnActionGetsIt(t *testing.T) {
+	w := newWorld(t)
+	name := pure.Machines.Custom(strings.TrimPrefix(subscription, "/subscriptions/"))
+	must(t, w.azure.MergeState(azemu.State{
+		RoleDefinitions: []azemu.RoleDefinition{{
+			RoleName: name, AssignableScopes: []string{subscription},
+			Permissions: []pure.Permission{{Actions: pure.Machines.Actions()[:1]}},
+		}},
+		RoleAssignments: []azemu.RoleAssignment{{Scope: nodeGroup, PrincipalID: micObject, Role: name}},
+	}))
+	status, out, _ := w.run("--principal-id", micObject, "--least-privilege")
+	if status != 1 || !strings.Contains(out, "\naz role definition update --role-definition '{") {
+		t.Errorf("status %d: %s", status, out)
+	}
+	if status, out, errs := w.run("--principal-id", micObject, "--least-privilege", "--apply"); status != 0 || len(w.azure.State().RoleDefinitions) != 2 {
+		t.Errorf("--apply: status %d: %s%s", status, out, errs)
+	}
+	if err := attach(t, w.mic(t), "one"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWithoutItsCustomRoleNothingIsAssigned(t *testing.T) {
+	w := newWorld(t)
+	must(t, w.azure.SetFault(azemu.EndpointRoleDefinitionPut, azemu.Fault{Status: 400, Code: "RoleDefinitionLimitExceeded", Message: "no more"}))
+	status, out, _ := w.run("--principal-id", micObject, "--least-privilege", "--apply")
+	if status != 1 || strings.Count(out, "failed: its role could not be made") != 3 || !strings.Contains(out, "# failed: 400 RoleDefinitionLimitExceeded: no more\naz role definition create ") {
+		t.Errorf("status %d: %s", status, out)
+	}
+}
+
+func TestPatienceEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for code, want := range map[string]time.Duration{"PrincipalNotFound": roles.LongestWait, "RoleDefinitionDoesNotExist": roles.LongestWait, "AuthorizationFailed": 0, "": 0} {
+			var err error
+			if code != "" {
+				err = &azcore.ResponseError{ErrorCode: code}
+			}
+			patience, cancel := context.WithTimeout(t.Context(), roles.LongestWait)
+			start, tries := time.Now(), 0
+			got := roles.Patiently(patience, func() error { tries++; return err })
+			cancel()
+			if !errors.Is(got, err) || time.Since(start) != want || tries > 8 {
+				t.Errorf("%s: %v after %s and %d tries", code, got, time.Since(start), tries)
+			}
+		}
+	})
+}
+
+// TestCommandsAreOneWordEach: what a shell makes of a quoted word is the word.
+func TestCommandsAreOneWordEach(t *testing.T) {
+	for _, word := range []string{"plain", "two words", "it's", `$(touch /nowhere)`, "`x`", `"`, `\`, "a;b", "*", "", "''", `{"a": "b"}`} {
+		out, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", "printf %s "+roles.Quote(word)).Output()
+		if err != nil || string(out) != word {
+			t.Errorf("%q became %q: %v", word, out, err)
+		}
+	}
+	if got := roles.Quote("a\x1b[2J\nb"); got != "'a[2Jb'" {
+		t.Errorf("what steers a terminal stays: %q", got)
+	}
+}

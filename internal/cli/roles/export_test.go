@@ -1,0 +1,10 @@
+package roles
+
+// What tests see of the inside.
+var (
+	Patiently = patiently
+	Quote     = quote
+)
+
+// LongestWait is how long assignments wait together.
+const LongestWait = longestWait
