@@ -23,9 +23,15 @@ func (c *Controller) awaitAPI(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make a client for %s: %w", c.config.REST.Host, err)
 	}
+	return c.insist(ctx, func() error { return served(client) })
+}
+
+// insist tries until it goes well, or ctx ends. Until then readiness says why the
+// API server is of no use.
+func (c *Controller) insist(ctx context.Context, try func() error) error {
 	report := c.Report(checkAPI)
 	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
-		err := served(client)
+		err := try()
 		if err == nil {
 			return nil
 		}

@@ -33,9 +33,12 @@ func (c *Controller) manage(ctx context.Context) error {
 		return err
 	}
 	var why atomic.Pointer[string] // the last failure of a watch
-	all, err := c.newCache(ctx, scheme, &why)
-	if err != nil {
-		return fmt.Errorf("make the cache: %w", err)
+	var all cache.Cache
+	if err := c.insist(ctx, func() (err error) { // it asks the API server what it has
+		all, err = c.newCache(ctx, scheme, &why)
+		return err
+	}); err != nil {
+		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return all.Start(ctx) })    // ends with ctx

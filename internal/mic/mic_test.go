@@ -2,15 +2,18 @@ package mic_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"k8s.io/client-go/rest"
 
+	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/azemu"
 	"github.com/podid-io/podid/internal/mic"
 )
@@ -108,6 +111,36 @@ func TestReadinessSaysWhatIsMissing(t *testing.T) {
 				t.Errorf("Run() = %v", err)
 			}
 		})
+	}
+}
+
+// brokenOnce is a way to the API server that breaks at the first request for path.
+type brokenOnce struct {
+	http.RoundTripper
+
+	path   string
+	broken *atomic.Bool
+}
+
+func (b brokenOnce) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Path == b.path && b.broken.CompareAndSwap(false, true) {
+		return nil, errors.New("the connection broke")
+	}
+	return b.RoundTripper.RoundTrip(r)
+}
+
+func TestAConnectionThatBreaksAtTheStartEndsNobody(t *testing.T) {
+	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader"})})
+	w.apply("", node("node-0", setID("pool")+"/virtualMachines/0"))
+	var broken atomic.Bool
+	w.edit = func(c *mic.Config) {
+		c.REST.Wrap(func(next http.RoundTripper) http.RoundTripper { return brokenOnce{next, "/api", &broken} })
+	}
+	w.run()
+	w.apply(w.ns, append(identity("reader"), pod("web", "node-0", "reader"))...)
+	w.awaitStates(map[string]v1.AssignedState{"web-" + w.ns + "-reader": v1.Assigned})
+	if !broken.Load() {
+		t.Error("nothing broke: the check above proves nothing")
 	}
 }
 
