@@ -23,15 +23,17 @@ type Step struct {
 //
 // What is fresh never waits for the others. It knows no clock: now is given.
 type Refusals struct {
+	first      time.Duration // in quarantine
 	jitter     func(time.Duration) time.Duration
 	quarantine map[Step]*quarantine
 	suspects   []suspects
 	pairs      int // that there have been
 }
 
-// NewRefusals begins with none. jitter makes a time longer by chance.
-func NewRefusals(jitter func(time.Duration) time.Duration) *Refusals {
-	return &Refusals{jitter: jitter, quarantine: make(map[Step]*quarantine)}
+// NewRefusals begins with none. first is how long one is in quarantine the first
+// time, and jitter makes a time longer by chance.
+func NewRefusals(first time.Duration, jitter func(time.Duration) time.Duration) *Refusals {
+	return &Refusals{first: first, jitter: jitter, quarantine: make(map[Step]*quarantine)}
 }
 
 // quarantine is of one that is tried again alone or with its like.
@@ -49,11 +51,9 @@ type suspects struct {
 	pair  int
 }
 
-// How long one stays in quarantine: twice as long each time.
-const (
-	firstQuarantine   = 30 * time.Second
-	longestQuarantine = 15 * time.Minute
-)
+// mostQuarantine is how many times the first time one stays in quarantine at most.
+// It is twice as long each time.
+const mostQuarantine = 30
 
 // Next says what of the changes to send in one PATCH. Where that is nothing, but
 // there are changes, due is when there will be. Of what is no change any more it
@@ -163,7 +163,7 @@ func (r *Refusals) convict(steps []Step, why error, now time.Time) {
 			q = new(quarantine)
 			r.quarantine[s] = q
 		}
-		q.due = now.Add(r.jitter(min(firstQuarantine<<min(q.failures, 10), longestQuarantine)))
+		q.due = now.Add(r.jitter(r.first * time.Duration(min(1<<min(q.failures, 10), mostQuarantine))))
 		q.failures++
 		q.why = why
 	}

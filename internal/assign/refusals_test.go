@@ -75,7 +75,7 @@ func TestOneBadOfTwentyTakesAFewPatches(t *testing.T) {
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			a := &refusing{bad: map[string]bool{"id-07": true}, names: test.names, there: make(map[string]bool)}
-			r := assign.NewRefusals(exactly)
+			r := assign.NewRefusals(30*time.Second, exactly)
 			at := now
 			due := a.send(t, r, idsUpTo(20), at)
 			if a.patches > test.first || len(a.there) != 19 {
@@ -99,7 +99,7 @@ func TestOneBadOfTwentyTakesAFewPatches(t *testing.T) {
 
 func TestQuarantineIsNotForEver(t *testing.T) {
 	a := &refusing{bad: map[string]bool{"id-00": true, "id-01": true}, names: true, there: make(map[string]bool)}
-	r := assign.NewRefusals(exactly)
+	r := assign.NewRefusals(30*time.Second, exactly)
 	at := a.send(t, r, idsUpTo(3), now)
 	if r.Quarantined() != 2 {
 		t.Fatalf("%d in quarantine, want both that are bad", r.Quarantined())
@@ -129,7 +129,7 @@ func TestQuarantineIsNotForEver(t *testing.T) {
 }
 
 func TestOneThatNobodyWantsAnyMoreIsLetGo(t *testing.T) {
-	r := assign.NewRefusals(exactly)
+	r := assign.NewRefusals(30*time.Second, exactly)
 	r.Refused([]assign.Step{{ID: "a"}}, nil, errors.New("refused"), now)
 	r.Refused([]assign.Step{{ID: "b"}, {ID: "c"}}, nil, errors.New("refused"), now)
 	if steps, due := r.Next(assign.Changes{}, now); len(steps) > 0 || !due.IsZero() || r.Quarantined() != 1 {
@@ -141,7 +141,7 @@ func TestOneThatNobodyWantsAnyMoreIsLetGo(t *testing.T) {
 }
 
 func TestToDetachIsAnotherThingThanToAttach(t *testing.T) {
-	r := assign.NewRefusals(exactly)
+	r := assign.NewRefusals(30*time.Second, exactly)
 	r.Refused([]assign.Step{{ID: "a"}}, []string{"a"}, errors.New("refused"), now)
 	want := []assign.Step{{ID: "a", Detach: true}}
 	if got, _ := r.Next(assign.Changes{Detach: []string{"a"}}, now); !slices.Equal(got, want) {
@@ -156,7 +156,7 @@ func TestWhateverIsBadTheGoodArrive(t *testing.T) {
 		for _, id := range rapid.SliceOfN(rapid.SampledFrom(ids), 0, 5).Draw(t, "bad") {
 			a.bad[id] = true
 		}
-		r := assign.NewRefusals(exactly)
+		r := assign.NewRefusals(30*time.Second, exactly)
 		a.send(t, r, ids, now)
 		if len(a.there) != len(ids)-len(a.bad) || r.Quarantined() != len(a.bad) {
 			t.Fatalf("%d of %d are there with %d bad; %d in quarantine", len(a.there), len(ids), len(a.bad), r.Quarantined())

@@ -49,6 +49,10 @@ type Config struct {
 	// scale set. The default is assignment.DefaultKeepWarm; a negative one is not at
 	// all.
 	KeepWarm time.Duration
+	// Retry is how long a VM or scale set is left alone after a failure, and Quarantine
+	// an identity that Azure refused: the first time, each is longer after. The
+	// defaults are assignment.DefaultRetry and assignment.DefaultQuarantine.
+	Retry, Quarantine time.Duration
 	// CheckInterval is how often a VM or scale set is looked at wholly. The default
 	// is assignment.DefaultCheck.
 	CheckInterval time.Duration

@@ -77,7 +77,7 @@ func newLarge(tb testing.TB) large {
 		s.put(largePod(i))
 	}
 	for scope, record := range records {
-		l.scopes[scope] = newState(kept{record: record, version: "1"})
+		l.scopes[scope] = l.newState(kept{record: record, version: "1"})
 		l.scopes[scope].kept.record = maps.Clone(record)
 		l.reconcile(tb, scope)
 	}

@@ -60,6 +60,12 @@ type Config struct {
 	// KeepWarm is how long an identity that nobody needs any more stays on a
 	// machine. The default is DefaultKeepWarm; a negative one is not at all.
 	KeepWarm time.Duration
+	// Retry is how long a scope is left alone after a failure. It is twice as long
+	// after each further one, up to 120 times. The default is DefaultRetry.
+	Retry time.Duration
+	// Quarantine is how long an identity that Azure refused is left alone. It is twice
+	// as long each time, up to 30 times. The default is DefaultQuarantine.
+	Quarantine time.Duration
 	// Immutable are client ids, in any case, of identities that are never detached,
 	// whoever attached them.
 	Immutable []string
@@ -84,6 +90,10 @@ const (
 	DefaultWindow = 500 * time.Millisecond
 	// DefaultKeepWarm is the default of Config.KeepWarm.
 	DefaultKeepWarm = 5 * time.Minute
+	// DefaultRetry is the default of Config.Retry.
+	DefaultRetry = time.Second
+	// DefaultQuarantine is the default of Config.Quarantine.
+	DefaultQuarantine = 30 * time.Second
 	// DefaultDrift is the default of Config.Drift.
 	DefaultDrift = 5 * time.Minute
 	// DefaultCheck is the default of Config.Check.
@@ -101,6 +111,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.KeepWarm == 0 {
 		c.KeepWarm = DefaultKeepWarm
+	}
+	if c.Retry <= 0 {
+		c.Retry = DefaultRetry
+	}
+	if c.Quarantine <= 0 {
+		c.Quarantine = DefaultQuarantine
 	}
 	if c.Drift == 0 {
 		c.Drift = DefaultDrift

@@ -32,12 +32,12 @@ func TestBackOffGrowsAndObeysAzure(t *testing.T) {
 	}{
 		"a second at first":           {0, errors.New("x"), time.Second},
 		"twice as long each time":     {3, errors.New("x"), 8 * time.Second},
-		"never longer than the bound": {60, errors.New("x"), longestRetry},
+		"never longer than the bound": {60, errors.New("x"), mostRetry * time.Second},
 		"unless Azure asks for it":    {0, throttled, 20 * time.Minute},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			for range 100 {
-				if got := backOff(test.failures, test.err, longestRetry); got < test.want || got > test.want*6/5 {
+				if got := backOff(time.Second, test.failures, test.err, mostRetry); got < test.want || got > test.want*6/5 {
 					t.Fatalf("backOff() = %s, want %s and up to a fifth more", got, test.want)
 				}
 			}
@@ -49,16 +49,16 @@ func TestHowLongAFailureIsWaitedFor(t *testing.T) {
 	for sentence, test := range map[string]struct {
 		err   error
 		alone bool
-		want  time.Duration
+		want  int
 	}{
-		"another operation ends soon":  {&compute.Error{Kind: compute.Conflict}, false, longestConflict},
-		"a machine that is not there":  {&compute.Error{Kind: compute.NotFound}, true, longestAlone},
-		"a machine that is said to be": {&compute.Error{Kind: compute.NotFound}, false, longestRetry},
-		"whatever else":                {errors.New("x"), false, longestRetry},
+		"another operation ends soon":  {&compute.Error{Kind: compute.Conflict}, false, mostConflict},
+		"a machine that is not there":  {&compute.Error{Kind: compute.NotFound}, true, mostAlone},
+		"a machine that is said to be": {&compute.Error{Kind: compute.NotFound}, false, mostRetry},
+		"whatever else":                {errors.New("x"), false, mostRetry},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			if got := longest(test.err, test.alone); got != test.want {
-				t.Errorf("longest() = %s, want %s", got, test.want)
+			if got := most(test.err, test.alone); got != test.want {
+				t.Errorf("most() = %d, want %d", got, test.want)
 			}
 		})
 	}
@@ -201,7 +201,7 @@ func (occupied) Get(_ context.Context, _ client.ObjectKey, o client.Object, _ ..
 func TestANameThatIsStillTakenIsNoSuccess(t *testing.T) {
 	recorder := events.NewFakeRecorder(10)
 	r := newReconciler(Config{Live: occupied{}, Writer: occupied{}, Recorder: recorder, Log: slog.New(slog.DiscardHandler)})
-	s := newState(kept{})
+	s := r.newState(kept{})
 	o := &v1.AzureAssignedIdentity{
 		Spec:   v1.AzureAssignedIdentitySpec{AzureIdentityRef: &v1.AzureIdentityRef{}, AzureBindingRef: &v1.AzureBindingRef{}},
 		Status: v1.AzureAssignedIdentityStatus{Status: v1.Assigned},

@@ -46,15 +46,14 @@ type outcome struct {
 	err         error
 }
 
-// Back-off after failures.
+// Back-off after failures: how many times Config.Retry it is at most.
 const (
-	firstRetry   = time.Second
-	longestRetry = 2 * time.Minute
-	// longestConflict is for one that somebody else is changing, which ends soon: a
+	mostRetry = 120
+	// mostConflict is for one that somebody else is changing, which ends soon: a
 	// leader before, above all.
-	longestConflict = 15 * time.Second
-	// longestAlone is for a scope that is not found, and of which there is no Node.
-	longestAlone = 30 * time.Minute
+	mostConflict = 15
+	// mostAlone is for a scope that is not found, and of which there is no Node.
+	mostAlone = 1800
 )
 
 // launch has a PATCH run. Until it lands, what it may detach does not count as
@@ -194,7 +193,7 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 		log.WarnContext(ctx, "identities refused", "err", err)
 	} else {
 		s.alone = alone
-		wait := backOff(s.failures, err, longest(err, alone))
+		wait := backOff(r.config.Retry, s.failures, err, most(err, alone))
 		s.failures, s.retryAt, s.problem = s.failures+1, time.Now().Add(wait), err
 		log.WarnContext(ctx, "identities not changed", "retry", wait, "err", err)
 	}
@@ -234,21 +233,22 @@ func (r *Reconciler) nodesInCache(ctx context.Context, scope assign.Scope) (int,
 	return len(nodes.Items), err
 }
 
-// longest is how long to wait at most after a failure.
-func longest(err error, alone bool) time.Duration {
+// most is how many times the first wait is waited at most after a failure.
+func most(err error, alone bool) int {
 	if e, ok := errors.AsType[*compute.Error](err); ok && e.Kind == compute.Conflict {
-		return longestConflict
+		return mostConflict
 	}
 	if alone {
-		return longestAlone
+		return mostAlone
 	}
-	return longestRetry
+	return mostRetry
 }
 
 // backOff is how long to wait after the n-th failure in a row (from 0): twice as
-// long each time up to longest, and not less than Azure asks for. Jitter of a fifth.
-func backOff(n int, err error, longest time.Duration) time.Duration {
-	wait := min(firstRetry<<min(n, 20), longest)
+// long each time up to most times the first, and not less than Azure asks for.
+// Jitter of a fifth.
+func backOff(first time.Duration, n int, err error, most int) time.Duration {
+	wait := first * time.Duration(min(1<<min(n, 20), most))
 	if e, ok := errors.AsType[*compute.Error](err); ok {
 		wait = max(wait, e.RetryAfter)
 	}

@@ -91,7 +91,7 @@ func (r *Reconciler) release(ctx context.Context, scope assign.Scope, k kept) Re
 		select {
 		case <-ctx.Done():
 			return end(fmt.Errorf("no time left: %w", o.err))
-		case <-time.After(backOff(failures, o.err, longestRetry)):
+		case <-time.After(backOff(r.config.Retry, failures, o.err, mostRetry)):
 		}
 	}
 }

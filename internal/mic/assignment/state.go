@@ -54,7 +54,7 @@ func (r *Reconciler) state(ctx context.Context, scope assign.Scope) (*state, err
 	defer r.mu.Unlock()
 	s, ok := r.scopes[scope]
 	if !ok {
-		s = newState(kept{})
+		s = r.newState(kept{})
 		r.scopes[scope] = s
 	}
 	return s, nil
@@ -75,7 +75,7 @@ func (r *Reconciler) load(ctx context.Context) error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		for scope, k := range found {
-			r.scopes[scope] = newState(k)
+			r.scopes[scope] = r.newState(k)
 			r.queue.Add(scope)
 		}
 		r.loaded.Store(true)
@@ -102,11 +102,11 @@ func (r *Reconciler) forget(ctx context.Context, scope assign.Scope, s *state) e
 	return nil
 }
 
-func newState(k kept) *state {
+func (r *Reconciler) newState(k kept) *state {
 	return &state{
 		machine: assign.NewMachine(k.record, time.Now()), kept: k,
 		unseen: make(unseen), backlog: make(owners),
-		refusals: assign.NewRefusals(jitter),
+		refusals: assign.NewRefusals(r.config.Quarantine, jitter),
 		reported: make(reported), problems: make(map[types.NamespacedName]string),
 	}
 }
