@@ -1,0 +1,147 @@
+package controller_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// fate is what becomes of some requests.
+type fate struct {
+	name string
+	// of says which requests, left how many of them.
+	of   func(call) bool
+	left int
+	// cost is how many PATCHes more each may have mic send.
+	cost int
+	// do answers in place of the world, or sends the request and spoils the answer.
+	do deed
+}
+
+// deed is what is done with a request. sending lets it through.
+type (
+	deed interface {
+		do(c call, send sending) (*http.Response, error)
+	}
+	sending func(call) (*http.Response, error)
+)
+
+// meet has a request meet its fate.
+func (w *world) meet(c call, send sending) (*http.Response, error) {
+	defer w.stir() // something may be as it should be now: last of all
+	send = w.judged(send)
+	c.line.note(c)
+	w.mu.Lock()
+	if c.kind == change {
+		w.patches++
+	}
+	if c.machine != "" {
+		w.flying++
+		defer func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.flying--
+		}()
+	}
+	var met *fate
+	for _, f := range w.fates {
+		if f.left > 0 && f.of(c) {
+			f.left--
+			met = f
+			break
+		}
+	}
+	if met != nil {
+		w.allow(met.cost)
+		w.hit[met.name]++
+		w.blur()
+	}
+	w.mu.Unlock()
+	if met == nil {
+		return send(c)
+	}
+	w.say("  %s: %s: %s", c.line.name, what(c), met.name)
+	return met.do.do(c, send)
+}
+
+// judged is send, before which the laws are applied.
+func (w *world) judged(send sending) sending {
+	return func(c call) (*http.Response, error) {
+		if c.line.dead.Err() != nil {
+			return nil, errCut
+		}
+		w.judge(c)
+		if c.kind == change {
+			w.changing.RLock()
+			defer w.changing.RUnlock()
+		}
+		answer, err := send(c)
+		w.heard(c, answer, err)
+		return answer, err
+	}
+}
+
+// what is a request in a story.
+func what(c call) string {
+	path := c.r.URL.Path
+	return c.r.Method + " " + path[strings.LastIndex(path, "/")+1:]
+}
+
+// addressed is for requests of a kind, to one machine where that is not empty.
+func addressed(k kind, machine string) func(call) bool {
+	return func(c call) bool { return c.kind == k && (machine == "" || c.machine == machine) }
+}
+
+// refused answers in place of who was asked.
+type refused struct {
+	status int
+	code   string
+	// retryAfter is the header; empty for none.
+	retryAfter string
+}
+
+func (f refused) do(c call, _ sending) (*http.Response, error) {
+	text := fmt.Sprintf(`{"error":{"code":%q,"message":"it was not to be"}}`, f.code)
+	if strings.HasPrefix(c.r.URL.Path, "/api") {
+		text = fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"code":%d,"message":"it was not to be"}`, f.code, f.status)
+	}
+	header := http.Header{"Content-Type": {"application/json"}}
+	if f.retryAfter != "" {
+		header.Set("Retry-After", f.retryAfter)
+	}
+	return &http.Response{
+		StatusCode: f.status, Status: fmt.Sprintf("%d %s", f.status, http.StatusText(f.status)), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: header, Request: c.r, Body: io.NopCloser(strings.NewReader(text)), ContentLength: int64(len(text)),
+	}, nil
+}
+
+// unsent loses the request.
+type unsent struct{}
+
+func (unsent) do(call, sending) (*http.Response, error) { return nil, errLost }
+
+// unheard loses the answer.
+type unheard struct{}
+
+func (unheard) do(c call, send sending) (*http.Response, error) {
+	answer, err := send(c)
+	if err == nil {
+		_ = answer.Body.Close() // nobody is to read it
+		err = errLost
+	}
+	return nil, err
+}
+
+// dies has mic be gone before the request is sent, or before its answer is heard.
+type dies struct{ after bool }
+
+func (f dies) do(c call, send sending) (*http.Response, error) {
+	if f.after {
+		if answer, err := send(c); err == nil {
+			_ = answer.Body.Close() // nobody is left to read it
+		}
+	}
+	c.line.cut()
+	return nil, errCut
+}

@@ -1,0 +1,48 @@
+package controller_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/klog/v2" //nolint:depguard // to quiet it
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/podid-io/podid/test/localcluster"
+)
+
+// plane is the API server that the worlds share, one after the other.
+var plane *localcluster.ControlPlane
+
+func TestMain(m *testing.M) {
+	ctrllog.SetLogger(logr.Discard())
+	klog.SetLogger(logr.Discard())
+	code, err := withControlPlane(m.Run)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code) //nolint:forbidigo // TestMain is the main of a test
+}
+
+func withControlPlane(run func() int) (int, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "podid-controller-")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // a folder of ours
+	plane, err = localcluster.StartControlPlane(ctx, localcluster.ControlPlaneConfig{Dir: dir, Progress: os.Stderr})
+	if err != nil {
+		return 0, err
+	}
+	defer plane.Stop()
+	if err := plane.InstallCRDs(ctx, "../../config/crd"); err != nil {
+		return 0, err
+	}
+	return run(), nil
+}
