@@ -96,7 +96,7 @@ func TestACustomRoleThatLacksAnActionGetsIt(t *testing.T) {
 		RoleAssignments: []azemu.RoleAssignment{{Scope: nodeGroup, PrincipalID: micObject, Role: name}},
 	}))
 	status, out, _ := w.run("--principal-id", micObject, "--least-privilege")
-	if status != 1 || !strings.Contains(out, "\naz role definition update --role-definition '{") {
+	if status != 1 || !strings.Contains(out, "\naz rest --method put --url '"+subscription+"/providers/Microsoft.Authorization/roleDefinitions/") {
 		t.Errorf("status %d: %s", status, out)
 	}
 	if status, out, errs := w.run("--principal-id", micObject, "--least-privilege", "--apply"); status != 0 || len(w.azure.State().RoleDefinitions) != 2 {
@@ -111,7 +111,7 @@ func TestWithoutItsCustomRoleNothingIsAssigned(t *testing.T) {
 	w := newWorld(t)
 	must(t, w.azure.SetFault(azemu.EndpointRoleDefinitionPut, azemu.Fault{Status: 400, Code: "RoleDefinitionLimitExceeded", Message: "no more"}))
 	status, out, _ := w.run("--principal-id", micObject, "--least-privilege", "--apply")
-	if status != 1 || strings.Count(out, "failed: its role could not be made") != 3 || !strings.Contains(out, "# failed: 400 RoleDefinitionLimitExceeded: no more\naz role definition create ") {
+	if status != 1 || strings.Count(out, "failed: its role could not be made") != 3 || !strings.Contains(out, "# failed: 400 RoleDefinitionLimitExceeded: no more\naz rest --method put --url ") {
 		t.Errorf("status %d: %s", status, out)
 	}
 }

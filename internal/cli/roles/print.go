@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/podid-io/podid/internal/roles"
 )
 
 // print writes the report.
@@ -14,6 +16,7 @@ func (r *report) print(w io.Writer, o *options) error {
 	if o.output == "json" {
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
+		e.SetEscapeHTML(false) // commands are for a shell
 		return e.Encode(r)
 	}
 	var b strings.Builder
@@ -116,27 +119,26 @@ func (x *row) command() string {
 			"--role", quote(x.Role), "--scope", quote(x.Scope),
 		}, " ")
 	}
-	definition := x.definitionID()
 	// az role assignment create has no flag for it.
-	body, _ := json.Marshal(map[string]any{"properties": map[string]string{ // strings cannot fail
-		"principalId": x.PrincipalID, "principalType": "ServicePrincipal", "roleDefinitionId": definition,
+	return put(x.Scope+"/providers/Microsoft.Authorization/roleAssignments/"+x.name(), map[string]string{
+		"principalId": x.PrincipalID, "principalType": "ServicePrincipal", "roleDefinitionId": x.definitionID(),
 		"delegatedManagedIdentityResourceId": x.delegated,
-	}})
-	return "az rest --method put --url " + quote(x.Scope+"/providers/Microsoft.Authorization/roleAssignments/"+x.name()+"?api-version=2022-04-01") +
-		" --body " + quote(string(body))
+	})
 }
 
-// command is the line for a shell that makes or changes the role.
+// command is the line for a shell that makes or changes the role. With az role
+// definition the role would get another id each time.
 func (c *customRole) command() string {
-	body := map[string]any{
-		"Name": c.Name, "Description": description, "IsCustom": true, "Actions": c.Actions, "NotActions": []string{}, "AssignableScopes": []string{c.Scope},
-	}
-	verb := "create"
-	if c.exists {
-		verb = "update" // which az finds by its name
-	}
-	text, _ := json.Marshal(body) // strings cannot fail
-	return "az role definition " + verb + " --role-definition " + quote(string(text))
+	return put(c.Scope+"/providers/Microsoft.Authorization/roleDefinitions/"+c.guid, map[string]any{
+		"roleName": c.Name, "type": "CustomRole", "description": description, "assignableScopes": []string{c.Scope},
+		"permissions": []roles.Permission{{Actions: c.Actions}},
+	})
+}
+
+// put is the line for a shell that makes the resource with an id.
+func put(id string, properties any) string {
+	body, _ := json.Marshal(map[string]any{"properties": properties}) // strings cannot fail
+	return "az rest --method put --url " + quote(id+"?api-version=2022-04-01") + " --body " + quote(string(body))
 }
 
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`)

@@ -68,8 +68,7 @@ type customRole struct {
 	Command string `json:"command"`
 	Error   string `json:"error,omitempty"`
 
-	guid   string
-	exists bool // with other actions
+	guid string
 }
 
 // count counts the rows in some states.
@@ -187,7 +186,7 @@ func (az *azure) customRole(ctx context.Context, n roles.Need, name string) (*cu
 		return nil, err
 	}
 	if found {
-		c.guid, c.exists = d.name, true
+		c.guid = d.name
 		if v := roles.Judge(n, []roles.Grant{{Scope: c.Scope, Permissions: d.permissions}}); len(v.Lacking) == 0 {
 			c.State = presentState
 		}

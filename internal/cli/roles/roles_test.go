@@ -82,6 +82,10 @@ func TestWhatIsMissingIsToldMadeAndEnough(t *testing.T) {
 				t.Errorf("status %d after %d writes, want 1 after none", status, w.writes())
 			}
 			golden(t, name+".txt", out)
+			if name == "least-privilege" {
+				_, out, _ = w.run(append(flags, "-o", "json")...)
+				golden(t, name+".json", out)
+			}
 			status, out, errs := w.run(append(flags, "--apply")...)
 			if status != 0 {
 				t.Errorf("--apply: status %d: %s", status, errs)

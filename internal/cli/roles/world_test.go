@@ -155,13 +155,18 @@ func (w *world) run(args ...string) (status int, stdout, stderr string) {
 	return 0, out.String(), errs.String()
 }
 
-// mic is Azure's machines as mic sees them: as its own principal.
-func (w *world) mic(t *testing.T) *compute.Client {
-	t.Helper()
-	where := cloud.Configuration{
+// cloud is Azure's endpoints.
+func (w *world) cloud() cloud.Configuration {
+	return cloud.Configuration{
 		ActiveDirectoryAuthorityHost: w.url,
 		Services:                     map[cloud.ServiceName]cloud.ServiceConfiguration{cloud.ResourceManager: {Endpoint: w.url, Audience: "https://management.azure.com/"}},
 	}
+}
+
+// mic is Azure's machines as mic sees them: as its own principal.
+func (w *world) mic(t *testing.T) *compute.Client {
+	t.Helper()
+	where := w.cloud()
 	options := &azidentity.ClientSecretCredentialOptions{DisableInstanceDiscovery: true}
 	options.Cloud, options.Transport = where, w.http
 	credential, err := azidentity.NewClientSecretCredential(azemu.DefaultTenant, "mic", "mic's secret", options)
