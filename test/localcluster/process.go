@@ -63,13 +63,19 @@ func (p *process) kill() {
 }
 
 // Command is an [exec.Cmd] whose program runs in the network namespace of a
-// node or a pod. The program dies with this process, and with its pod.
+// node or a pod, or the caller's own. The program dies with this process, and with its pod.
 type Command struct {
 	*exec.Cmd
 
 	ns      *namespace
 	process *process
 	unwatch func() bool
+}
+
+// NewCommand prepares a program that runs where the caller does, in no node and
+// no pod.
+func NewCommand(ctx context.Context, name string, args ...string) *Command {
+	return (*namespace)(nil).command(ctx, name, args...)
 }
 
 // command prepares a program for ns.
@@ -84,6 +90,10 @@ func (c *Command) Start() error {
 		return err
 	}
 	c.process = p
+	if c.ns == nil {
+		c.unwatch = func() bool { return true } // nothing goes from under it
+		return nil
+	}
 	c.unwatch = context.AfterFunc(c.ns.gone, func() { _ = p.cmd.Process.Kill() })
 	return nil
 }
