@@ -113,8 +113,8 @@ func occurs(s, sub string) int {
 	return n
 }
 
-// same reports whether old grants what o grants: everything but the state.
-func same(o, old *v1.AzureAssignedIdentity) bool {
+// Same reports whether old grants what o grants: everything but the state.
+func Same(o, old *v1.AzureAssignedIdentity) bool {
 	return o.Spec.PodUID == old.Spec.PodUID &&
 		o.Spec.Pod == old.Spec.Pod && o.Spec.PodNamespace == old.Spec.PodNamespace &&
 		o.Spec.NodeName == old.Spec.NodeName &&
@@ -126,11 +126,11 @@ func same(o, old *v1.AzureAssignedIdentity) bool {
 }
 
 func sameIdentity(x, y *v1.AzureIdentityRef) bool {
-	return y != nil && sameReference(x.ObjectMeta, y.ObjectMeta) && equality.Semantic.DeepEqual(x.Spec, y.Spec)
+	return x == y || x != nil && y != nil && sameReference(x.ObjectMeta, y.ObjectMeta) && equality.Semantic.DeepEqual(x.Spec, y.Spec)
 }
 
 func sameBinding(x, y *v1.AzureBindingRef) bool {
-	return y != nil && sameReference(x.ObjectMeta, y.ObjectMeta) && equality.Semantic.DeepEqual(x.Spec, y.Spec)
+	return x == y || x != nil && y != nil && sameReference(x.ObjectMeta, y.ObjectMeta) && equality.Semantic.DeepEqual(x.Spec, y.Spec)
 }
 
 func sameReference(x, y metav1.ObjectMeta) bool {

@@ -215,7 +215,7 @@ func (p *Plan) write(o, old *v1.AzureAssignedIdentity, exists bool) *v1.AzureAss
 		p.Create = append(p.Create, o)
 	case old.DeletionTimestamp != nil:
 		p.remove(old) // it goes first; its going is an event, and then o is made
-	case !same(o, old):
+	case !Same(o, old):
 		p.Update = append(p.Update, replacing(old, o))
 	case old.Status.Status != o.Status.Status:
 		p.Mark = append(p.Mark, replacing(old, o))

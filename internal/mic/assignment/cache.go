@@ -21,6 +21,9 @@ func Options() map[client.Object]cache.ByObject {
 		&corev1.Pod{}:       {Transform: stripPod},
 		&corev1.Node{}:      {Transform: stripNode},
 		&corev1.Namespace{}: {Transform: stripNamespace},
+		&v1.AzureAssignedIdentity{}: {Transform: (&copies{
+			identities: newShared[v1.AzureIdentityRef](), bindings: newShared[v1.AzureBindingRef](),
+		}).strip},
 	}
 }
 

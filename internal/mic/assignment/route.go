@@ -145,7 +145,8 @@ func (r *Reconciler) routeAssigned(ctx context.Context, o *v1.AzureAssignedIdent
 }
 
 func sameAssigned(old, now *v1.AzureAssignedIdentity) bool {
-	return old.ResourceVersion == now.ResourceVersion
+	return old.UID == now.UID && (old.DeletionTimestamp == nil) == (now.DeletionTimestamp == nil) &&
+		old.Status.Status == now.Status.Status && assign.Same(now, old)
 }
 
 func (r *Reconciler) routeBinding(ctx context.Context, b *v1.AzureIdentityBinding, found touches) error {

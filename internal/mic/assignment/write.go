@@ -28,6 +28,9 @@ const (
 	// retryHeld is when to try again to write an object whose name is held by one
 	// that is being deleted. Its end is an event, if not always one that says so.
 	retryHeld = time.Minute
+	// retryChanged is when to try again to write an object that has changed. What
+	// changed is an event, but may be nothing that counts.
+	retryChanged = 250 * time.Millisecond
 )
 
 // write brings the objects of a scope to what the plan says, some at once, and
@@ -101,7 +104,9 @@ func (w *writer) begin(ctx context.Context, o *v1.AzureAssignedIdentity, do writ
 			w.wait = time.Millisecond
 		case err == nil:
 			done(o)
-		case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+		case apierrors.IsConflict(err):
+			w.later(owner, retryChanged)
+		case apierrors.IsNotFound(err):
 			w.later(owner, patience)
 		case errors.Is(err, errLater):
 			w.later(owner, retryHeld)

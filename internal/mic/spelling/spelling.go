@@ -19,8 +19,10 @@ import (
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -83,11 +85,20 @@ func Add(m manager.Manager, rules identity.Rules, recorder events.EventRecorder)
 		if err != nil {
 			return fmt.Errorf("make the spelling controller of %s: %w", k.name, err)
 		}
-		if err := c.Watch(source.Kind(m.GetCache(), k.empty, &handler.EnqueueRequestForObject{})); err != nil {
+		if err := c.Watch(source.Kind(m.GetCache(), k.empty, &handler.EnqueueRequestForObject{}, k.changes())); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// changes lets through the updates that change what the controller reads.
+func (k kind) changes() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		old, now := k.read(e.ObjectOld), k.read(e.ObjectNew)
+		return e.ObjectOld.GetUID() != e.ObjectNew.GetUID() || e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
+			*old.observed != *now.observed || !equality.Semantic.DeepEqual(*old.conditions, *now.conditions)
+	}}
 }
 
 func on[T client.Object](read func(T) view) func(client.Object) view {

@@ -3,7 +3,7 @@
 // whether an identity is attached where it is needed, or what to do.
 //
 // It counts AzureAssignedIdentities in the cache, and is told by the assignment
-// controller what is wrong. It writes an object at most once in two seconds and
+// controller what is wrong. It writes an object at most once in five seconds and
 // only when something is different, on a client of its own, so that it holds up
 // nothing. A restart writes nothing.
 package status
@@ -38,7 +38,7 @@ import (
 
 // Bounds of what is written.
 const (
-	pause      = 2 * time.Second // between two writes of an object
+	pause      = 5 * time.Second // between two writes of an object
 	qps, burst = 20, 50          // of all
 )
 
@@ -89,15 +89,26 @@ func Add(m manager.Manager, recorder events.EventRecorder) (*Controller, error) 
 	})
 	return c, errors.Join(
 		t.Watch(first),
-		watch(m, t, &v1.AzureIdentity{}, func(o *v1.AzureIdentity) []key { return []key{{false, client.ObjectKeyFromObject(o)}} }),
-		watch(m, t, &v1.AzureIdentityBinding{}, func(o *v1.AzureIdentityBinding) []key { return []key{{true, client.ObjectKeyFromObject(o)}} }),
-		watch(m, t, &v1.AzureAssignedIdentity{}, concerned),
+		watch(m, t, &v1.AzureIdentity{}, func(o *v1.AzureIdentity) []key { return []key{{false, client.ObjectKeyFromObject(o)}} },
+			func(old, now *v1.AzureIdentity) bool {
+				return old.UID == now.UID && old.Generation == now.Generation && equality.Semantic.DeepEqual(old.Status, now.Status)
+			}),
+		watch(m, t, &v1.AzureIdentityBinding{}, func(o *v1.AzureIdentityBinding) []key { return []key{{true, client.ObjectKeyFromObject(o)}} },
+			func(old, now *v1.AzureIdentityBinding) bool {
+				before, had := old.Annotations[v1.AnnotationPreAssign]
+				after, has := now.Annotations[v1.AnnotationPreAssign]
+				return old.UID == now.UID && old.Generation == now.Generation && had == has && before == after &&
+					equality.Semantic.DeepEqual(old.Status, now.Status)
+			}),
+		watch(m, t, &v1.AzureAssignedIdentity{}, concerned, func(old, now *v1.AzureAssignedIdentity) bool {
+			return old.Status.Status == now.Status.Status && (old.DeletionTimestamp == nil) == (now.DeletionTimestamp == nil) && assign.Same(now, old)
+		}),
 	)
 }
 
 // watch has the keys of an object looked at after a pause, once for all events
-// in between.
-func watch[T client.Object](m manager.Manager, t controller.TypedController[key], kind T, keys func(T) []key) error {
+// in between. Same says whether an update changed nothing that counts.
+func watch[T client.Object](m manager.Manager, t controller.TypedController[key], kind T, keys func(T) []key, same func(old, now T) bool) error {
 	add := func(q queue, objects ...T) {
 		for _, o := range objects {
 			for _, k := range keys(o) {
@@ -107,7 +118,11 @@ func watch[T client.Object](m manager.Manager, t controller.TypedController[key]
 	}
 	return t.Watch(source.TypedKind(m.GetCache(), kind, handler.TypedFuncs[T, key]{
 		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[T], q queue) { add(q, e.Object) },
-		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[T], q queue) { add(q, e.ObjectOld, e.ObjectNew) },
+		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[T], q queue) {
+			if !same(e.ObjectOld, e.ObjectNew) {
+				add(q, e.ObjectOld, e.ObjectNew)
+			}
+		},
 		DeleteFunc: func(_ context.Context, e event.TypedDeleteEvent[T], q queue) { add(q, e.Object) },
 	}))
 }
