@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -145,6 +146,7 @@ func (c *Controller) awaitSync(ctx context.Context, all cache.Cache, why *atomic
 		done := all.WaitForCacheSync(bounded)
 		cancel()
 		if done && ctx.Err() == nil {
+			debug.FreeOSMemory() // of the first lists only what was stripped stays
 			report(nil)
 			return true
 		}

@@ -38,7 +38,7 @@ func (c *Controller) terms(ctx context.Context, scheme *runtime.Scheme, all cach
 	if err != nil {
 		return err
 	}
-	recorder := broadcaster.NewRecorder(scheme, "podid-mic")
+	recorder := newRecorder(broadcaster.NewRecorder(scheme, "podid-mic"), c.metrics)
 	for ctx.Err() == nil {
 		alone, end, err := c.legacy.Await(ctx)
 		if err != nil {

@@ -1,0 +1,35 @@
+package mic
+
+import (
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/events"
+)
+
+func TestManyEventsAreNotAllSent(t *testing.T) {
+	sent := events.NewFakeRecorder(10_000)
+	r := newRecorder(sent, prometheus.NewRegistry())
+	tell := func(n int, kind, about string) (passed int) {
+		before := len(sent.Events)
+		for range n {
+			r.Eventf(&corev1.ObjectReference{Kind: about, Name: "x"}, nil, kind, "Reason", "Action", "note")
+		}
+		return len(sent.Events) - before
+	}
+	around := func(what string, got, want int) {
+		t.Helper()
+		if got < want || got > want+eventRate {
+			t.Errorf("%s: %d were sent, want %d", what, got, want)
+		}
+	}
+	around("bindings, while there are few", tell(100, corev1.EventTypeNormal, "AzureIdentityBinding"), 100)
+	around("pods", tell(2000, corev1.EventTypeNormal, "Pod"), normalBurst-100)
+	around("bindings, while there are many", tell(100, corev1.EventTypeNormal, "AzureIdentityBinding"), 0)
+	around("warnings, whatever else there is", tell(2000, corev1.EventTypeWarning, "AzureIdentityBinding"), warningBurst)
+	if n := testutil.ToFloat64(r.dropped.WithLabelValues(corev1.EventTypeWarning)); n < 1400 {
+		t.Errorf("%v warnings were counted as dropped", n)
+	}
+}
