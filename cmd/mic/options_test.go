@@ -40,7 +40,7 @@ func TestOldFlagsSetTheNewOnes(t *testing.T) {
 	defaults := func(edits ...func(*values)) values {
 		v := values{
 			Cloud: cloudconfig.DefaultPath, Health: ":8080", Metrics: ":8888",
-			Lease: 15 * time.Second, Drift: 5 * time.Minute, KeepWarm: assignment.DefaultKeepWarm, QPS: 100, Burst: 200,
+			Lease: 15 * time.Second, Drift: 5 * time.Minute, KeepWarm: assignment.DefaultKeepWarm, QPS: 500, Burst: 1000,
 		}
 		for _, e := range edits {
 			e(&v)
