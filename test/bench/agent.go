@@ -57,11 +57,15 @@ func (r *rig) launch(ctx context.Context, node string, flags ...string) (*agent,
 
 // fetch gets a page.
 func fetch(ctx context.Context, url string) (string, error) {
+	return fetchBy(ctx, &http.Client{Timeout: 5 * time.Second}, url)
+}
+
+func fetchBy(ctx context.Context, c *http.Client, url string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return "", err
 	}
-	resp, err := (&http.Client{Timeout: 5 * time.Second}).Do(req)
+	resp, err := c.Do(req)
 	if err != nil {
 		return "", err
 	}
@@ -99,17 +103,20 @@ func cpu(pid int) (time.Duration, error) {
 }
 
 // residentMiB is VmRSS of a program.
-func residentMiB(pid int) (float64, error) {
+func residentMiB(pid int) (float64, error) { return status(pid, "VmRSS") }
+
+// status is a size that /proc tells of a program, in MiB.
+func status(pid int, name string) (float64, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = f.Close() }() // only read
 	for s := bufio.NewScanner(f); s.Scan(); {
-		if rest, ok := strings.CutPrefix(s.Text(), "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(s.Text(), name+":"); ok {
 			kb, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
 			return kb / 1024, err
 		}
 	}
-	return 0, errors.New("no VmRSS")
+	return 0, errors.New("no " + name)
 }

@@ -46,7 +46,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	var o options
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.BoolVar(&o.json, "json", false, "print one JSON object a line")
-	f.StringVar(&o.only, "only", "", "names of measurements, separated by commas, or nmi for all of the node agent (all there are)")
+	f.StringVar(&o.only, "only", "", "names of measurements, separated by commas, or nmi or mic for all of one program (all there are)")
 	f.IntVar(&o.rounds, "rounds", 10, "interleaved rounds of the warm measurement")
 	f.BoolVar(&o.strict, "strict", false, "fail when a goal is missed, or the two bare servers differ so much that the run is void")
 	if err := f.Parse(args); err != nil {
@@ -79,7 +79,7 @@ type options struct {
 
 // measure runs what was asked for, and prints also what there is when one fails.
 func (o options) measure(ctx context.Context, chosen []measurement, stdout io.Writer) error {
-	r, err := newRig(ctx)
+	r, err := newRig()
 	if err != nil {
 		return err
 	}
@@ -87,6 +87,11 @@ func (o options) measure(ctx context.Context, chosen []measurement, stdout io.Wr
 	out := &report{json: o.json, out: stdout}
 	for _, m := range chosen {
 		fmt.Fprintf(os.Stderr, "measuring: %s\n", m.name)
+		if m.of != ofMIC {
+			if err := r.start(ctx); err != nil {
+				return err
+			}
+		}
 		if err := m.run(ctx, r, out); err != nil {
 			return errors.Join(fmt.Errorf("%s: %w", m.name, err), out.flush())
 		}
@@ -103,34 +108,46 @@ func (o options) measure(ctx context.Context, chosen []measurement, stdout io.Wr
 // measurement adds figures to a report.
 type measurement struct {
 	name string
-	nmi  bool // of the node agent alone
+	of   string // the program that it is of alone; see ofMIC
 	run  func(context.Context, *rig, *report) error
 }
 
+// Groups of measurements. Those of mic need no node.
+const (
+	ofNMI = "nmi"
+	ofMIC = "mic"
+)
+
 func measurements(rounds int) []measurement {
 	return []measurement{
-		{"size", false, size},
-		{"patches", false, patches}, // before there are pods that are not of its burst
-		{"warm", true, func(ctx context.Context, r *rig, out *report) error { return warm(ctx, r, out, rounds) }},
-		{"handler", true, handler},
-		{"cold", true, cold},
-		{"wake", false, wake},
-		{"prefetch", true, prefetched},
-		{"refresh", true, refresh110},
-		{"flood", true, flooded},
-		{"outage", true, outage},
-		{"upgrade", true, upgrade},
-		{"rss", true, rss},
+		{"size", "", size},
+		{"patches", ofMIC, patches},
+		{"burst200", ofMIC, burst200},
+		{"burst2000", ofMIC, burst2000},
+		{"bad", ofMIC, bad},
+		{"rolling", ofMIC, rolling},
+		{"failover", ofMIC, failover},
+		{"large", ofMIC, large},
+		{"warm", ofNMI, func(ctx context.Context, r *rig, out *report) error { return warm(ctx, r, out, rounds) }},
+		{"handler", ofNMI, handler},
+		{"cold", ofNMI, cold},
+		{"wake", "", wake},
+		{"prefetch", ofNMI, prefetched},
+		{"refresh", ofNMI, refresh110},
+		{"flood", ofNMI, flooded},
+		{"outage", ofNMI, outage},
+		{"upgrade", ofNMI, upgrade},
+		{"rss", ofNMI, rss},
 	}
 }
 
-// choose are the measurements that names mean: those of a list, all of the node
-// agent for nmi, and all there are for nothing.
+// choose are the measurements that names mean: those of a list, all of one
+// program for nmi or mic, and all there are for nothing.
 func choose(all []measurement, names string) ([]measurement, error) {
 	if names == "" {
 		return all, nil
 	}
-	known := []string{"nmi"}
+	known := []string{ofNMI, ofMIC}
 	for _, m := range all {
 		known = append(known, m.name)
 	}
@@ -141,6 +158,6 @@ func choose(all []measurement, names string) ([]measurement, error) {
 		}
 	}
 	return slices.DeleteFunc(all, func(m measurement) bool {
-		return !slices.Contains(list, m.name) && (!m.nmi || !slices.Contains(list, "nmi"))
+		return !slices.Contains(list, m.name) && (m.of == "" || !slices.Contains(list, m.of))
 	}), nil
 }

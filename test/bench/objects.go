@@ -15,14 +15,14 @@ import (
 	v1 "github.com/podid-io/podid/api/v1"
 )
 
-// seed creates the identities and their bindings.
-func (r *rig) seed(ctx context.Context) error {
-	return parallel(allIdentities, func(i int) error {
+// seedIdentities creates identities, each with a binding.
+func seedIdentities(ctx context.Context, c client.Client, n int) error {
+	return parallel(n, func(i int) error {
 		name := fmt.Sprintf("id-%d", i)
 		meta := metav1.ObjectMeta{Namespace: namespace, Name: name}
 		return errors.Join(
-			r.client.Create(ctx, &v1.AzureIdentity{ObjectMeta: meta, Spec: v1.AzureIdentitySpec{ResourceID: identityID(i), ClientID: clientID(i)}}),
-			r.client.Create(ctx, &v1.AzureIdentityBinding{ObjectMeta: meta, Spec: v1.AzureIdentityBindingSpec{AzureIdentity: name, Selector: name}}),
+			c.Create(ctx, &v1.AzureIdentity{ObjectMeta: meta, Spec: v1.AzureIdentitySpec{ResourceID: identityID(i), ClientID: clientID(i)}}),
+			c.Create(ctx, &v1.AzureIdentityBinding{ObjectMeta: meta, Spec: v1.AzureIdentityBindingSpec{AzureIdentity: name, Selector: name}}),
 		)
 	})
 }

@@ -76,8 +76,9 @@ func TestOnly(t *testing.T) {
 	}{
 		"nothing asked for is everything": {names: "", want: []string{"size", "warm", "rss"}},
 		"the node agent":                  {names: "nmi", want: []string{"warm", "rss"}, not: []string{"size", "patches", "wake"}},
+		"the controller":                  {names: "mic", want: []string{"patches", "large"}, not: []string{"size", "warm", "wake"}},
 		"some":                            {names: "warm, wake", want: []string{"warm", "wake"}, not: []string{"rss"}},
-		"one that there is not":           {names: "warm,worm", err: `no measurement is called "worm": there are nmi, size, patches, warm,`},
+		"one that there is not":           {names: "warm,worm", err: `no measurement is called "worm": there are nmi, mic, size, patches,`},
 		"an empty one":                    {names: "warm,", err: `no measurement is called ""`},
 	}
 	for name, tc := range tests {

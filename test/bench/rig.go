@@ -53,6 +53,7 @@ var (
 	podRange     = netip.MustParsePrefix("10.64.0.0/10")
 	nodeAddr     = netip.MustParseAddr("10.63.0.1") // as its pods see it
 	metadataAddr = netip.MustParseAddr("10.63.0.2") // that they ask where nmi redirects
+	loopbackAddr = netip.MustParseAddr(loopback)
 )
 
 // rig is what every measurement runs on: an API server, a node with an emulated
@@ -70,7 +71,7 @@ type rig struct {
 	port    atomic.Uint32 // the last one given away
 }
 
-func newRig(ctx context.Context) (*rig, error) {
+func newRig() (*rig, error) {
 	dir, err := os.MkdirTemp("", "podid-bench-")
 	if err != nil {
 		return nil, err
@@ -81,14 +82,14 @@ func newRig(ctx context.Context) (*rig, error) {
 	}
 	r := &rig{dir: dir, bin: filepath.Dir(self)}
 	r.port.Store(20000)
-	if err := r.start(ctx); err != nil {
-		r.close()
-		return nil, err
-	}
 	return r, nil
 }
 
+// start starts the cluster and Azure, once.
 func (r *rig) start(ctx context.Context) error {
+	if r.cluster != nil {
+		return nil
+	}
 	var err error
 	r.cluster, err = localcluster.Start(ctx, localcluster.Config{
 		Dir: filepath.Join(r.dir, "control"), Nodes: []localcluster.NodeConfig{{Name: "bench"}},
@@ -110,13 +111,13 @@ func (r *rig) start(ctx context.Context) error {
 	if r.client, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
 		return err
 	}
-	return errors.Join(r.startAzure(ctx), r.seed(ctx))
+	return errors.Join(r.startAzure(ctx), seedIdentities(ctx, r.client, allIdentities))
 }
 
 // startAzure starts azemu with one machine that has all identities and one
 // scale set that has none.
 func (r *rig) startAzure(ctx context.Context) error {
-	state := azemu.State{Tenant: tenant, Apps: []azemu.App{{ClientID: micApp, Secrets: []string{micSecret}}}}
+	state := azemu.State{Tenant: tenant}
 	var all []string
 	for i := range allIdentities {
 		state.Identities = append(state.Identities, azemu.Identity{ID: identityID(i), ClientID: clientID(i)})
@@ -124,46 +125,67 @@ func (r *rig) startAzure(ctx context.Context) error {
 	}
 	state.ScaleSets = []azemu.ScaleSet{
 		{ID: scaleSetID(setName), Identity: &azemu.Assigned{UserAssigned: all}, Instances: []azemu.Instance{{InstanceID: "0", Name: machine}}},
-		{ID: scaleSetID("empty"), Instances: []azemu.Instance{{InstanceID: "0", Name: "empty000000"}}},
 	}
+	var err error
+	own := r.node.Addr.String()
+	r.ready, err = r.startAzemu(ctx, r.run, own, r.dir, state, "--imds-machine", machine+"="+own+":0", "--arm-delay", armDelay.String())
+	r.azure = azemu.NewClient(r.ready.Admin)
+	return err
+}
+
+// runner starts one of podid's programs, with its output in a log.
+type runner func(ctx context.Context, name string, env []string, args ...string) (*localcluster.Command, error)
+
+// startAzemu starts azemu on an address, with its files in dir, and returns when
+// it is ready.
+func (r *rig) startAzemu(ctx context.Context, run runner, own, dir string, state azemu.State, flags ...string) (ready azemu.Ready, err error) {
 	b, err := json.Marshal(state)
 	if err != nil {
-		return err
+		return ready, err
 	}
-	stateFile, readyFile := filepath.Join(r.dir, "state.json"), filepath.Join(r.dir, "azemu.json")
+	stateFile, readyFile := filepath.Join(dir, "state.json"), filepath.Join(dir, "azemu.json")
 	if err := os.WriteFile(stateFile, b, 0o600); err != nil {
-		return err
+		return ready, err
 	}
-	own := r.node.Addr.String()
-	if _, err := r.run(ctx, "azemu", nil, "--listen", own+":0", "--admin-listen", own+":0", "--imds-machine", machine+"="+own+":0",
-		"--host", own, "--state", stateFile, "--arm-delay", armDelay.String(), "--ca-file", filepath.Join(r.dir, "ca.pem"), "--ready-file", readyFile); err != nil {
-		return err
+	if _, err := run(ctx, "azemu", nil, append([]string{
+		"--listen", own + ":0", "--admin-listen", own + ":0", "--host", own,
+		"--state", stateFile, "--ca-file", filepath.Join(dir, "ca.pem"), "--ready-file", readyFile,
+	}, flags...)...); err != nil {
+		return ready, err
 	}
 	if err := await(ctx, 10*time.Second, func() error {
 		b, err := os.ReadFile(readyFile)
 		if err != nil {
 			return err
 		}
-		return json.Unmarshal(b, &r.ready)
+		return json.Unmarshal(b, &ready)
 	}); err != nil {
-		return fmt.Errorf("azemu: %w", err)
+		return ready, fmt.Errorf("azemu: %w", err)
 	}
-	r.azure = azemu.NewClient(r.ready.Admin)
-	return nil
+	return ready, nil
 }
 
 // run starts one of podid's programs on the node, with its output in a log.
 func (r *rig) run(ctx context.Context, name string, env []string, args ...string) (*localcluster.Command, error) {
+	return r.begin(ctx, r.dir, r.node.Command, name, env, args...)
+}
+
+// begin starts one of podid's programs where prepare says, with its output in a
+// log in dir.
+func (r *rig) begin(
+	ctx context.Context, dir string, prepare func(context.Context, string, ...string) *localcluster.Command,
+	name string, env []string, args ...string,
+) (*localcluster.Command, error) {
 	path := name
 	if !strings.Contains(name, "/") {
 		path = filepath.Join(r.bin, name)
 	}
-	log, err := os.OpenFile(filepath.Join(r.dir, filepath.Base(name)+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(filepath.Join(dir, filepath.Base(name)+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = log.Close() }()                               // the program has its own
-	cmd := r.node.Command(context.WithoutCancel(ctx), path, args...) // ended by close, in order
+	defer func() { _ = log.Close() }()                        // the program has its own
+	cmd := prepare(context.WithoutCancel(ctx), path, args...) // ended by close, in order
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
