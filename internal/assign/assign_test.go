@@ -308,6 +308,24 @@ func TestPlan(t *testing.T) {
 			change: func(s *assign.Snapshot) { s.Record = attached; s.Assigned = []*v1.AzureAssignedIdentity{legacy("ns")} },
 			want:   summary{Update: states{name: v1.Assigned}},
 		},
+		"an object of AAD Pod Identity in our place stands until the identity is known to be there": {
+			change: func(s *assign.Snapshot) { s.Assigned = []*v1.AzureAssignedIdentity{legacy("ns")} },
+			want:   summary{Attach: []string{"reader"}, Waiting: []string{"web-ns-reader"}},
+		},
+		"an object of AAD Pod Identity in our place, for another identity, does not stand": {
+			change: func(s *assign.Snapshot) {
+				s.Assigned = []*v1.AzureAssignedIdentity{legacy("ns")}
+				s.Identities[0].Spec.ResourceID = prefix + "writer"
+			},
+			want: summary{Update: states{name: v1.Created}, Attach: []string{"writer"}, Waiting: []string{"web-ns-reader"}},
+		},
+		"an object of AAD Pod Identity in our place, for another node, does not stand": {
+			change: func(s *assign.Snapshot) {
+				s.Assigned = []*v1.AzureAssignedIdentity{legacy("ns")}
+				s.Pods[0].Node = "node-1"
+			},
+			want: summary{Update: states{name: v1.Created}, Attach: []string{"reader"}, Waiting: []string{"web-ns-reader"}},
+		},
 		"an object of AAD Pod Identity elsewhere stands in until ours is Assigned": {
 			change: func(s *assign.Snapshot) { s.Assigned = []*v1.AzureAssignedIdentity{legacy("default")} },
 			want:   summary{Create: states{name: v1.Created}, Attach: []string{"reader"}, Waiting: []string{"web-ns-reader"}},

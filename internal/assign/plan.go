@@ -139,15 +139,23 @@ func (p *Plan) decide(s Snapshot, w want, existing map[objectName]*v1.AzureAssig
 
 // stands reports whether old stays as it is, and its identity where it is, until
 // the identity of o is attached: it is Assigned to the same pod, of which only the
-// identity has been edited.
+// identity has been edited; or it is of AAD Pod Identity, for the same pod and
+// identity, and says that this is attached, which is not yet known to podid.
 func (s Snapshot) stands(old, o *v1.AzureAssignedIdentity) bool {
-	if old.Status.Status != v1.Assigned || old.DeletionTimestamp != nil || slices.Contains(old.Finalizers, LegacyFinalizer) ||
-		o.Spec.PodUID != old.Spec.PodUID || o.Spec.NodeName != old.Spec.NodeName || old.Spec.AzureIdentityRef == nil {
+	if old.Status.Status != v1.Assigned || old.DeletionTimestamp != nil || o.Spec.NodeName != old.Spec.NodeName ||
+		old.Spec.AzureIdentityRef == nil || pairOf(old) != pairOf(o) {
 		return false
 	}
 	before, machine := onMachine(old)
 	now, _ := onMachine(o)
-	return before != now && (!machine || s.Record[before].there())
+	switch {
+	case old.Spec.PodUID == "":
+		return before == now
+	case o.Spec.PodUID != old.Spec.PodUID || slices.Contains(old.Finalizers, LegacyFinalizer):
+		return false
+	default:
+		return before != now && (!machine || s.Record[before].there())
+	}
 }
 
 // onMachine is the identity that has to be on the machine for an object, if any.
