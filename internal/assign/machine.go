@@ -149,6 +149,15 @@ func (m *Machine) judge(id string, now time.Time) {
 	}
 }
 
+// Cool has those of the identities that nobody needs kept warm no longer.
+func (m *Machine) Cool(ids []string) {
+	for _, id := range ids {
+		if _, idle := m.idle[id]; idle {
+			m.idle[id] = time.Time{}
+		}
+	}
+}
+
 // Plan decides. An identity that is there is kept for as long as warm after its
 // last owner, so that churn changes nothing on the machine. One of which it is
 // not known whether it is there is of no use to anybody, and goes at once.

@@ -135,17 +135,21 @@ func (r *Refusals) drop(gone func(Step) bool) {
 }
 
 // Refused takes note that a PATCH of these steps was refused, since one of them
-// cannot be. named are the ARM ids that Azure named.
-func (r *Refusals) Refused(sent []Step, named []string, why error, now time.Time) {
-	r.drop(func(s Step) bool { return slices.Contains(sent, s) })
+// cannot be. named are the ARM ids that Azure named. It reports false where Azure
+// named only others: none of these is to blame then, and nothing is noted.
+func (r *Refusals) Refused(sent []Step, named []string, why error, now time.Time) bool {
 	guilty := slices.DeleteFunc(slices.Clone(sent), func(s Step) bool { return !slices.Contains(named, s.ID) })
+	if len(guilty) == 0 && len(named) > 0 {
+		return false
+	}
+	r.drop(func(s Step) bool { return slices.Contains(sent, s) })
 	if len(guilty) == 0 {
 		r.convict(sent, why, now)
-		return
 	}
 	for _, s := range guilty {
 		r.convict([]Step{s}, why, now)
 	}
+	return true
 }
 
 // convict has steps of whom one at least is refused tried by halves. One alone

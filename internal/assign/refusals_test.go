@@ -166,3 +166,14 @@ func TestWhateverIsBadTheGoodArrive(t *testing.T) {
 		}
 	})
 }
+
+func TestWhereAnotherIsNamedNobodyIsToBlame(t *testing.T) {
+	r := assign.NewRefusals(30*time.Second, exactly)
+	sent := []assign.Step{{ID: "a"}, {ID: "b"}}
+	if r.Refused(sent, []string{"there-already"}, errors.New("refused"), now) {
+		t.Error("Refused() = true, want false")
+	}
+	if got, _ := r.Next(assign.Changes{Attach: []string{"a", "b"}}, now); !slices.Equal(got, sent) || r.Quarantined() != 0 {
+		t.Errorf("Next() = %v with %d in quarantine, want both as if nothing had been", got, r.Quarantined())
+	}
+}

@@ -100,7 +100,7 @@ func (r vm) patch(ctx context.Context, s State, changes []change) (State, error)
 }
 
 func stateOfVM(m armcompute.VirtualMachine) State {
-	var s State
+	s := newState(nil, nil)
 	if m.Identity != nil {
 		s = newState(m.Identity.Type, m.Identity.UserAssignedIdentities)
 	}
@@ -143,7 +143,7 @@ func (r scaleSet) patch(ctx context.Context, s State, changes []change) (State, 
 }
 
 func stateOfSet(m armcompute.VirtualMachineScaleSet) State {
-	var s State
+	s := newState(nil, nil)
 	if m.Identity != nil {
 		s = newState(m.Identity.Type, m.Identity.UserAssignedIdentities)
 	}

@@ -221,3 +221,18 @@ func TestTheNextLeaderTakesUpWhatIsUnderWay(t *testing.T) {
 		t.Errorf("after the last pod the scale set has %v", got)
 	}
 }
+
+func TestDetachingTheLastIdentityIsTriedAgain(t *testing.T) {
+	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader"})})
+	w.apply("", node("node-0", setID("pool")+"/virtualMachines/0"))
+	w.run()
+	p := pod("web", "node-0", "reader")
+	w.apply(w.ns, append(identity("reader"), p)...)
+	w.awaitStates(map[string]v1.AssignedState{"web-" + w.ns + "-reader": v1.Assigned})
+	must(t, w.azure.SetFault(azemu.EndpointOperationEnd, azemu.Fault{Code: "InternalError", Times: 1}))
+	w.delete(p)
+	w.awaitRecords(0)
+	if got := w.attached("pool"); len(got) > 0 {
+		t.Errorf("the scale set still has %v", got)
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -212,18 +211,5 @@ func TestANameThatIsStillTakenIsNoSuccess(t *testing.T) {
 	}
 	if len(s.unseen) > 0 || len(recorder.Events) > 0 {
 		t.Errorf("%d writes are waited for and %d events were sent, want none", len(s.unseen), len(recorder.Events))
-	}
-}
-
-func TestTheImmutableIsNeverDetached(t *testing.T) {
-	r := newReconciler(Config{Immutable: []string{"CLUSTER"}})
-	present := compute.State{ClientIDs: map[string]string{"a": "cluster", "b": "another"}}
-	before := assign.Record{"a": assign.Attached, "b": assign.Attached, "c": assign.Attached}
-	record, detach := r.keepImmutable(present, before, []string{"a", "b", "c"})
-	if want := []string{"b", "c"}; !slices.Equal(detach, want) {
-		t.Errorf("to detach: %v, want %v", detach, want)
-	}
-	if record["a"] != assign.Found || record["b"] != assign.Attached || before["a"] != assign.Attached {
-		t.Errorf("record %v, before %v", record, before)
 	}
 }

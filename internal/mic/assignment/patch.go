@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -43,6 +44,8 @@ type outcome struct {
 	kept        kept
 	add, remove []string
 	done        []string // of these, for certain
+	withheld    []string // not detached, since it is not known whether they may be
+	left        []string // not sent yet, since there was something to tell before
 	err         error
 }
 
@@ -62,7 +65,7 @@ func (r *Reconciler) launch(ctx context.Context, scope assign.Scope, s *state, c
 	f := &flight{started: time.Now(), changes: c, done: make(chan struct{})}
 	before := outcome{record: maps.Clone(s.machine.Record()), kept: s.kept}
 	job := func(ctx context.Context) {
-		f.outcome = r.patch(ctx, scope, before, c.Attach, c.Detach)
+		f.outcome = r.guarded(ctx, scope, before, c)
 		f.stopped = ctx.Err() != nil
 		close(f.done)
 		r.queue.Add(scope)
@@ -80,6 +83,19 @@ func (r *Reconciler) launch(ctx context.Context, scope assign.Scope, s *state, c
 // lastWords bounds the write of what became of a PATCH when mic is being stopped.
 const lastWords = 10 * time.Second
 
+// guarded is patch, of which a fault is a failure of this one scope: there are
+// others that work.
+func (r *Reconciler) guarded(ctx context.Context, scope assign.Scope, before outcome, c assign.Changes) (o outcome) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			r.config.Log.ErrorContext(ctx, "a change of identities ended in a fault of mic's", "scope", scope.ID(), "fault", fault, "stack", string(debug.Stack()))
+			o = before
+			o.err = errors.New("a fault of mic's, which its log tells of")
+		}
+	}()
+	return r.patch(ctx, scope, before, c.Attach, c.Detach)
+}
+
 // patch asks Azure what there is, writes down what it is about to do, does it,
 // and writes that down. Where Azure has changed nothing for certain, the intents
 // are taken back: an identity that appears from then on was attached by somebody
@@ -91,8 +107,12 @@ func (r *Reconciler) patch(ctx context.Context, scope assign.Scope, o outcome, a
 		o.err = err
 		return o
 	}
-	before, detach = r.keepImmutable(present, before, detach)
+	before, detach, o.withheld = r.keepImmutable(ctx, scope, present, before, detach)
 	intent, add, remove := before.Intend(present.User, present.Certain(), attach, detach)
+	if len(add) < len(attach) && len(add)+len(remove) > 0 { // who need what is there are not to wait for the rest
+		o.left = slices.Concat(add, remove)
+		intent, add, remove = intent.Undo(before, o.left), nil, nil
+	}
 	if o = r.saved(ctx, scope, o, intent); o.err != nil {
 		if !errors.Is(o.err, errRewritten) {
 			o.record = before // nothing was done
@@ -105,6 +125,9 @@ func (r *Reconciler) patch(ctx context.Context, scope assign.Scope, o outcome, a
 	o.add, o.remove = add, remove
 	// What Azure does not show is not there, whatever we meant to do before.
 	undone := before.Without(slices.DeleteFunc(slices.Clone(add), func(id string) bool { return present.User[id] }))
+	if present.User = maps.Clone(present.User); present.User == nil {
+		present.User = make(map[string]bool, len(remove))
+	}
 	for _, id := range add {
 		delete(present.User, id) // so that it is sent, also where it is shown but not certain
 	}
@@ -123,19 +146,31 @@ func (r *Reconciler) patch(ctx context.Context, scope assign.Scope, o outcome, a
 }
 
 // keepImmutable takes those identities off what is to be detached that never are,
-// and off what is podid's.
-func (r *Reconciler) keepImmutable(present compute.State, record assign.Record, detach []string) (assign.Record, []string) {
+// and off what is podid's; and those of which Azure does not show whether they are
+// among these. They are withheld, and tried again like one that is refused.
+func (r *Reconciler) keepImmutable(ctx context.Context, scope assign.Scope, present compute.State, record assign.Record, detach []string) (assign.Record, []string, []string) {
+	if len(r.config.Immutable) == 0 {
+		return record, detach, nil
+	}
 	record = maps.Clone(record)
-	detach = slices.DeleteFunc(slices.Clone(detach), func(id string) bool {
+	var rest, withheld []string
+	for _, id := range detach {
 		client := present.ClientIDs[id]
-		stays := client != "" && slices.ContainsFunc(r.config.Immutable, func(c string) bool { return strings.EqualFold(c, client) })
-		if stays {
+		switch {
+		case client == "" && present.User[id]:
+			withheld = append(withheld, id)
+			r.config.Log.WarnContext(ctx, "an identity is not detached: Azure does not show its client id, and it may be one that never is", "scope", scope.ID(), "identity", id)
+		case client != "" && slices.ContainsFunc(r.config.Immutable, func(c string) bool { return strings.EqualFold(c, client) }):
 			record[id] = assign.Found
+		default:
+			rest = append(rest, id)
 		}
-		return stays
-	})
-	return record, detach
+	}
+	return record, rest, withheld
 }
+
+// errWithheld is why an identity is withheld.
+var errWithheld = errors.New("it may be one that is never detached: Azure does not show its client id")
 
 // saved is o after the record has been written down, or replaced by the one that
 // somebody else wrote.
@@ -179,17 +214,19 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 	}
 	if err == nil {
 		s.failures, s.retryAt, s.problem, s.needed = 0, time.Time{}, nil, f.next
-		s.refusals.Done(f.changes.Steps(), time.Now())
+		if len(o.left) > 0 {
+			s.needed = f.started
+		}
+		s.refusals.Done(f.changes.Only(o.ended(f.changes)).Steps(), time.Now())
+		s.withhold(o.withheld)
 		r.troubles.set(scope, nil)
 		if len(o.add)+len(o.remove) > 0 {
 			log.InfoContext(ctx, "identities changed")
 		}
 		return nil
 	}
-	if e, ok := errors.AsType[*compute.Error](err); ok && e.Kind == compute.BadIdentity && !errors.Is(err, errRewritten) {
-		// Of one identity, or some: the rest is sent at once.
+	if s.refuse(f, o) { // of one identity, or some: the rest is sent at once
 		s.failures, s.retryAt, s.problem, s.needed = 0, time.Time{}, nil, f.started
-		s.refusals.Refused(f.changes.Only(o.failed()).Steps(), e.Identities, err, time.Now())
 		log.WarnContext(ctx, "identities refused", "err", err)
 	} else {
 		s.alone = alone
@@ -201,6 +238,32 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 	waiting := s.machine.Plan(time.Now(), r.config.KeepWarm).Attach
 	r.touch(scope, setOf(s.machine.OwnersOf(waiting))) // who are told
 	return nil
+}
+
+// refuse takes note that Azure refused an identity, or some, and reports whether it
+// was one of those that were sent. One that is on the machine already, and that
+// nobody needs, is to go with the next PATCH.
+func (s *state) refuse(f *flight, o outcome) bool {
+	e, ok := errors.AsType[*compute.Error](o.err)
+	if !ok || e.Kind != compute.BadIdentity || errors.Is(o.err, errRewritten) {
+		return false
+	}
+	s.machine.Cool(e.Identities)
+	return s.refusals.Refused(f.changes.Only(o.failed()).Steps(), e.Identities, o.err, time.Now())
+}
+
+// ended are the changes that are settled, or were carried out.
+func (o outcome) ended(c assign.Changes) []assign.Step {
+	return slices.DeleteFunc(c.Steps(), func(s assign.Step) bool {
+		return slices.Contains(o.left, s.ID) || slices.Contains(o.withheld, s.ID)
+	})
+}
+
+// withhold has identities that were not detached wait.
+func (s *state) withhold(ids []string) {
+	if len(ids) > 0 {
+		s.refusals.Refused(assign.Changes{Detach: ids}.Steps(), ids, errWithheld, time.Now())
+	}
 }
 
 // failed is what was sent and not carried out for certain.

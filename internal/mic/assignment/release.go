@@ -103,16 +103,27 @@ func (r *Reconciler) releaseNow(ctx context.Context, scope assign.Scope, o outco
 	if len(ids) == 0 {
 		return o
 	}
-	o = r.patch(ctx, scope, o, nil, ids)
+	o = r.releaseSome(ctx, scope, o, ids)
 	if e, ok := errors.AsType[*compute.Error](o.err); !ok || e.Kind != compute.BadIdentity || len(ids) == 1 {
 		return o
 	}
 	var errs []error
 	for _, id := range ours(o.record) { // its neighbours are not to wait for it
-		o = r.patch(ctx, scope, outcome{record: o.record, kept: o.kept}, nil, []string{id})
+		o = r.releaseSome(ctx, scope, outcome{record: o.record, kept: o.kept}, []string{id})
 		errs = append(errs, o.err)
 	}
 	o.err = errors.Join(errs...)
+	return o
+}
+
+// releaseSome takes off some. What may be one that is never taken off stays, and is
+// nobody's from then on.
+func (r *Reconciler) releaseSome(ctx context.Context, scope assign.Scope, o outcome, ids []string) outcome {
+	o = r.patch(ctx, scope, o, nil, ids)
+	o.record = maps.Clone(o.record)
+	for _, id := range o.withheld {
+		o.record[id] = assign.Found
+	}
 	return o
 }
 

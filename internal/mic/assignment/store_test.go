@@ -25,12 +25,17 @@ type store struct {
 	mu      sync.Mutex // guards version and writes
 	version int
 	writes  int
+	kinds   sync.Mutex // guards byKind
 	byKind  map[reflect.Type]toolscache.Indexer
+	// changed is told of each change, where one of the two is nil; may be nil.
+	changed func(old, now client.Object)
 }
 
 func newStore() *store { return &store{byKind: make(map[reflect.Type]toolscache.Indexer)} }
 
 func (s *store) kind(o any) toolscache.Indexer {
+	s.kinds.Lock()
+	defer s.kinds.Unlock()
 	t := reflect.TypeOf(o).Elem()
 	if s.byKind[t] == nil {
 		s.byKind[t] = toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, toolscache.Indexers{})
@@ -93,6 +98,8 @@ func (s *store) List(_ context.Context, list client.ObjectList, options ...clien
 
 // put has an object in the cache, under a new version.
 func (s *store) put(o client.Object) {
+	old := s.current(o)
+	defer func() { s.tell(old, o) }()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.version++
@@ -104,6 +111,25 @@ func (s *store) put(o client.Object) {
 	if err := s.kind(o).Update(o.DeepCopyObject()); err != nil {
 		panic(err) // a key can always be made
 	}
+}
+
+// current is the object of the same name; nil for none.
+func (s *store) current(o client.Object) client.Object {
+	was, ok, err := s.kind(o).Get(o)
+	if old, is := was.(client.Object); ok && is && err == nil {
+		return old
+	}
+	return nil
+}
+
+func (s *store) tell(old, now client.Object) {
+	if s.changed == nil {
+		return
+	}
+	if now != nil {
+		now, _ = now.DeepCopyObject().(client.Object)
+	}
+	s.changed(old, now)
 }
 
 func (s *store) Create(_ context.Context, o client.Object, _ ...client.CreateOption) error {
@@ -126,7 +152,12 @@ func (s *store) Delete(_ context.Context, o client.Object, _ ...client.DeleteOpt
 	s.mu.Lock()
 	s.writes++
 	s.mu.Unlock()
-	return s.kind(o).Delete(o)
+	old := s.current(o)
+	if err := s.kind(o).Delete(o); err != nil || old == nil {
+		return err
+	}
+	s.tell(old, nil)
+	return nil
 }
 
 func (s *store) DeleteAllOf(context.Context, client.Object, ...client.DeleteAllOfOption) error {
