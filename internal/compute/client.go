@@ -73,9 +73,8 @@ func New(c Config) (*Client, error) {
 				http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway,
 				http.StatusServiceUnavailable, http.StatusGatewayTimeout,
 			}},
-			PerRetryPolicies: []policy.Policy{newThrottle(c.RequestTimeout)},
-
-			Telemetry: policy.TelemetryOptions{ApplicationID: "podid-mic"},
+			PerRetryPolicies: c.policies(),
+			Telemetry:        policy.TelemetryOptions{ApplicationID: "podid-mic"},
 		},
 		DisableRPRegistration: true,
 	}

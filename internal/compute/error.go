@@ -104,15 +104,20 @@ const (
 
 // sent marks the error of the PATCH itself, as opposed to that of the operation
 // that it began.
-type sent struct{ error }
+type sent struct {
+	error
+
+	left bool // for Azure
+}
 
 func (s sent) Unwrap() error { return s.error }
 
 func classify(scope assign.Scope, doing string, err error) *Error {
 	e := &Error{Scope: scope, Doing: doing, Err: err}
-	_, direct := errors.AsType[sent](err)
+	patch, direct := errors.AsType[sent](err)
+	e.Refused = direct && !patch.left
 	if unsent, ok := errors.AsType[unsentError](err); ok {
-		e.Reason, e.Refused = unsent.Error(), direct
+		e.Reason = unsent.Error()
 		if unsent.after > 0 {
 			e.Kind, e.RetryAfter = Throttled, unsent.after
 		}
@@ -133,7 +138,7 @@ func classify(scope assign.Scope, doing string, err error) *Error {
 	if answer.RawResponse != nil {
 		e.RetryAfter = retryAfter(answer.RawResponse.Header, time.Now())
 	}
-	e.Refused = direct && answer.StatusCode >= 400 && answer.StatusCode < 500 && answer.StatusCode != http.StatusRequestTimeout
+	e.Refused = e.Refused || direct && answer.StatusCode >= 400 && answer.StatusCode < 500 && answer.StatusCode != http.StatusRequestTimeout
 	e.Gone = doing == reading && answer.StatusCode == http.StatusNotFound && answer.ErrorCode == "ResourceNotFound"
 	return e
 }

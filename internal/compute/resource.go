@@ -49,7 +49,7 @@ func (c *Client) vmsOf(subscription string) (*armcompute.VirtualMachinesClient, 
 	client := c.vms[subscription]
 	if client == nil {
 		var err error
-		if client, err = armcompute.NewVirtualMachinesClient(subscription, c.config.Credential, c.options); err != nil {
+		if client, err = armcompute.NewVirtualMachinesClient(subscription, nil, c.options); err != nil {
 			return nil, err
 		}
 		c.vms[subscription] = client
@@ -63,7 +63,7 @@ func (c *Client) setsOf(subscription string) (*armcompute.VirtualMachineScaleSet
 	client := c.sets[subscription]
 	if client == nil {
 		var err error
-		if client, err = armcompute.NewVirtualMachineScaleSetsClient(subscription, c.config.Credential, c.options); err != nil {
+		if client, err = armcompute.NewVirtualMachineScaleSetsClient(subscription, nil, c.options); err != nil {
 			return nil, err
 		}
 		c.sets[subscription] = client
@@ -86,11 +86,12 @@ func (r vm) get(ctx context.Context) (State, error) {
 
 func (r vm) patch(ctx context.Context, s State, changes []change) (State, error) {
 	kind, ids := s.body(changes)
+	ctx, left := departing(ctx)
 	poller, err := r.client.BeginUpdate(once(ctx), r.scope.ResourceGroup, r.scope.Name,
 		armcompute.VirtualMachineUpdate{Identity: &armcompute.VirtualMachineIdentity{Type: &kind, UserAssignedIdentities: ids}},
 		&armcompute.VirtualMachinesClientBeginUpdateOptions{IfMatch: s.ifMatch()})
 	if err != nil {
-		return State{}, sent{err}
+		return State{}, sent{err, *left}
 	}
 	answer, err := poller.PollUntilDone(patiently(ctx), pollOptions())
 	if err != nil {
@@ -129,11 +130,12 @@ func (r scaleSet) get(ctx context.Context) (State, error) {
 
 func (r scaleSet) patch(ctx context.Context, s State, changes []change) (State, error) {
 	kind, ids := s.body(changes)
+	ctx, left := departing(ctx)
 	poller, err := r.client.BeginUpdate(once(ctx), r.scope.ResourceGroup, r.scope.Name,
 		armcompute.VirtualMachineScaleSetUpdate{Identity: &armcompute.VirtualMachineScaleSetIdentity{Type: &kind, UserAssignedIdentities: ids}},
 		&armcompute.VirtualMachineScaleSetsClientBeginUpdateOptions{IfMatch: s.ifMatch()})
 	if err != nil {
-		return State{}, sent{err}
+		return State{}, sent{err, *left}
 	}
 	answer, err := poller.PollUntilDone(patiently(ctx), pollOptions())
 	if err != nil {
