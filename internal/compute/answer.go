@@ -55,6 +55,23 @@ func (b errorBody) identities() []string {
 	return ids
 }
 
+// identityStatuses finds the status of the identity service in the message of a
+// FailedIdentityOperation.
+var identityStatuses = regexp.MustCompile(`(?i)\bstatus: '([a-z0-9]+)'`)
+
+// identityStatus is that status, in lower case; empty where there is none.
+func (b errorBody) identityStatus() string {
+	if found := identityStatuses.FindStringSubmatch(b.message); found != nil {
+		return strings.ToLower(found[1])
+	}
+	return ""
+}
+
+// aboutIdentities reports whether identities are named, or the word.
+func (b errorBody) aboutIdentities() bool {
+	return strings.Contains(strings.ToLower(b.text), "identit")
+}
+
 // reason is one line for an answer; the SDK's has a dozen.
 func reason(answer *azcore.ResponseError, body errorBody) string {
 	text := strings.TrimSpace(strconv.Itoa(answer.StatusCode) + " " + answer.ErrorCode)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/podid-io/podid/internal/azemu"
 	"github.com/podid-io/podid/internal/compute"
@@ -52,7 +53,7 @@ func TestErrorsNameTheIdentities(t *testing.T) {
 		},
 		"none": {
 			azemu.EndpointVMSSPatch,
-			azemu.Fault{Status: 400, Code: "InvalidParameter", Message: "Something in " + base + "Microsoft.Compute/virtualMachineScaleSets/pool is wrong."},
+			azemu.Fault{Status: 400, Code: "InvalidParameter", Message: "The value of parameter identity of " + base + "Microsoft.Compute/virtualMachineScaleSets/pool is invalid."},
 			nil, "on it",
 		},
 	} {
@@ -105,5 +106,87 @@ func TestAllThatMayNotBeAssignedAreNamed(t *testing.T) {
 	}
 	if _, visible := see(e, setID); visible != nil {
 		t.Errorf("attached nevertheless: %v", visible)
+	}
+}
+
+func TestWhatAzureSaysIsNoMoreThanItMeans(t *testing.T) {
+	failed := func(status string) string {
+		return "Failed to perform resource identity operation. Status: '" + status + "'. Response: '{\"error\":{\"code\":\"" + status + "\"}}'."
+	}
+	for sentence, test := range map[string]struct {
+		endpoint string // the PATCH, where it is empty
+		fault    azemu.Fault
+		want     compute.Error
+		advice   string
+	}{
+		"an identity that is not found": {
+			fault: azemu.Fault{Status: 400, Code: "FailedIdentityOperation", Message: failed("NotFound")},
+			want:  compute.Error{Kind: compute.BadIdentity, Refused: true}, advice: "check that the identity exists",
+		},
+		"a throttled identity service": {
+			fault: azemu.Fault{Status: 400, Code: "FailedIdentityOperation", Message: failed("TooManyRequests")},
+			want:  compute.Error{Kind: compute.Throttled, Refused: true},
+		},
+		"an identity service in trouble": {
+			fault: azemu.Fault{Status: 400, Code: "FailedIdentityOperation", Message: failed("InternalServerError")},
+			want:  compute.Error{Kind: compute.Other, Refused: true},
+		},
+		"the same, of an operation": {
+			endpoint: azemu.EndpointOperationEnd, fault: azemu.Fault{Code: "FailedIdentityOperation", Message: failed("InternalServerError")},
+			want: compute.Error{Kind: compute.Other},
+		},
+		"throttled, whatever the code": {
+			fault: azemu.Fault{Status: 429, Code: "FailedIdentityOperation", Message: failed("BadRequest")},
+			want:  compute.Error{Kind: compute.Throttled, Refused: true},
+		},
+		"in trouble, whatever the code": {
+			fault: azemu.Fault{Status: 500, Code: "FailedIdentityOperation", Message: failed("BadRequest")},
+			want:  compute.Error{Kind: compute.Other},
+		},
+		"a parameter that concerns no identity": {
+			fault: azemu.Fault{Status: 400, Code: "InvalidParameter", Message: "The value of parameter upgradePolicy is invalid."},
+			want:  compute.Error{Kind: compute.Other, Refused: true},
+		},
+		"a quota, which may last": {
+			fault: azemu.Fault{Status: 409, Code: "OperationNotAllowed", Message: "Operation could not be completed as it results in exceeding approved quota."},
+			want:  compute.Error{Kind: compute.Conflict, Refused: true, Lasting: true},
+		},
+		"somebody else at work": {
+			fault: azemu.Fault{Status: 409, Code: "AnotherOperationInProgress"},
+			want:  compute.Error{Kind: compute.Conflict, Refused: true},
+		},
+		"a token that is refused": {
+			fault: azemu.Fault{Status: 401, Code: "InvalidAuthenticationToken", Message: "The access token is invalid."},
+			want:  compute.Error{Kind: compute.Other, Refused: true}, advice: "its token was refused",
+		},
+		"a right to ask after operations that is missing": {
+			endpoint: azemu.EndpointOperationGet, fault: azemu.Fault{Status: 403, Code: "AuthorizationFailed"},
+			want: compute.Error{Kind: compute.Forbidden}, advice: "Microsoft.Compute/locations/operations/read on subscription " + subscription,
+		},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			t.Parallel()
+			e, c := start(t, azemu.Config{ARMDelay: 50 * time.Millisecond}, azemu.Assigned{}, "a")
+			endpoint := azemu.EndpointVMSSPatch
+			if test.endpoint != "" {
+				endpoint = test.endpoint
+			}
+			if err := e.SetFault(endpoint, test.fault); err != nil {
+				t.Fatal(err)
+			}
+			s, err := c.Get(t.Context(), scope(t, setID))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = c.Update(t.Context(), scope(t, setID), s, []string{id("a")}, nil)
+			got, ok := errors.AsType[*compute.Error](err)
+			if !ok {
+				t.Fatalf("error = %v, want a *compute.Error", err)
+			}
+			summary := compute.Error{Kind: got.Kind, Refused: got.Refused, Lasting: got.Lasting}
+			if diff := cmp.Diff(test.want, summary, cmpopts.IgnoreUnexported(compute.Error{})); diff != "" || !strings.Contains(got.Advice(), test.advice) || test.advice == "" != (got.Advice() == "") {
+				t.Errorf("%v: advice %q, want %q in it; error (-want +got):\n%s", err, got.Advice(), test.advice, diff)
+			}
+		})
 	}
 }

@@ -48,12 +48,18 @@ type Error struct {
 	// Gone says that the VM or scale set itself does not exist. It is not said of
 	// a resource group, a subscription or an operation that is not found.
 	Gone bool
+	// Lasting says of a Conflict that nobody knows how long it lasts: the quota is
+	// used up, or the scope is about to be deleted.
+	Lasting bool
 	// Identities are the ARM ids, in lower case, of the user-assigned identities
 	// that Azure named, in its order; nil where it named none.
 	Identities []string
 	// Reason is what Azure, or whoever is in the way, said: one line.
 	Reason string
 	Err    error
+
+	unauthorized bool // the token itself was refused
+	polling      bool // it was asked how far an operation is
 }
 
 // Error says what failed, on which scope, and what to do where that is known.
@@ -80,10 +86,14 @@ func (e *Error) where() string {
 // names an identity where Azure named no other: who waits for one is not told of
 // those of others.
 func (e *Error) Advice() string {
-	switch e.Kind {
-	case Forbidden:
+	switch {
+	case e.unauthorized:
+		return "its token was refused: check mic's credential, its tenant and the clock"
+	case e.Kind == Forbidden && e.polling:
+		return "give mic's identity the right Microsoft.Compute/locations/operations/read on subscription " + e.Scope.Subscription
+	case e.Kind == Forbidden:
 		return fmt.Sprintf("give mic's identity the role Virtual Machine Contributor on resource group %s of subscription %s", e.Scope.ResourceGroup, e.Scope.Subscription)
-	case BadIdentity:
+	case e.Kind == BadIdentity:
 		if len(e.Identities) == 1 {
 			return "check that the identity exists, and give mic's identity the role Managed Identity Operator on " + e.Identities[0]
 		}
@@ -132,8 +142,11 @@ func classify(scope assign.Scope, doing string, err error) *Error {
 		e.Reason = oneLine(err.Error())
 		return e
 	}
-	e.Kind = kind(answer)
 	body := bodyOf(answer)
+	e.Kind = kind(answer, body)
+	e.Lasting = e.Kind == Conflict && !passing(answer)
+	e.unauthorized = answer.StatusCode == http.StatusUnauthorized
+	e.polling = doing == changing && !direct
 	e.Reason, e.Identities = reason(answer, body), body.identities()
 	if answer.RawResponse != nil {
 		e.RetryAfter = retryAfter(answer.RawResponse.Header, time.Now())
@@ -143,14 +156,28 @@ func classify(scope assign.Scope, doing string, err error) *Error {
 	return e
 }
 
-// kind goes by the code first: an operation that fails answers 200.
-func kind(answer *azcore.ResponseError) Kind {
-	switch answer.ErrorCode {
-	case "FailedIdentityOperation", "LinkedAuthorizationFailed", "InvalidParameter":
-		return BadIdentity
-	case "Conflict", "ConflictingConcurrentWriteNotAllowed", "OperationPreempted", "PreconditionFailed",
-		"AnotherOperationInProgress", "RetryableErrorDueToAnotherOperation":
+// kind goes by the code where the status does not say enough: an operation that
+// fails answers 200.
+func kind(answer *azcore.ResponseError, body errorBody) Kind {
+	switch {
+	case answer.StatusCode == http.StatusTooManyRequests:
+		return Throttled
+	case answer.StatusCode >= http.StatusInternalServerError:
+		return Other // whatever it concerns, it is not its fault
+	}
+	if passing(answer) {
 		return Conflict
+	}
+	switch answer.ErrorCode {
+	case "FailedIdentityOperation":
+		return identityKind(body)
+	case "LinkedAuthorizationFailed":
+		return BadIdentity
+	case "InvalidParameter":
+		if body.aboutIdentities() {
+			return BadIdentity
+		}
+		return Other
 	case "ResourceNotFound", "ResourceGroupNotFound", "SubscriptionNotFound":
 		return NotFound
 	case "AuthorizationFailed":
@@ -159,12 +186,35 @@ func kind(answer *azcore.ResponseError) Kind {
 	switch answer.StatusCode {
 	case http.StatusConflict, http.StatusPreconditionFailed:
 		return Conflict
-	case http.StatusTooManyRequests:
-		return Throttled
 	case http.StatusNotFound:
 		return NotFound
-	case http.StatusUnauthorized, http.StatusForbidden:
+	case http.StatusForbidden:
 		return Forbidden
+	default:
+		return Other
+	}
+}
+
+// passing reports whether Azure says that somebody else is at work, who will have
+// done soon.
+func passing(answer *azcore.ResponseError) bool {
+	switch answer.ErrorCode {
+	case "Conflict", "ConflictingConcurrentWriteNotAllowed", "OperationPreempted", "PreconditionFailed",
+		"AnotherOperationInProgress", "RetryableErrorDueToAnotherOperation":
+		return true
+	default:
+		return answer.ErrorCode == "" && answer.StatusCode == http.StatusConflict || answer.StatusCode == http.StatusPreconditionFailed
+	}
+}
+
+// identityKind is what a FailedIdentityOperation is, by the status of the identity
+// service that its message tells of. Where it tells of none it is about an identity.
+func identityKind(body errorBody) Kind {
+	switch body.identityStatus() {
+	case "", "badrequest", "notfound", "forbidden", "conflict":
+		return BadIdentity
+	case "toomanyrequests", "429":
+		return Throttled
 	default:
 		return Other
 	}

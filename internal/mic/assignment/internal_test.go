@@ -51,6 +51,7 @@ func TestHowLongAFailureIsWaitedFor(t *testing.T) {
 		want  int
 	}{
 		"another operation ends soon":  {&compute.Error{Kind: compute.Conflict}, false, mostConflict},
+		"a quota may last":             {&compute.Error{Kind: compute.Conflict, Lasting: true}, false, mostRetry},
 		"a machine that is not there":  {&compute.Error{Kind: compute.NotFound}, true, mostAlone},
 		"a machine that is said to be": {&compute.Error{Kind: compute.NotFound}, false, mostRetry},
 		"whatever else":                {errors.New("x"), false, mostRetry},

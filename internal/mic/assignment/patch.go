@@ -298,7 +298,7 @@ func (r *Reconciler) nodesInCache(ctx context.Context, scope assign.Scope) (int,
 
 // most is how many times the first wait is waited at most after a failure.
 func most(err error, alone bool) int {
-	if e, ok := errors.AsType[*compute.Error](err); ok && e.Kind == compute.Conflict {
+	if e, ok := errors.AsType[*compute.Error](err); ok && e.Kind == compute.Conflict && !e.Lasting {
 		return mostConflict
 	}
 	if alone {
