@@ -5,6 +5,7 @@ package compute
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -32,7 +33,8 @@ type Config struct {
 	GetTimeout time.Duration
 	// UpdateTimeout bounds one PATCH until Azure has carried it out. The default
 	// is 15m. Of none of the three is the time in which a request waits for its
-	// turn: see Client.
+	// turn, see Client; with that a PATCH takes twice UpdateTimeout at most, and what
+	// became of it is not known then.
 	UpdateTimeout time.Duration
 }
 
@@ -179,6 +181,15 @@ func (c *Client) Update(ctx context.Context, scope assign.Scope, s State, attach
 // and sends it once more if what was to be done is still all to be done: an
 // identity that somebody else attached is not to be mistaken for ours.
 func (c *Client) patch(ctx context.Context, r resource, s State, batch []change) (State, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*c.config.UpdateTimeout, errTooLong)
+	defer cancel()
+	if s.ETag == "" { // nothing would refuse the PATCH, whose type is all that is to remain
+		fresh, err := timed(ctx, c.config.GetTimeout, r.get)
+		if err != nil {
+			return fresh, sent{error: err}
+		}
+		s.System, s.ETag = fresh.System, fresh.ETag
+	}
 	send := func(ctx context.Context) (State, error) { return r.patch(ctx, s, batch) }
 	after, err := timed(ctx, c.config.UpdateTimeout, send)
 	if !outdated(err) {
@@ -191,6 +202,9 @@ func (c *Client) patch(ctx context.Context, r resource, s State, batch []change)
 	s = fresh
 	return timed(ctx, c.config.UpdateTimeout, send)
 }
+
+// errTooLong ends a PATCH that waits for turns without end.
+var errTooLong = fmt.Errorf("it took longer than mic waits, turns included: %w", context.DeadlineExceeded)
 
 // outdated reports whether a PATCH was refused for its ETag.
 func outdated(err error) bool {

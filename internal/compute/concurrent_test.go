@@ -70,3 +70,23 @@ func TestWhatIsBeingDeletedIsLeftAlone(t *testing.T) {
 		t.Errorf("error = %v", err)
 	}
 }
+
+// Without an ETag nothing refuses a PATCH for what somebody else did.
+func TestASystemAssignedIdentityStaysWhereAzureGivesNoETag(t *testing.T) {
+	t.Parallel()
+	e, _ := inMemory(t, azemu.Config{})
+	c := overMemory(t, roundTrip(func(r *http.Request) (*http.Response, error) {
+		return rewritten(direct{e}, r, `"etag"`, `"none"`)
+	}), direct{e})
+	s, err := c.Get(t.Context(), scope(t, setID))
+	if err != nil || s.ETag != "" {
+		t.Fatalf("before: %+v, %v", s, err)
+	}
+	if err := e.MergeState(azemu.State{ScaleSets: []azemu.ScaleSet{{ID: setID, Identity: &azemu.Assigned{Type: "SystemAssigned"}}}}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Update(t.Context(), scope(t, setID), s, []string{id("a")}, nil)
+	if has, _ := see(e, setID); err != nil || has.Type != "SystemAssigned, UserAssigned" {
+		t.Errorf("type %q, %v", has.Type, err)
+	}
+}

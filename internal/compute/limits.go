@@ -39,6 +39,14 @@ func frontDoor(method string) operationGroup {
 	return operationGroup{name: "writes", subscription: limit{10 * 60, 200}}
 }
 
+// polls is the group of questions how far an operation is.
+const polls = "operation.get"
+
+// pollShare is what these may have of the subscription's reads, of which half is
+// podid's: with many operations under way they would take all, and a machine that
+// is new would wait behind them.
+var pollShare = limit{10 * 60, 60}
+
 // groupOf is the group of a request at the compute service, by the type of the
 // resource; of a list, whether it is one. False is for what podid does not ask.
 // https://learn.microsoft.com/azure/virtual-machines/compute-throttling-limits
@@ -61,7 +69,7 @@ func groupOf(method, kind string, list bool) (operationGroup, bool) {
 	case "PATCH virtualmachinescalesets":
 		return operationGroup{"vmss.update", limit{4, 12}, limit{500, 1500}}, true
 	case "GET operations":
-		return operationGroup{"operation.get", limit{15, 45}, limit{5000, 15000}}, true
+		return operationGroup{polls, limit{15, 45}, limit{5000, 15000}}, true
 	default:
 		return operationGroup{}, false
 	}
@@ -90,6 +98,9 @@ func chargesOf(r *http.Request) []charge {
 		if group, ok := groupOf(r.Method, parts[6], len(parts) == 7); ok {
 			if group.perResource != (limit{}) {
 				charges = append(charges, charge{place{group.name, parts[1], path}, group.perResource.careful()})
+			}
+			if group.name == polls {
+				charges = append(charges, charge{place{"share of polls", parts[1], ""}, pollShare})
 			}
 			charges = append(charges, charge{place{group.name, parts[1], ""}, group.subscription.half()})
 		}
