@@ -136,6 +136,21 @@ func TestPlan(t *testing.T) {
 			change: func(s *assign.Snapshot) { s.Record = attached },
 			want:   summary{Create: states{name: v1.Assigned}},
 		},
+		"the record is in doubt: nothing becomes Assigned by it": {
+			change: func(s *assign.Snapshot) { s.Record, s.Doubted = attached, true },
+			want:   summary{Create: states{name: v1.Created}, Waiting: []string{"web-ns-reader"}},
+		},
+		"the record is in doubt: what is Assigned stays": {
+			change: func(s *assign.Snapshot) { s.Record = attached; s.Assigned = made(*s); s.Doubted = true },
+		},
+		"the record is in doubt: another pod of the same name has to wait": {
+			change: func(s *assign.Snapshot) {
+				s.Record = attached
+				s.Assigned = made(*s)
+				s.Pods[0].UID, s.Doubted = "2", true
+			},
+			want: summary{Update: states{name: v1.Created}, Waiting: []string{"web-ns-reader"}},
+		},
 		"the identity was found there: Assigned with one write": {
 			change: func(s *assign.Snapshot) { s.Record = assign.Record{prefix + "reader": assign.Found} },
 			want:   summary{Create: states{name: v1.Assigned}},

@@ -32,8 +32,11 @@ type Snapshot struct {
 	// Assigned are the objects for the pods in question: those for nodes of the
 	// scope, and those for Pods wherever they say they are.
 	Assigned []*v1.AzureAssignedIdentity
-	// Record is what is known of the identities of the scope.
-	Record Record
+	// Record is what is known of the identities of the scope. Doubted says that it
+	// may be of a machine that is no more: nothing becomes Assigned by it, and what
+	// is Assigned stays.
+	Record  Record
+	Doubted bool
 	// Rules are the operator's choices.
 	Rules identity.Rules
 }
@@ -119,6 +122,9 @@ func (p *Plan) decide(s Snapshot, w want, existing map[objectName]*v1.AzureAssig
 	o := w.object(s.Scope, state)
 	old, ok := existing[nameOf(o)]
 	delete(existing, nameOf(o))
+	if attach && s.Doubted && (!ok || !unchanged(old, o)) {
+		state, o.Status.Status = v1.Created, v1.Created
+	}
 	switch {
 	case why != "":
 		p.Invalid = append(p.Invalid, Invalid{p.write(o, old, ok), why})
@@ -156,6 +162,16 @@ func (s Snapshot) stands(old, o *v1.AzureAssignedIdentity) bool {
 	default:
 		return before != now && (!machine || s.Record[before].there())
 	}
+}
+
+// unchanged reports whether old says that what o is for is Assigned.
+func unchanged(old, o *v1.AzureAssignedIdentity) bool {
+	if old.Status.Status != v1.Assigned || old.Spec.PodUID != o.Spec.PodUID || old.Spec.NodeName != o.Spec.NodeName || old.Spec.AzureIdentityRef == nil {
+		return false
+	}
+	before, _ := onMachine(old)
+	now, _ := onMachine(o)
+	return before == now
 }
 
 // onMachine is the identity that has to be on the machine for an object, if any.

@@ -91,6 +91,13 @@ func (r Record) Without(ids []string) Record {
 	return next
 }
 
+// Among returns the record without those that should be there and are not shown.
+func (r Record) Among(shown map[string]bool) Record {
+	next := r.clone()
+	maps.DeleteFunc(next, func(id string, o Ownership) bool { return o.there() && !shown[id] })
+	return next
+}
+
 func (r Record) clone() Record {
 	next := make(Record, len(r))
 	maps.Copy(next, r)

@@ -32,6 +32,7 @@ type scope struct {
 	id       armID
 	location string
 	userData string
+	uniqueID string // of a scale set; empty for one that is derived
 	// goal is what ARM shows: a PATCH shows at once. seen is what IMDS knows:
 	// the goal of the last operation that ended well.
 	goal, seen   assignment
@@ -168,7 +169,7 @@ func (c *cloud) applyScaleSet(v ScaleSet) error {
 	if err := s.orchestrate(v); err != nil {
 		return err
 	}
-	s.userData = cmp.Or(v.UserData, s.userData)
+	s.userData, s.uniqueID = cmp.Or(v.UserData, s.userData), cmp.Or(v.UniqueID, s.uniqueID)
 	for _, i := range v.Instances {
 		if i.InstanceID == "" || i.Name == "" {
 			return fmt.Errorf("instance %q needs an instanceId and a name", i.InstanceID+i.Name)

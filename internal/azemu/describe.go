@@ -34,7 +34,7 @@ func (c *cloud) state() State {
 			})
 			continue
 		}
-		set := ScaleSet{ID: s.id.String(), Location: s.location, Identity: s.goal.state(), UserData: s.userData, Status: s.status()}
+		set := ScaleSet{ID: s.id.String(), Location: s.location, Identity: s.goal.state(), UserData: s.userData, UniqueID: s.uniqueID, Status: s.status()}
 		if s.flexible {
 			set.OrchestrationMode = Flexible
 		}

@@ -100,6 +100,9 @@ type ScaleSet struct {
 	Instances []Instance `json:"instances,omitempty"`
 	// UserData is what its creator gave to every instance, in base64.
 	UserData string `json:"userData,omitempty"`
+	// UniqueID is its own, which one made anew under the same name does not have.
+	// The default is derived from ID.
+	UniqueID string `json:"uniqueId,omitempty"`
 
 	Status
 }

@@ -92,6 +92,9 @@ func New(c Config) (*Client, error) {
 
 // State is the identities of a VM or scale set as Azure showed them.
 type State struct {
+	// ID is the machine's own, in lower case: one that is made anew under the same
+	// name has another. Empty where Azure did not show it.
+	ID string
 	// User holds the ARM ids, in lower case, of the user-assigned identities.
 	User map[string]bool
 	// ClientIDs are the client ids, in lower case, of those of User of which Azure

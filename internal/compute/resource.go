@@ -107,6 +107,7 @@ func stateOfVM(m armcompute.VirtualMachine) State {
 	}
 	s.ETag = value(m.Etag)
 	if m.Properties != nil {
+		s.ID = strings.ToLower(value(m.Properties.VMID))
 		s.Provisioning = value(m.Properties.ProvisioningState)
 	}
 	return s
@@ -151,6 +152,7 @@ func stateOfSet(m armcompute.VirtualMachineScaleSet) State {
 	}
 	s.ETag = value(m.Etag)
 	if m.Properties != nil {
+		s.ID = strings.ToLower(value(m.Properties.UniqueID))
 		s.Provisioning = value(m.Properties.ProvisioningState)
 	}
 	return s

@@ -2,7 +2,6 @@ package assignment
 
 import (
 	"context"
-	"maps"
 	"time"
 
 	"github.com/podid-io/podid/internal/assign"
@@ -21,6 +20,13 @@ func (r *Reconciler) change(ctx context.Context, scope assign.Scope, s *state, c
 	var warm later
 	if !c.Next.IsZero() {
 		warm.wait = max(time.Until(c.Next), time.Millisecond)
+	}
+	if s.doubted { // before anything else
+		if wait := time.Until(s.retryAt); wait > 0 {
+			warm.add(later{wait: wait})
+			return warm
+		}
+		return later{err: r.launch(ctx, scope, s, assign.Changes{})}
 	}
 	if len(c.Attach)+len(c.Detach) == 0 {
 		s.needed, s.problem, s.failures, s.retryAt = time.Time{}, nil, 0, time.Time{}
@@ -74,7 +80,7 @@ func (r *Reconciler) forgo(ctx context.Context, scope assign.Scope, s *state, id
 	if len(ids) == 0 && !s.unsaved {
 		return nil
 	}
-	o := r.saved(ctx, scope, outcome{kept: s.kept}, s.machine.Record().Without(ids))
+	o := r.saved(ctx, scope, outcome{made: s.made, kept: s.kept}, s.machine.Record().Without(ids))
 	r.learn(scope, s, o)
 	return o.err
 }
@@ -83,6 +89,6 @@ func (r *Reconciler) forgo(ctx context.Context, scope assign.Scope, s *state, id
 // looked at that this concerns.
 func (r *Reconciler) learn(scope assign.Scope, s *state, o outcome) {
 	changed := s.machine.Learn(o.record, time.Now())
-	s.kept, s.unsaved = o.kept, !maps.Equal(o.record, o.kept.record)
+	s.kept, s.made, s.unsaved = o.kept, o.made, !o.isKept()
 	r.touch(scope, setOf(s.machine.OwnersOf(changed)))
 }

@@ -52,7 +52,7 @@ func (r *Reconciler) recheck(ctx context.Context, scope assign.Scope, s *state, 
 		if err != nil {
 			return later{err: err}
 		}
-		snapshot, err := r.snapshot(ctx, scope, s.machine.Record(), all, held)
+		snapshot, err := r.snapshot(ctx, scope, s, all, held)
 		if err != nil {
 			return later{err: err}
 		}

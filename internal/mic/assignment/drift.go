@@ -105,6 +105,10 @@ func (r *Reconciler) see(ctx context.Context, scope assign.Scope, s *state) {
 	if !ok || s.flight != nil || !seen.began.After(s.landed) || !seen.state.Certain() {
 		return
 	}
+	if now := (outcome{record: s.machine.Record(), made: s.made, kept: s.kept}); now.another(seen.state) {
+		r.learn(scope, s, r.replaced(ctx, scope, now, seen.state))
+		return
+	}
 	record, d := s.machine.Compare(seen.state.User)
 	if d.Empty() {
 		return
@@ -114,5 +118,5 @@ func (r *Reconciler) see(ctx context.Context, scope assign.Scope, s *state) {
 		r.metrics.drift.WithLabelValues(direction).Add(float64(len(ids)))
 	}
 	r.config.Log.WarnContext(ctx, "somebody else has changed what is attached", "scope", scope.ID(), "lost", d.Lost, "gone", d.Gone, "found", d.Found)
-	r.learn(scope, s, outcome{record: record, kept: s.kept})
+	r.learn(scope, s, outcome{record: record, made: s.made, kept: s.kept})
 }

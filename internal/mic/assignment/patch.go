@@ -1,6 +1,7 @@
 package assignment
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -20,6 +21,7 @@ import (
 type flight struct {
 	started time.Time
 	changes assign.Changes
+	verify  bool          // whether the record is right, and nothing else
 	done    chan struct{} // closed when outcome and stopped are set
 	outcome outcome
 	stopped bool // mic itself is being stopped
@@ -37,10 +39,11 @@ func (f *flight) notice(c assign.Changes) {
 	}
 }
 
-// outcome is what became of a PATCH: the record as it is now, what the API
-// server has of it, what was sent, and why it failed.
+// outcome is what became of a PATCH: the record as it is now and the machine that
+// it is of, what the API server has of it, what was sent, and why it failed.
 type outcome struct {
 	record      assign.Record
+	made        string
 	kept        kept
 	add, remove []string
 	done        []string // of these, for certain
@@ -62,10 +65,10 @@ const (
 // launch has a PATCH run. Until it lands, what it may detach does not count as
 // attached.
 func (r *Reconciler) launch(ctx context.Context, scope assign.Scope, s *state, c assign.Changes) error {
-	f := &flight{started: time.Now(), changes: c, done: make(chan struct{})}
-	before := outcome{record: maps.Clone(s.machine.Record()), kept: s.kept}
+	f := &flight{started: time.Now(), changes: c, verify: s.doubted, done: make(chan struct{})}
+	before := outcome{record: maps.Clone(s.machine.Record()), made: s.made, kept: s.kept}
 	job := func(ctx context.Context) {
-		f.outcome = r.guarded(ctx, scope, before, c)
+		f.outcome = r.guarded(ctx, scope, before, f)
 		f.stopped = ctx.Err() != nil
 		close(f.done)
 		r.queue.Add(scope)
@@ -85,7 +88,7 @@ const lastWords = 10 * time.Second
 
 // guarded is patch, of which a fault is a failure of this one scope: there are
 // others that work.
-func (r *Reconciler) guarded(ctx context.Context, scope assign.Scope, before outcome, c assign.Changes) (o outcome) {
+func (r *Reconciler) guarded(ctx context.Context, scope assign.Scope, before outcome, f *flight) (o outcome) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			r.config.Log.ErrorContext(ctx, "a change of identities ended in a fault of mic's", "scope", scope.ID(), "fault", fault, "stack", string(debug.Stack()))
@@ -93,7 +96,10 @@ func (r *Reconciler) guarded(ctx context.Context, scope assign.Scope, before out
 			o.err = errors.New("a fault of mic's, which its log tells of")
 		}
 	}()
-	return r.patch(ctx, scope, before, c.Attach, c.Detach)
+	if f.verify {
+		return r.verify(ctx, scope, before)
+	}
+	return r.patch(ctx, scope, before, f.changes.Attach, f.changes.Detach)
 }
 
 // patch asks Azure what there is, writes down what it is about to do, does it,
@@ -101,12 +107,18 @@ func (r *Reconciler) guarded(ctx context.Context, scope assign.Scope, before out
 // are taken back: an identity that appears from then on was attached by somebody
 // else.
 func (r *Reconciler) patch(ctx context.Context, scope assign.Scope, o outcome, attach, detach []string) outcome {
-	before := o.record
 	present, err := r.config.Machines.Get(ctx, scope)
 	if err != nil {
 		o.err = err
 		return o
 	}
+	if o.another(present) {
+		o = r.replaced(ctx, scope, o, present)
+		o.left = slices.Concat(attach, detach)
+		return o
+	}
+	before := o.record
+	o.made = cmp.Or(present.ID, o.made)
 	before, detach, o.withheld = r.keepImmutable(ctx, scope, present, before, detach)
 	intent, add, remove := before.Intend(present.User, present.Certain(), attach, detach)
 	if len(add) < len(attach) && len(add)+len(remove) > 0 { // who need what is there are not to wait for the rest
@@ -176,12 +188,12 @@ var errWithheld = errors.New("it may be one that is never detached: Azure does n
 // somebody else wrote.
 func (r *Reconciler) saved(ctx context.Context, scope assign.Scope, o outcome, record assign.Record) outcome {
 	o.record = record
-	if maps.Equal(record, o.kept.record) {
+	if o.isKept() {
 		return o
 	}
-	o.kept, o.err = r.records.save(ctx, scope, record, o.kept)
+	o.kept, o.err = r.records.save(ctx, scope, record, o.made, o.kept)
 	if errors.Is(o.err, errRewritten) {
-		o.record = maps.Clone(o.kept.record)
+		o.record, o.made = maps.Clone(o.kept.record), o.kept.made
 	}
 	return o
 }
@@ -219,6 +231,10 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 		}
 		s.refusals.Done(f.changes.Only(o.ended(f.changes)).Steps(), time.Now())
 		s.withhold(o.withheld)
+		if f.verify { // those who waited for that
+			s.doubted = false
+			r.touch(scope, setOf(s.machine.Owners()))
+		}
 		r.troubles.set(scope, nil)
 		if len(o.add)+len(o.remove) > 0 {
 			log.InfoContext(ctx, "identities changed")
@@ -235,8 +251,11 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 		log.WarnContext(ctx, "identities not changed", "retry", wait, "err", err)
 	}
 	r.troubles.set(scope, err)
-	waiting := s.machine.Plan(time.Now(), r.config.KeepWarm).Attach
-	r.touch(scope, setOf(s.machine.OwnersOf(waiting))) // who are told
+	waiting := s.machine.OwnersOf(s.machine.Plan(time.Now(), r.config.KeepWarm).Attach)
+	if s.doubted {
+		waiting = s.machine.Owners()
+	}
+	r.touch(scope, setOf(waiting)) // who are told
 	return nil
 }
 

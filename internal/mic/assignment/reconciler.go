@@ -45,6 +45,7 @@ type Reconciler struct {
 	pending touches                 // guarded by mu
 	sizes   map[assign.Scope]int    // guarded by mu; of their records
 	sights  map[assign.Scope]sight  // guarded by mu; see drift
+	vacant  map[assign.Scope]bool   // guarded by mu; see occupy
 	epoch   int64                   // guarded by mu; a scope that was looked at in an earlier one is to be wholly
 
 	drifted atomic.Bool        // since the last look for drift
@@ -63,6 +64,7 @@ func newReconciler(c Config) *Reconciler {
 		pending:  make(touches),
 		sizes:    make(map[assign.Scope]int),
 		sights:   make(map[assign.Scope]sight),
+		vacant:   make(map[assign.Scope]bool),
 		epoch:    1,
 		metrics:  newMetrics(c.Metrics),
 	}
@@ -93,6 +95,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, scope assign.Scope) (reconci
 		return reconcile.Result{}, err
 	}
 	if err := r.land(ctx, scope, s); err != nil {
+		return reconcile.Result{}, err
+	}
+	if err := r.occupy(ctx, scope, s); err != nil {
 		return reconcile.Result{}, err
 	}
 	r.see(ctx, scope, s)
@@ -129,7 +134,7 @@ func (r *Reconciler) look(ctx context.Context, scope assign.Scope, s *state, t t
 		return assign.Plan{}, later{}, err
 	}
 	r.touch(scope, held) // until its event comes
-	snapshot, err := r.snapshot(ctx, scope, s.machine.Record(), t, held)
+	snapshot, err := r.snapshot(ctx, scope, s, t, held)
 	if err != nil {
 		return assign.Plan{}, later{}, err
 	}

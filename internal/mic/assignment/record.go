@@ -28,9 +28,11 @@ type records struct {
 	log       *slog.Logger
 }
 
-// kept is a record and the resourceVersion of its ConfigMap.
+// kept is a record, the machine that it is of, as compute.State.ID has it, and the
+// resourceVersion of its ConfigMap.
 type kept struct {
 	record  assign.Record
+	made    string
 	version string
 }
 
@@ -39,6 +41,7 @@ const (
 	managedByLabel   = "app.kubernetes.io/managed-by"
 	managedBy        = "podid"
 	recordScope      = "scope"
+	recordMachine    = "machine"
 	recordIdentities = "identities"
 )
 
@@ -60,7 +63,7 @@ func (r records) load(ctx context.Context) (map[assign.Scope]kept, error) {
 			r.log.WarnContext(ctx, "a record of what is attached makes no sense and is ignored", "configMap", m.Namespace+"/"+m.Name, "err", err)
 			continue
 		}
-		out[scope] = kept{record: record, version: m.ResourceVersion}
+		out[scope] = kept{record: record, made: m.Data[recordMachine], version: m.ResourceVersion}
 	}
 	return out, nil
 }
@@ -80,11 +83,11 @@ func parseRecord(data map[string]string) (assign.Scope, assign.Record, error) {
 // errRewritten is the error of save when somebody else has written the record.
 var errRewritten = errors.New("somebody else has written it meanwhile")
 
-// save writes the record of a scope in place of old, and returns what the API
+// save writes the record of a scope, and of which machine it is, in place of old, and returns what the API
 // server has from then on. An empty record is deleted. What somebody else has
 // written in between is never overwritten: it is returned with errRewritten. With
 // any other error what the API server has is not known to have changed.
-func (r records) save(ctx context.Context, scope assign.Scope, record assign.Record, old kept) (kept, error) {
+func (r records) save(ctx context.Context, scope assign.Scope, record assign.Record, made string, old kept) (kept, error) {
 	text, err := json.MarshalIndent(record, "", "  ")
 	if err != nil {
 		return old, err
@@ -96,7 +99,10 @@ func (r records) save(ctx context.Context, scope assign.Scope, record assign.Rec
 		},
 		Data: map[string]string{recordScope: scope.ID(), recordIdentities: string(text)},
 	}
-	now := kept{record: maps.Clone(record)}
+	if made != "" {
+		m.Data[recordMachine] = made
+	}
+	now := kept{record: maps.Clone(record), made: made}
 	switch {
 	case len(record) == 0 && old.version == "":
 	case len(record) == 0:
@@ -106,7 +112,7 @@ func (r records) save(ctx context.Context, scope assign.Scope, record assign.Rec
 		now.version = m.ResourceVersion
 	}
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
-		now, err = r.reload(ctx, scope, record, old)
+		now, err = r.reload(ctx, scope, now, old)
 	} else if err != nil {
 		now = old
 	}
@@ -130,7 +136,7 @@ func (r records) write(ctx context.Context, m *corev1.ConfigMap) error {
 
 // reload reads what was written in between. That it is what was to be written is
 // no error: it was us, and the answer was lost.
-func (r records) reload(ctx context.Context, scope assign.Scope, record assign.Record, old kept) (kept, error) {
+func (r records) reload(ctx context.Context, scope assign.Scope, ours, old kept) (kept, error) {
 	var m corev1.ConfigMap
 	if err := r.live.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: recordName(scope)}, &m); apierrors.IsNotFound(err) {
 		return kept{}, errRewritten
@@ -142,8 +148,8 @@ func (r records) reload(ctx context.Context, scope assign.Scope, record assign.R
 		r.log.WarnContext(ctx, "a record of what is attached makes no sense and is ignored", "configMap", m.Namespace+"/"+m.Name, "err", err)
 		theirs = assign.Record{}
 	}
-	now := kept{record: theirs, version: m.ResourceVersion}
-	if maps.Equal(theirs, record) {
+	now := kept{record: theirs, made: m.Data[recordMachine], version: m.ResourceVersion}
+	if maps.Equal(theirs, ours.record) && now.made == ours.made {
 		return now, nil
 	}
 	return now, errRewritten

@@ -61,7 +61,7 @@ func Release(ctx context.Context, c Config, each func(Released)) error {
 // release takes off one scope what is podid's, all at once, or one by one where
 // Azure refuses one.
 func (r *Reconciler) release(ctx context.Context, scope assign.Scope, k kept) Released {
-	o := outcome{record: maps.Clone(k.record), kept: k}
+	o := outcome{record: maps.Clone(k.record), made: k.made, kept: k}
 	before := ours(o.record)
 	end := func(err error) Released {
 		left := ours(o.record)
@@ -83,7 +83,11 @@ func (r *Reconciler) release(ctx context.Context, scope assign.Scope, k kept) Re
 		}
 		if o.err == nil {
 			forgotten := r.saved(ctx, scope, outcome{kept: o.kept}, assign.Record{})
-			return end(forgotten.err)
+			out := end(forgotten.err)
+			if k.made != "" && k.made != o.made { // another machine has its name
+				out.Detached, out.Gone = nil, true
+			}
+			return out
 		}
 		if !passes(o.err) {
 			return end(o.err)
@@ -109,7 +113,7 @@ func (r *Reconciler) releaseNow(ctx context.Context, scope assign.Scope, o outco
 	}
 	var errs []error
 	for _, id := range ours(o.record) { // its neighbours are not to wait for it
-		o = r.releaseSome(ctx, scope, outcome{record: o.record, kept: o.kept}, []string{id})
+		o = r.releaseSome(ctx, scope, outcome{record: o.record, made: o.made, kept: o.kept}, []string{id})
 		errs = append(errs, o.err)
 	}
 	o.err = errors.Join(errs...)

@@ -52,7 +52,7 @@ func (r *Reconciler) routeNode(ctx context.Context, n *corev1.Node, found touche
 	if err != nil {
 		return err
 	}
-	if err := r.ofNode(ctx, scopeOf(n), found); err != nil {
+	if err := errors.Join(r.ofNode(ctx, scopeOf(n), found), r.vacate(ctx, scopeOf(n))); err != nil {
 		return err
 	}
 	return r.onNode(ctx, n.Name, found, scopeOf(n), now, assign.Scope{})

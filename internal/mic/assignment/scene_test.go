@@ -142,10 +142,12 @@ func (l scene) settle(d time.Duration) {
 // theScope is where all nodes are.
 var theScope = assign.Scope{Kind: assign.VMSS, Subscription: "s", ResourceGroup: "g", Name: "pool"}
 
-func (l scene) node() {
-	l.store.put(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}, Spec: corev1.NodeSpec{
+func (l scene) node() *corev1.Node {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}, Spec: corev1.NodeSpec{
 		ProviderID: "azure:///subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/pool/virtualMachines/0",
-	}})
+	}}
+	l.store.put(n)
+	return n
 }
 
 // arm is the ARM id of an identity.
@@ -207,6 +209,7 @@ func (l scene) record() assign.Record {
 type azure struct {
 	mu      sync.Mutex // guards the rest
 	user    map[string]bool
+	made    string // the machine's own id
 	patches int
 	gets    int
 	// takes is how long a PATCH takes, refuse what it is refused for; nil for
@@ -236,7 +239,7 @@ func (a *azure) Get(context.Context, assign.Scope) (compute.State, error) {
 	if a.unread != nil {
 		return compute.State{}, a.unread()
 	}
-	s := compute.State{User: maps.Clone(a.user)}
+	s := compute.State{ID: a.made, User: maps.Clone(a.user)}
 	if a.show != nil {
 		a.show(&s)
 	}

@@ -16,7 +16,7 @@ import (
 
 // snapshot gathers what concerns the pods of a scope that were touched, but for
 // those that are held back, from the cache.
-func (r *Reconciler) snapshot(ctx context.Context, scope assign.Scope, record assign.Record, t touched, held owners) (assign.Snapshot, error) {
+func (r *Reconciler) snapshot(ctx context.Context, scope assign.Scope, of *state, t touched, held owners) (assign.Snapshot, error) {
 	g := gatherer{
 		ctx: ctx, cache: r.config.Cache, scope: scope, held: held,
 		scopes:   make(map[string]assign.Scope),
@@ -40,7 +40,7 @@ func (r *Reconciler) snapshot(ctx context.Context, scope assign.Scope, record as
 	s := assign.Snapshot{
 		Scope: scope,
 		Pods:  g.pods, Bindings: g.bindings, Identities: g.identities, PreAssigned: g.inAdvance,
-		Record: record, Rules: r.config.Rules,
+		Record: of.machine.Record(), Doubted: of.doubted, Rules: r.config.Rules,
 	}
 	for _, o := range g.assigned {
 		s.Assigned = append(s.Assigned, o)

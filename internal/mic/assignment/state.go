@@ -14,11 +14,14 @@ type state struct {
 	// epoch is when the whole scope was looked at: machine and reported hold what
 	// was found, kept up to date since. See Reconciler.
 	epoch int64
-	// machine is the account of the scope's identities, kept what the API server
-	// has of its record; unsaved says that the two differ.
+	// machine is the account of the scope's identities, made the machine that its
+	// record is of, kept what the API server has of it; unsaved says that the two
+	// differ. doubted says that it is not known whether the record is right.
 	machine *assign.Machine
+	made    string
 	kept    kept
 	unsaved bool
+	doubted bool
 	// unseen are our own writes that the cache has not shown yet, backlog the pods
 	// whose objects there was no time to write.
 	unseen  unseen
@@ -73,9 +76,14 @@ func (r *Reconciler) load(ctx context.Context) error {
 			return nil, err
 		}
 		r.mu.Lock()
-		defer r.mu.Unlock()
 		for scope, k := range found {
 			r.scopes[scope] = r.newState(k)
+		}
+		r.mu.Unlock()
+		for scope := range found {
+			if err := r.vacate(ctx, scope); err != nil {
+				return nil, err
+			}
 			r.queue.Add(scope)
 		}
 		r.loaded.Store(true)
@@ -98,13 +106,14 @@ func (r *Reconciler) forget(ctx context.Context, scope assign.Scope, s *state) e
 	if len(r.pending[scope]) == 0 {
 		r.metrics.quarantined.Sub(float64(s.quarantined))
 		delete(r.scopes, scope)
+		delete(r.vacant, scope)
 	}
 	return nil
 }
 
 func (r *Reconciler) newState(k kept) *state {
 	return &state{
-		machine: assign.NewMachine(k.record, time.Now()), kept: k,
+		machine: assign.NewMachine(k.record, time.Now()), made: k.made, kept: k,
 		unseen: make(unseen), backlog: make(owners),
 		refusals: assign.NewRefusals(r.config.Quarantine, jitter),
 		reported: make(reported), problems: make(map[types.NamespacedName]string),

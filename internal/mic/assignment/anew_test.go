@@ -1,0 +1,138 @@
+package assignment
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/assign"
+	"github.com/podid-io/podid/internal/compute"
+)
+
+// until lets an identity be attached for a pod that has gone again, with its node.
+func until(l scene) {
+	l.t.Helper()
+	n := l.node()
+	l.identity("app")
+	p := l.pod("before", "app")
+	l.settle(time.Second)
+	if got := l.record(); got[arm("app")] != assign.Attached {
+		l.t.Fatalf("at first the record is %v", got)
+	}
+	l.remove(p, n)
+	l.settle(time.Second)
+}
+
+func TestAMachineMadeAnewHasNothingOfTheOneBefore(t *testing.T) {
+	for sentence, test := range map[string]struct {
+		before, after string // ids of their own
+	}{
+		"which Azure shows":         {"first", "second"},
+		"which Azure does not show": {"", ""},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			play(t, Config{}, func(l scene) {
+				l.azure.be(func() { l.azure.made = test.before })
+				until(l)
+				l.azure.be(func() { l.azure.made, l.azure.user, l.azure.takes = test.after, make(map[string]bool), 40*time.Second })
+				l.node()
+				l.pod("after", "app")
+				l.settle(10 * time.Second)
+				want := map[string]v1.AssignedState{"team/after-team-app": v1.Created}
+				if got := l.store.objects(); !maps.Equal(got, want) {
+					t.Errorf("while the identity is on its way %v, want %v", got, want)
+				}
+				l.settle(time.Minute)
+				want["team/after-team-app"] = v1.Assigned
+				if got := l.store.objects(); !maps.Equal(got, want) || !slices.Equal(l.azure.attached(), []string{"app"}) {
+					t.Errorf("in the end %v, and %v is attached", got, l.azure.attached())
+				}
+			})
+		})
+	}
+}
+
+func TestWhatOthersPutOnAMachineMadeAnewStays(t *testing.T) {
+	play(t, Config{KeepWarm: time.Minute}, func(l scene) {
+		l.azure.be(func() { l.azure.made = "first" })
+		until(l)
+		l.azure.be(func() { l.azure.made = "second" })
+		l.settle(5 * time.Minute)
+		if got := l.azure.attached(); !slices.Equal(got, []string{"app"}) || len(l.record()) > 0 {
+			t.Errorf("%v is attached, and the record is %v, want what others attached, and none", got, l.record())
+		}
+	})
+}
+
+func TestAListShowsAMachineMadeAnew(t *testing.T) {
+	play(t, Config{}, func(l scene) {
+		l.azure.be(func() { l.azure.made = "first" })
+		l.node()
+		l.identity("app")
+		l.pod("web", "app")
+		l.settle(time.Second)
+		l.azure.be(func() { l.azure.made, l.azure.user = "second", make(map[string]bool) })
+		l.mu.Lock()
+		l.sights[theScope] = sight{compute.State{ID: "second", User: map[string]bool{}}, time.Now()}
+		l.mu.Unlock()
+		l.queue.Add(theScope)
+		l.settle(time.Second)
+		if got := l.azure.attached(); !slices.Equal(got, []string{"app"}) {
+			t.Errorf("%v is attached, want the identity again", got)
+		}
+	})
+}
+
+func TestTheFirstNodeAfterNoneCostsOneRead(t *testing.T) {
+	play(t, Config{}, func(l scene) {
+		l.azure.be(func() { l.azure.made = "first" })
+		until(l)
+		gets := l.azure.gets
+		l.node()
+		l.pod("after", "app")
+		l.settle(time.Second)
+		want := map[string]v1.AssignedState{"team/after-team-app": v1.Assigned}
+		if got := l.store.objects(); !maps.Equal(got, want) || l.azure.gets != gets+1 || l.azure.patches != 1 {
+			t.Errorf("%v after %d reads and %d PATCHes more, want %v after one and none", got, l.azure.gets-gets, l.azure.patches-1, want)
+		}
+	})
+}
+
+func TestANodeThatRegistersAgainTakesNothingFromItsPods(t *testing.T) {
+	play(t, Config{}, func(l scene) {
+		n := l.node()
+		l.identity("app")
+		l.pod("web", "app")
+		l.settle(time.Second)
+		l.azure.be(func() { l.azure.unread = func() error { return errors.New("no connection") } })
+		l.remove(n)
+		l.settle(time.Second)
+		l.node()
+		l.pod("new", "app")
+		l.settle(time.Minute)
+		want := map[string]v1.AssignedState{"team/web-team-app": v1.Assigned, "team/new-team-app": v1.Created}
+		if got := l.store.objects(); !maps.Equal(got, want) {
+			t.Errorf("while Azure cannot be read %v, want %v", got, want)
+		}
+		l.azure.be(func() { l.azure.unread = nil })
+		l.settle(5 * time.Minute)
+		want["team/new-team-app"] = v1.Assigned
+		if got := l.store.objects(); !maps.Equal(got, want) || l.azure.patches != 1 {
+			t.Errorf("then %v after %d PATCHes, want %v after 1", got, l.azure.patches, want)
+		}
+	})
+}
+
+func TestTheRecordSaysOfWhichMachineItIs(t *testing.T) {
+	play(t, Config{}, func(l scene) {
+		l.azure.be(func() { l.azure.made = "first" })
+		until(l)
+		found, err := l.records.load(t.Context())
+		if err != nil || found[theScope].made != "first" {
+			t.Errorf("the record is of %q, %v", found[theScope].made, err)
+		}
+	})
+}
