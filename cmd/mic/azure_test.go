@@ -50,7 +50,7 @@ func TestAnotherConfigurationCountsFromTheNextCall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, dirs := &machines{}, []string{t.TempDir(), t.TempDir()}
+	m, dirs := newMachines("of=a-test", nil), []string{t.TempDir(), t.TempDir()}
 	var clouds []*azemu.Emulator
 	authorities := ""
 	var configs []cloudconfig.Config
@@ -62,6 +62,7 @@ func TestAnotherConfigurationCountsFromTheNextCall(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		c.ClusterIdentity = fmt.Sprintf("kubelet-%d", len(configs))
 		clouds, configs = append(clouds, azure), append(configs, c)
 		authorities += string(azure.CA())
 	}
@@ -69,6 +70,9 @@ func TestAnotherConfigurationCountsFromTheNextCall(t *testing.T) {
 	for i, c := range configs {
 		if err := m.use(c); err != nil {
 			t.Fatal(err)
+		}
+		if got, want := m.clusterIdentity(), fmt.Sprintf("kubelet-%d", i); got != want {
+			t.Errorf("the cluster's own identity is %q, want %q", got, want)
 		}
 		if _, err := m.Get(t.Context(), scope); err != nil {
 			t.Fatal(err)

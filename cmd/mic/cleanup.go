@@ -53,13 +53,13 @@ func (o *options) cleanup(ctx context.Context, theirs bool, stdout io.Writer) er
 	if err != nil {
 		return err
 	}
-	azure := &machines{}
+	azure := newMachines(o.userAgent, nil)
 	if err := azure.use(cloud); err != nil {
 		return err
 	}
 	config := mic.Config{
 		REST: rest, Machines: azure, Namespace: o.namespace, Log: log,
-		Immutable: o.neverDetached(cloud), StartupTaints: o.startupTaints, Election: o.election,
+		Immutable: o.immutable, ClusterIdentity: azure.clusterIdentity, StartupTaints: o.startupTaints, Election: o.election,
 	}
 	if theirs {
 		if config.LegacyLocks, err = o.locks(); err != nil {

@@ -79,7 +79,7 @@ func (o *options) addSharedFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.legacyLocks, lockFlag, nil, "NAMESPACE/NAME of Endpoints by which MIC of AAD Pod Identity says that it leads, while which mic does not; empty means none (default default/"+legacy.LockName+" and the same in --namespace)")
 	f.Float32Var(&o.qps, "kube-api-qps", 500, "requests per second to the API server, those for the lease and for events apart")
 	f.IntVar(&o.burst, "kube-api-burst", 1000, "how many requests may exceed --kube-api-qps at once")
-	f.StringVar(&o.userAgent, "custom-user-agent", "", "added to the user agent towards the API server")
+	f.StringVar(&o.userAgent, "custom-user-agent", "", "added to the user agent towards the API server and Azure Resource Manager")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error; mic log-level sets it at run time")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 }

@@ -117,13 +117,6 @@ func TestFlagsThatCannotWork(t *testing.T) {
 	}
 }
 
-func TestTheClustersOwnIdentityIsNeverDetached(t *testing.T) {
-	o := options{immutable: []string{"given"}}
-	if diff := cmp.Diff([]string{"given", "kubelet"}, o.neverDetached(cloudconfig.Config{ClusterIdentity: "kubelet"})); diff != "" {
-		t.Errorf("never detached (-want +got):\n%s", diff)
-	}
-}
-
 func TestLocksOfTheOtherController(t *testing.T) {
 	for sentence, test := range map[string]struct {
 		args, namespace, want string

@@ -5,7 +5,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -44,7 +43,8 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	azure := &machines{}
+	waits := mic.NewWaits()
+	azure := newMachines(o.userAgent, waits.Observe)
 	if err := azure.use(cloud); err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (o *options) run(ctx context.Context) error {
 		Rules:               identity.Rules{AcrossNamespaces: o.acrossNamespaces},
 		ExceptionNamespaces: o.exceptionNamespaces, StartupTaints: o.startupTaints,
 		Window: orNone(o.window), KeepWarm: orNone(o.keepWarm), DriftInterval: orNone(o.driftInterval),
-		Immutable:   o.neverDetached(cloud),
+		Immutable: o.immutable, ClusterIdentity: azure.clusterIdentity, Waits: waits,
 		LegacyLocks: locks, Election: o.election,
 		HealthListen: o.healthListen, MetricsListen: o.metricsListen, PprofListen: o.pprofListen,
 	})
@@ -66,25 +66,11 @@ func (o *options) run(ctx context.Context) error {
 	}
 	watcher := cloudconfig.NewWatcher(cloudconfig.WatcherConfig{
 		Path: o.cloudConfig, Getenv: o.getenv, Now: cloud, Report: c.Report("cloud-config"), Log: log,
-		Apply: func(now cloudconfig.Config) error {
-			if now.ClusterIdentity != cloud.ClusterIdentity {
-				log.WarnContext(ctx, "userAssignedIdentityID has changed: which identity is never taken off a machine is settled at the start of mic, so restart it")
-			}
-			return azure.use(now)
-		},
+		Apply: azure.use,
 	})
 	log.InfoContext(ctx, "mic starts", "version", telemetry.Version(), "namespace", o.namespace)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return watcher.Run(ctx) }) // ends with ctx
 	g.Go(func() error { return c.Run(ctx) })       // ends with ctx, or for good with an error
 	return g.Wait()
-}
-
-// neverDetached are the client ids of what stays on every machine.
-func (o *options) neverDetached(c cloudconfig.Config) []string {
-	ids := slices.Clone(o.immutable)
-	if c.ClusterIdentity != "" {
-		ids = append(ids, c.ClusterIdentity)
-	}
-	return ids
 }

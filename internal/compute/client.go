@@ -36,6 +36,16 @@ type Config struct {
 	// turn, see Client; with that a PATCH takes twice UpdateTimeout at most, and what
 	// became of it is not known then.
 	UpdateTimeout time.Duration
+	// Limits are shared with the clients before this one, and after it. The default
+	// is limits of its own.
+	Limits *Limits
+	// Waited is told how long a request has waited for its turn, and of which
+	// buckets: such as vm.get.resource, of a resource each, vmss.update.subscription,
+	// or writes.subscription of Resource Manager itself. It is called concurrently.
+	// May be nil.
+	Waited func(bucket string, d time.Duration)
+	// UserAgent is added to the user agent. The default is nothing.
+	UserAgent string
 }
 
 // Client reads and changes VMs and scale sets. It may be used concurrently. All
@@ -67,6 +77,9 @@ func New(c Config) (*Client, error) {
 	if c.UpdateTimeout <= 0 {
 		c.UpdateTimeout = 15 * time.Minute
 	}
+	if c.Limits == nil {
+		c.Limits = NewLimits()
+	}
 	options := &arm.ClientOptions{
 		ClientOptions: azcore.ClientOptions{
 			Cloud: c.Cloud,
@@ -80,6 +93,9 @@ func New(c Config) (*Client, error) {
 		},
 		DisableRPRegistration: true,
 	}
+	if c.UserAgent != "" {
+		options.PerCallPolicies = append(options.PerCallPolicies, userAgent(c.UserAgent))
+	}
 	if c.HTTP != nil {
 		options.Transport = c.HTTP
 	}
@@ -88,6 +104,17 @@ func New(c Config) (*Client, error) {
 		vms:  make(map[string]*armcompute.VirtualMachinesClient),
 		sets: make(map[string]*armcompute.VirtualMachineScaleSetsClient),
 	}, nil
+}
+
+// userAgent is a policy of the SDK's pipeline. The SDK's own way cuts a name off
+// after 24 characters.
+type userAgent string
+
+// Do adds to the user agent.
+func (u userAgent) Do(req *policy.Request) (*http.Response, error) {
+	h := req.Raw().Header
+	h.Set("User-Agent", strings.TrimSpace(h.Get("User-Agent")+" "+string(u)))
+	return req.Next()
 }
 
 // State is the identities of a VM or scale set as Azure showed them.

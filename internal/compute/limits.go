@@ -79,6 +79,15 @@ func groupOf(method, kind string, list bool) (operationGroup, bool) {
 // whole subscription.
 type place struct{ group, subscription, resource string }
 
+// bucket is the name of the buckets of one kind: the group, and whether each
+// resource has one or the subscription.
+func (p place) bucket() string {
+	if p.resource == "" {
+		return p.group + ".subscription"
+	}
+	return p.group + ".resource"
+}
+
 // charge is a bucket that a request takes a token from.
 type charge struct {
 	place

@@ -22,7 +22,7 @@ func (c Config) policies() []policy.Policy {
 	}
 	scope := services[cloud.ResourceManager].Audience + "/.default"
 	return []policy.Policy{
-		newThrottle(c.RequestTimeout),
+		newThrottle(c),
 		runtime.NewBearerTokenPolicy(c.Credential, []string{scope}, nil),
 		departure{},
 	}

@@ -11,18 +11,32 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// throttle has every request wait for its turn, shared by all that a Client asks
-// for: within what Azure documents for one resource, and within half of what it
-// documents for a subscription. Where Azure has said 429 nothing is sent until it
-// wants to be asked again.
-type throttle struct {
-	// longest bounds the wait for the answer to one request.
-	longest time.Duration
-
+// Limits is what Azure has been asked lately, and where it wants to be left alone.
+// Clients that one follows upon the other share it: Azure does not forget with
+// them. It may be used concurrently.
+type Limits struct {
 	mu      sync.Mutex          // guards what follows
 	buckets map[place]*bucket   // those in use
 	pauses  map[place]time.Time // until when Azure is not to be asked
 	swept   time.Time           // when what is not in use was forgotten last
+}
+
+// NewLimits makes limits of which nothing has been used.
+func NewLimits() *Limits {
+	return &Limits{buckets: make(map[place]*bucket), pauses: make(map[place]time.Time)}
+}
+
+// throttle has every request wait for its turn, shared by all that is asked within
+// the same Limits: within what Azure documents for one resource, and within half
+// of what it documents for a subscription. Where Azure has said 429 nothing is
+// sent until it wants to be asked again.
+type throttle struct {
+	*Limits
+
+	// longest bounds the wait for the answer to one request.
+	longest time.Duration
+	// waited is told of each wait for a turn.
+	waited func(bucket string, d time.Duration)
 }
 
 // bucket may be forgotten when it is full: a new one is the same.
@@ -45,8 +59,19 @@ func (e unsentError) Unwrap() error { return e.error }
 // NonRetriable tells the SDK not to try again.
 func (unsentError) NonRetriable() {}
 
-func newThrottle(longest time.Duration) *throttle {
-	return &throttle{longest: longest, buckets: make(map[place]*bucket), pauses: make(map[place]time.Time)}
+func newThrottle(c Config) *throttle {
+	return &throttle{Limits: c.Limits, longest: c.RequestTimeout, waited: c.Waited}
+}
+
+// shortest is the shortest wait that is told of: a request that had its turn at
+// once takes some time too.
+const shortest = time.Millisecond
+
+// tell tells of a wait that began at a time.
+func (t *throttle) tell(p place, began time.Time) {
+	if d := time.Since(began); d >= shortest && t.waited != nil {
+		t.waited(p.bucket(), d)
+	}
 }
 
 // stubborn marks the context of requests that wait where Azure wants to be left
@@ -100,7 +125,9 @@ func (t *throttle) turn(ctx context.Context, charges []charge, patient bool) err
 		if !patient {
 			return unsentError{where.tooMuch(left), left}
 		}
-		if err := sleep(ctx, left); err != nil { // then a token again: others wait for the same moment
+		began := time.Now()
+		err := sleep(ctx, left) // then a token again: others wait for the same moment
+		if t.tell(where, began); err != nil {
 			return unsentError{error: err}
 		}
 	}
@@ -143,6 +170,7 @@ func (t *throttle) take(ctx context.Context, c charge, clocked bool) error {
 	b.takers++
 	t.mu.Unlock()
 	err := b.Wait(ctx)
+	t.tell(c.place, now)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	b.takers--

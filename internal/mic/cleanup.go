@@ -29,7 +29,7 @@ func Cleanup(ctx context.Context, c Config, theirs bool, out io.Writer) error {
 		return err
 	}
 	config := cleanup.Config{
-		REST: c.REST, Machines: c.Machines, Namespace: c.Namespace, Lease: l, Immutable: c.Immutable,
+		REST: c.REST, Machines: c.Machines, Namespace: c.Namespace, Lease: l, Immutable: c.neverDetached,
 		StartupTaints: c.StartupTaints, Legacy: theirs, Out: out, Log: c.Log,
 	}
 	var why atomic.Value // of waiting, an error

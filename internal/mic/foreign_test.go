@@ -3,10 +3,12 @@ package mic_test
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/azemu"
@@ -49,17 +51,26 @@ func TestForeignOperation(t *testing.T) {
 
 // What the operator named is never taken off, also when podid has attached it.
 func TestTheImmutableAreNeverTakenOff(t *testing.T) {
-	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader", "writer"})})
-	w.edit = func(c *mic.Config) { c.Immutable = []string{strings.ToUpper(w.clientOf("reader"))} }
+	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader", "writer", "kubelet"})})
+	var cluster atomic.Value // the cluster's own, which changes
+	cluster.Store("")
+	w.edit = func(c *mic.Config) {
+		c.Immutable, c.ClusterIdentity = []string{strings.ToUpper(w.clientOf("reader"))}, func() string { return cluster.Load().(string) }
+	}
 	w.apply("", node("node-0", setID("pool")+"/virtualMachines/0"))
 	w.run()
-	first, second := pod("web", "node-0", "reader"), pod("job", "node-0", "writer")
-	w.apply(w.ns, append(append(identity("reader"), identity("writer")...), first, second)...)
-	w.awaitStates(map[string]v1.AssignedState{"web-" + w.ns + "-reader": v1.Assigned, "job-" + w.ns + "-writer": v1.Assigned})
-	w.delete(first, second)
+	want, pods := map[string]v1.AssignedState{}, []client.Object{}
+	for _, name := range []string{"reader", "writer", "kubelet"} {
+		p := pod("pod-"+name, "node-0", name)
+		w.apply(w.ns, append(identity(name), p)...)
+		want[p.Name+"-"+w.ns+"-"+name], pods = v1.Assigned, append(pods, p)
+	}
+	w.awaitStates(want)
+	cluster.Store(w.clientOf("kubelet"))
+	w.delete(pods...)
 	w.awaitStates(map[string]v1.AssignedState{})
 	w.awaitRecords(0)
-	if diff := cmp.Diff([]string{"reader"}, w.attached("pool")); diff != "" {
+	if diff := cmp.Diff([]string{"kubelet", "reader"}, w.attached("pool")); diff != "" {
 		t.Errorf("after its last pod the scale set has (-want +got):\n%s", diff)
 	}
 }

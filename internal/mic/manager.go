@@ -79,7 +79,7 @@ func (c *Controller) newCache(ctx context.Context, scheme *runtime.Scheme, why *
 func (c *Controller) assignment(recorder events.EventRecorder, shown assignment.Status) assignment.Config {
 	return assignment.Config{
 		Machines: c.config.Machines, Lister: c.lister, Namespace: c.config.Namespace, Rules: c.config.Rules, Window: c.config.Window,
-		KeepWarm: c.config.KeepWarm, Retry: c.config.Retry, Quarantine: c.config.Quarantine, Drift: c.config.DriftInterval, Check: c.config.CheckInterval, Immutable: c.config.Immutable, Metrics: c.metrics,
+		KeepWarm: c.config.KeepWarm, Retry: c.config.Retry, Quarantine: c.config.Quarantine, Drift: c.config.DriftInterval, Check: c.config.CheckInterval, Immutable: c.config.neverDetached, Metrics: c.metrics,
 		Recorder: recorder, Status: shown,
 		ReportAzure: c.Report(checkAzure), Log: c.config.Log,
 	}

@@ -30,6 +30,22 @@ func measure(m assignment.Machines, r prometheus.Registerer) measured {
 	return measured{m, calls}
 }
 
+// Waits measures how long requests to Azure wait for their turn, within its limits.
+type Waits struct{ histogram *prometheus.HistogramVec }
+
+// NewWaits makes the measure, for Config.Waits and for the client of Azure.
+func NewWaits() *Waits {
+	return &Waits{prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "podid_mic_azure_wait_seconds", Help: "Time that requests to Azure waited for their turn, those that waited.",
+		Buckets: []float64{.01, .05, .1, .5, 1, 5, 15, 30, 60, 120, 300, 900, 1800},
+	}, []string{"bucket"})}
+}
+
+// Observe takes note of a wait for a token of a bucket; see compute.Config.Waited.
+func (w *Waits) Observe(bucket string, d time.Duration) {
+	w.histogram.WithLabelValues(bucket).Observe(d.Seconds())
+}
+
 // Get reads a scope.
 func (m measured) Get(ctx context.Context, scope assign.Scope) (compute.State, error) {
 	start := time.Now()

@@ -20,8 +20,10 @@ import (
 func TestMetricsAreThoseOfTheTable(t *testing.T) {
 	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader"})})
 	var address string
+	waits := mic.NewWaits()
+	waits.Observe("vmss.update.resource", 15*time.Second)
 	w.edit = func(c *mic.Config) {
-		c.MetricsListen = freeAddress(t)
+		c.MetricsListen, c.Waits = freeAddress(t), waits
 		address = c.MetricsListen
 	}
 	w.apply("", node("node-0", setID("pool")+"/virtualMachines/0"))
@@ -59,7 +61,7 @@ func TestMetricsAreThoseOfTheTable(t *testing.T) {
 			t.Errorf("mic has %s, docs/metrics.md has not", name)
 		}
 	}
-	for _, line := range []string{`podid_mic_ready{check="lease"} 1`, `podid_mic_azure_call_duration_seconds_count{outcome="ok",verb="update"} 1`, `leader_election_master_status{name="podid-mic"} 1`} {
+	for _, line := range []string{`podid_mic_ready{check="lease"} 1`, `podid_mic_azure_call_duration_seconds_count{outcome="ok",verb="update"} 1`, `leader_election_master_status{name="podid-mic"} 1`, `podid_mic_azure_wait_seconds_count{bucket="vmss.update.resource"} 1`} {
 		if !strings.Contains(string(text), line) {
 			t.Errorf("mic does not tell %s", line)
 		}

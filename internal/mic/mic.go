@@ -62,6 +62,12 @@ type Config struct {
 	// Immutable are client ids, in any case, of identities that are never detached.
 	// The default is none.
 	Immutable []string
+	// ClusterIdentity is the client id of the cluster's own identity, as it is now,
+	// which is never detached either. Nil, or an empty one, means none.
+	ClusterIdentity func() string
+	// Waits are of requests to Azure for their turn; see NewWaits. Nil means that
+	// nobody measures them.
+	Waits *Waits
 	// LegacyLocks are Endpoints objects by which AAD Pod Identity's MIC says that it
 	// leads; mic does not, while it does. The default is none.
 	LegacyLocks []types.NamespacedName
@@ -89,6 +95,18 @@ type Election struct {
 	RenewDeadline time.Duration
 	// RetryPeriod is the time between tries. The default is a fifth of RenewDeadline.
 	RetryPeriod time.Duration
+}
+
+// neverDetached are the client ids of what stays on every machine.
+func (c Config) neverDetached() []string {
+	ids := slices.Clone(c.Immutable)
+	if c.ClusterIdentity == nil {
+		return ids
+	}
+	if id := c.ClusterIdentity(); id != "" {
+		ids = append(ids, id)
+	}
+	return ids
 }
 
 // DefaultLease is the default of Election.Name.
@@ -153,6 +171,9 @@ func New(c Config) (*Controller, error) {
 	health.Set(checkAzure, nil) // until a call says otherwise
 	metrics := prometheus.NewRegistry()
 	health.RegisterMetric(metrics, "podid_mic_ready")
+	if c.Waits != nil {
+		metrics.MustRegister(c.Waits.histogram)
+	}
 	azure := measure(c.Machines, metrics)
 	c.Machines = azure
 	m := &Controller{config: c, lister: azure.lister(), health: health, metrics: metrics}

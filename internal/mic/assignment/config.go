@@ -67,8 +67,8 @@ type Config struct {
 	// as long each time, up to 30 times. The default is DefaultQuarantine.
 	Quarantine time.Duration
 	// Immutable are client ids, in any case, of identities that are never detached,
-	// whoever attached them.
-	Immutable []string
+	// whoever attached them, as it is now. Nil means none.
+	Immutable func() []string
 	// Drift is how often Azure is asked whether what was attached is still there,
 	// by Lister. While nothing changes that grows to half an hour.
 	// The default is DefaultDrift; a negative one is not at all.
@@ -123,6 +123,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Check <= 0 {
 		c.Check = DefaultCheck
+	}
+	if c.Immutable == nil {
+		c.Immutable = func() []string { return nil }
 	}
 	if c.ReportAzure == nil {
 		c.ReportAzure = func(error) {}

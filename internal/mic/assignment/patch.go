@@ -161,7 +161,8 @@ func (r *Reconciler) patch(ctx context.Context, scope assign.Scope, o outcome, a
 // and off what is podid's; and those of which Azure does not show whether they are
 // among these. They are withheld, and tried again like one that is refused.
 func (r *Reconciler) keepImmutable(ctx context.Context, scope assign.Scope, present compute.State, record assign.Record, detach []string) (assign.Record, []string, []string) {
-	if len(r.config.Immutable) == 0 {
+	immutable := r.config.Immutable()
+	if len(immutable) == 0 {
 		return record, detach, nil
 	}
 	record = maps.Clone(record)
@@ -172,7 +173,7 @@ func (r *Reconciler) keepImmutable(ctx context.Context, scope assign.Scope, pres
 		case client == "" && present.User[id]:
 			withheld = append(withheld, id)
 			r.config.Log.WarnContext(ctx, "an identity is not detached: Azure does not show its client id, and it may be one that never is", "scope", scope.ID(), "identity", id)
-		case client != "" && slices.ContainsFunc(r.config.Immutable, func(c string) bool { return strings.EqualFold(c, client) }):
+		case client != "" && slices.ContainsFunc(immutable, func(c string) bool { return strings.EqualFold(c, client) }):
 			record[id] = assign.Found
 		default:
 			rest = append(rest, id)

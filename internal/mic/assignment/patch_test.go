@@ -56,7 +56,7 @@ func TestAFaultOfOursIsOfOneScope(t *testing.T) {
 }
 
 func TestTheImmutableIsNeverDetached(t *testing.T) {
-	play(t, Config{Immutable: []string{"CLUSTER"}}, func(l scene) {
+	play(t, Config{Immutable: func() []string { return []string{"CLUSTER"} }}, func(l scene) {
 		present := compute.State{
 			User:      map[string]bool{"a": true, "b": true, "d": true},
 			ClientIDs: map[string]string{"a": "cluster", "b": "another"},
@@ -76,7 +76,7 @@ func TestTheImmutableIsNeverDetached(t *testing.T) {
 }
 
 func TestOneThatMayBeImmutableWaits(t *testing.T) {
-	play(t, Config{Immutable: []string{"cluster"}, KeepWarm: -1}, func(l scene) {
+	play(t, Config{Immutable: func() []string { return []string{"cluster"} }, KeepWarm: -1}, func(l scene) {
 		l.node()
 		l.identity("app")
 		p := l.pod("web", "app")

@@ -32,7 +32,8 @@ type Config struct {
 	// Lease is mic's. It is held meanwhile: no mic works.
 	Lease *lease.Lease
 	// Immutable are client ids, in any case, of identities that are never detached.
-	Immutable []string
+	// Nil means none.
+	Immutable func() []string
 	// StartupTaints are keys of taints that go off all nodes. The default is none.
 	StartupTaints []string
 	// Legacy has the objects of AAD Pod Identity deleted too.
