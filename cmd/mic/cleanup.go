@@ -32,7 +32,7 @@ func (o *options) cleanupCommand(ctx context.Context, stdout io.Writer) *cobra.C
 	o.flags = c.Flags()
 	o.addSharedFlags(o.flags)
 	o.flags.DurationVar(&timeout, "timeout", 5*time.Minute, "how long it may take, the time included that it waits for the lease")
-	o.flags.BoolVar(&theirs, "legacy", false, "delete the AzureAssignedIdentities of AAD Pod Identity too, with their finalizer; waits while its MIC leads")
+	o.flags.BoolVar(&theirs, "legacy", false, "delete the AzureAssignedIdentities of AAD Pod Identity too, with their finalizer, and take off what they say that it attached; waits while its MIC leads")
 	return c
 }
 

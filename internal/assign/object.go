@@ -17,6 +17,17 @@ import (
 // that nothing ever waits for mic; it is taken off what podid takes over.
 const LegacyFinalizer = "azureassignedidentity.finalizers.aadpodidentity.k8s.io"
 
+// AttachedByMIC reports whether an object says that AAD Pod Identity's MIC attached
+// a managed identity to the machine of a pod, and has not taken it off.
+func AttachedByMIC(o *v1.AzureAssignedIdentity) bool {
+	if !slices.Contains(o.Finalizers, LegacyFinalizer) || o.Spec.AzureIdentityRef == nil {
+		return false
+	}
+	spec := o.Spec.AzureIdentityRef.Spec.Canonical()
+	managed := spec.Type == nil || *spec.Type == v1.UserAssignedMSI
+	return managed && resourceID.MatchString(spec.ResourceID) && (o.Status.Status == v1.Assigned || o.Status.Status == "")
+}
+
 type objectName struct{ namespace, name string }
 
 func nameOf(o metav1.Object) objectName { return objectName{o.GetNamespace(), o.GetName()} }

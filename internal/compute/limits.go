@@ -109,7 +109,7 @@ func chargesOf(r *http.Request) []charge {
 				charges = append(charges, charge{place{group.name, parts[1], path}, group.perResource.careful()})
 			}
 			if group.name == polls {
-				charges = append(charges, charge{place{"share of polls", parts[1], ""}, pollShare})
+				charges = append(charges, charge{place{"polls", parts[1], ""}, pollShare})
 			}
 			charges = append(charges, charge{place{group.name, parts[1], ""}, group.subscription.half()})
 		}

@@ -14,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -36,7 +37,8 @@ type Config struct {
 	Immutable func() []string
 	// StartupTaints are keys of taints that go off all nodes. The default is none.
 	StartupTaints []string
-	// Legacy has the objects of AAD Pod Identity deleted too.
+	// Legacy has the objects of AAD Pod Identity deleted too, and what they say that
+	// its MIC attached taken off.
 	Legacy bool
 	// Out is told what was done.
 	Out io.Writer
@@ -55,10 +57,13 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return fmt.Errorf("make a client for %s: %w", c.REST.Host, err)
 	}
-	r := &run{config: c, api: api}
+	r := &run{config: c, api: api, keep: make(map[types.UID]bool)}
 	held := false
 	err = c.Lease.Lead(ctx, func(ctx context.Context) error {
 		held = true
+		if c.Legacy {
+			r.claim(ctx)
+		}
 		r.objects(ctx)
 		r.machines(ctx)
 		r.taints(ctx)
@@ -92,6 +97,9 @@ func (c Config) refused(ctx context.Context) error {
 type run struct {
 	config Config
 	api    client.Client
+	// keep are objects of AAD Pod Identity that stay, keepLegacy is whether all do.
+	keep       map[types.UID]bool
+	keepLegacy bool
 
 	mu   sync.Mutex
 	left int // guarded by mu

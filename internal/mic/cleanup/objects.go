@@ -44,6 +44,9 @@ func (r *run) objects(ctx context.Context) {
 				theirs.Add(1)
 				continue
 			}
+			if r.keep[o.UID] || r.keepLegacy && slices.Contains(o.Finalizers, assign.LegacyFinalizer) {
+				continue // and why has been said
+			}
 			g.Go(func() error {
 				if err := r.delete(ctx, o); err != nil {
 					r.leave(fmt.Sprintf("AzureAssignedIdentity %s/%s", o.Namespace, o.Name), err)
