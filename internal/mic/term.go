@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -54,6 +55,10 @@ func (c *Controller) terms(ctx context.Context, scheme *runtime.Scheme, all cach
 	return nil
 }
 
+// firstLook is how long the first look at everything takes, in a large cluster. It
+// needs far more memory than what stays.
+const firstLook = 30 * time.Second
+
 // term runs the controllers until ctx ends, and returns when they have ended.
 func (c *Controller) term(ctx context.Context, scheme *runtime.Scheme, all cache.Cache, recorder events.EventRecorder) error {
 	used := &running{Cache: all}
@@ -73,6 +78,7 @@ func (c *Controller) term(ctx context.Context, scheme *runtime.Scheme, all cache
 	); err != nil {
 		return err
 	}
+	defer time.AfterFunc(firstLook, debug.FreeOSMemory).Stop()
 	start := time.Now()
 	c.config.Log.InfoContext(ctx, "leading")
 	if err := m.Start(ctx); err != nil {

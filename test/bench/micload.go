@@ -92,7 +92,7 @@ func (f *field) took(ctx context.Context) (time.Duration, error) {
 
 // Quiet is a program that uses less than a share of one processor for some time.
 const (
-	quietShare = 0.05
+	quietShare = 0.02
 	quietFor   = 2 * time.Second
 	quietTick  = 250 * time.Millisecond
 )

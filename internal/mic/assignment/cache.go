@@ -17,17 +17,16 @@ import (
 // Options says what the cache holds of each kind: of pods, nodes and namespaces
 // only what is read.
 func Options() map[client.Object]cache.ByObject {
+	labels := newSingles(10_000)
 	return map[client.Object]cache.ByObject{
-		&corev1.Pod{}:       {Transform: stripPod},
+		&corev1.Pod{}:       {Transform: func(o any) (any, error) { return stripPod(o, labels) }},
 		&corev1.Node{}:      {Transform: stripNode},
 		&corev1.Namespace{}: {Transform: stripNamespace},
-		&v1.AzureAssignedIdentity{}: {Transform: (&copies{
-			identities: newShared[v1.AzureIdentityRef](), bindings: newShared[v1.AzureBindingRef](),
-		}).strip},
+		&v1.AzureAssignedIdentity{}: {Transform: newCopies().strip},
 	}
 }
 
-func stripPod(o any) (any, error) {
+func stripPod(o any, labels *singles) (any, error) {
 	p, ok := o.(*corev1.Pod)
 	if !ok {
 		return o, nil
@@ -41,7 +40,7 @@ func stripPod(o any) (any, error) {
 		Status: corev1.PodStatus{Phase: p.Status.Phase},
 	}
 	if l, ok := p.Labels[v1.LabelBinding]; ok {
-		stripped.Labels = map[string]string{v1.LabelBinding: l}
+		stripped.Labels = labels.of(map[string]string{v1.LabelBinding: l})
 		for _, c := range p.Status.Conditions {
 			if c.Type == corev1.PodScheduled {
 				stripped.Status.Conditions = []corev1.PodCondition{{Type: c.Type, LastTransitionTime: c.LastTransitionTime}}

@@ -18,6 +18,11 @@ import (
 type copies struct {
 	identities *shared[v1.AzureIdentityRef]
 	bindings   *shared[v1.AzureBindingRef]
+	metadata   *singles
+}
+
+func newCopies() *copies {
+	return &copies{newShared[v1.AzureIdentityRef](), newShared[v1.AzureBindingRef](), newSingles(10_000)}
 }
 
 func (c *copies) strip(o any) (any, error) {
@@ -29,11 +34,7 @@ func (c *copies) strip(o any) (any, error) {
 	for _, s := range []*string{&a.Namespace, &a.Spec.PodNamespace, &a.Spec.NodeName} {
 		*s = unique.Make(*s).Value()
 	}
-	for _, m := range []map[string]string{a.Labels, a.Annotations} {
-		for k, v := range m {
-			m[k] = unique.Make(v).Value()
-		}
-	}
+	a.Labels, a.Annotations = c.metadata.of(a.Labels), c.metadata.of(a.Annotations)
 	if i := a.Spec.AzureIdentityRef; i != nil {
 		a.Spec.AzureIdentityRef = c.identities.of(types.NamespacedName{Namespace: i.Namespace, Name: i.Name}, i)
 	}
@@ -72,4 +73,41 @@ func (s *shared[T]) forget(name types.NamespacedName) {
 	if s.by[name].Value() == nil {
 		delete(s.by, name)
 	}
+}
+
+// singles knows maps with one key, as labels and annotations are that say which
+// node or machine an object is of, and which selector a pod asks for. It forgets
+// those that nobody has asked for for long.
+type singles struct {
+	most int
+
+	mu          sync.Mutex // guards the rest
+	now, before map[[2]string]map[string]string
+}
+
+func newSingles(most int) *singles {
+	return &singles{most: most, now: make(map[[2]string]map[string]string)}
+}
+
+// of is a map equal to m, which is not changed from then on.
+func (s *singles) of(m map[string]string) map[string]string {
+	if len(m) != 1 {
+		return m
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, v := range m {
+		key := [2]string{k, v}
+		if known, ok := s.now[key]; ok {
+			return known
+		}
+		if known, ok := s.before[key]; ok {
+			m = known
+		}
+		if len(s.now) >= s.most {
+			s.before, s.now = s.now, make(map[[2]string]map[string]string)
+		}
+		s.now[key] = m
+	}
+	return m
 }

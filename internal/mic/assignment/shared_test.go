@@ -1,6 +1,7 @@
 package assignment
 
 import (
+	"reflect"
 	"runtime"
 	"testing"
 	"time"
@@ -41,7 +42,7 @@ func stripped(t *testing.T, c *copies, o *v1.AzureAssignedIdentity) *v1.AzureAss
 }
 
 func TestEqualCopiesAreHeldOnce(t *testing.T) {
-	c := &copies{identities: newShared[v1.AzureIdentityRef](), bindings: newShared[v1.AzureBindingRef]()}
+	c := newCopies()
 	one, two := stripped(t, c, copied("one", "id", "/a")), stripped(t, c, copied("two", "id", "/a"))
 	if one.Spec.AzureIdentityRef != two.Spec.AzureIdentityRef || one.Spec.AzureBindingRef != two.Spec.AzureBindingRef {
 		t.Error("equal copies are held twice")
@@ -65,7 +66,7 @@ func TestEqualCopiesAreHeldOnce(t *testing.T) {
 
 // TestCopiesThatNobodyHoldsAreForgotten waits for the garbage collector.
 func TestCopiesThatNobodyHoldsAreForgotten(t *testing.T) {
-	c := &copies{identities: newShared[v1.AzureIdentityRef](), bindings: newShared[v1.AzureBindingRef]()}
+	c := newCopies()
 	stripped(t, c, copied("one", "id", "/a"))
 	left := func() int {
 		c.identities.mu.Lock()
@@ -82,4 +83,31 @@ func TestCopiesThatNobodyHoldsAreForgotten(t *testing.T) {
 		<-tick.C
 	}
 	t.Errorf("%d names are left", left())
+}
+
+func TestMapsWithOneKeyAreHeldOnce(t *testing.T) {
+	s := newSingles(2)
+	same := func(x, y map[string]string) bool { return reflect.ValueOf(x).Pointer() == reflect.ValueOf(y).Pointer() }
+	make1 := func(v string) map[string]string { return map[string]string{"k": v} }
+	a := s.of(make1("a"))
+	if !same(a, s.of(make1("a"))) {
+		t.Error("equal maps are held twice")
+	}
+	if diff := cmp.Diff(make1("b"), s.of(make1("b"))); diff != "" {
+		t.Errorf("another map (-want +got):\n%s", diff)
+	}
+	s.of(make1("c")) // one too many
+	if !same(a, s.of(make1("a"))) {
+		t.Error("what was asked for lately is forgotten")
+	}
+	for _, v := range []string{"d", "e", "f", "g"} {
+		s.of(make1(v))
+	}
+	if n := len(s.now) + len(s.before); n > 4 {
+		t.Errorf("%d maps are held, want 4 at most", n)
+	}
+	two := map[string]string{"k": "a", "l": "b"}
+	if !same(two, s.of(two)) {
+		t.Error("a map with two keys became another")
+	}
 }
