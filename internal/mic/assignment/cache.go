@@ -19,9 +19,9 @@ import (
 func Options() map[client.Object]cache.ByObject {
 	labels := newSingles(10_000)
 	return map[client.Object]cache.ByObject{
-		&corev1.Pod{}:       {Transform: func(o any) (any, error) { return stripPod(o, labels) }},
-		&corev1.Node{}:      {Transform: stripNode},
-		&corev1.Namespace{}: {Transform: stripNamespace},
+		&corev1.Pod{}:               {Transform: func(o any) (any, error) { return stripPod(o, labels) }},
+		&corev1.Node{}:              {Transform: stripNode},
+		&corev1.Namespace{}:         {Transform: stripNamespace},
 		&v1.AzureAssignedIdentity{}: {Transform: newCopies().strip},
 	}
 }
