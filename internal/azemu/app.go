@@ -17,8 +17,22 @@ func (c *cloud) applyApp(a App) error {
 		return fmt.Errorf("app %s: %w", a.ClientID, err)
 	}
 	a.Secrets, a.Certificates, a.Tenants = slices.Clone(a.Secrets), slices.Clone(a.Certificates), slices.Clone(a.Tenants)
+	a.FederatedCredentials = slices.Clone(a.FederatedCredentials)
 	c.apps[strings.ToLower(a.ClientID)] = a
 	return nil
+}
+
+// clientOf finds the app, or the identity as an app, with a client id.
+func (c *cloud) clientOf(id string) (App, bool) {
+	if a, ok := c.apps[strings.ToLower(id)]; ok {
+		return a, true
+	}
+	for _, i := range c.identities {
+		if strings.EqualFold(i.ClientID, id) {
+			return App{ClientID: i.ClientID, ObjectID: i.PrincipalID, FederatedCredentials: i.FederatedCredentials}, true
+		}
+	}
+	return App{}, false
 }
 
 // knownTenant finds a tenant by its id, without regard to case.

@@ -98,11 +98,11 @@ func (a App) principal(tenant, home string) principal {
 	return p
 }
 
-// signIn finds the app in the tenant and checks its credential. Federated
-// credentials, another client_assertion, are to come in here.
+// signIn finds the app in the tenant and checks its credential. A user-assigned
+// identity is an app too, with federated credentials and no others.
 func (e *Emulator) signIn(r *http.Request, tenant, id, secret string) (App, *entraError) {
 	e.mu.Lock()
-	app, ok := e.cloud.apps[strings.ToLower(id)]
+	app, ok := e.cloud.clientOf(id)
 	ok = ok && e.cloud.isIn(app, tenant)
 	e.mu.Unlock()
 	assertion := r.PostForm.Get("client_assertion")
@@ -113,6 +113,9 @@ func (e *Emulator) signIn(r *http.Request, tenant, id, secret string) (App, *ent
 	case assertion != "":
 		if kind := r.PostForm.Get("client_assertion_type"); kind != assertionType {
 			return App{}, refuse(http.StatusBadRequest, "invalid_request", 900144, "The request body must contain the following parameter: 'client_assertion_type', with the value '%s'.", assertionType)
+		}
+		if !signedByItself(assertion, app.ClientID) {
+			return app, e.federated(r.Context(), app.ClientID, assertion, app.FederatedCredentials, time.Now())
 		}
 		return app, app.verify(assertion, []string{
 			"https://" + r.Host + "/" + tenant + "/oauth2/v2.0/token",

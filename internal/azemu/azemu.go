@@ -54,6 +54,9 @@ type Config struct {
 	// Hosts are IP addresses and DNS names of the server certificate, beside
 	// localhost, 127.0.0.1 and ::1.
 	Hosts []string
+	// Issuers reaches the issuers of federated credentials. The default is
+	// a client that trusts what the system trusts.
+	Issuers *http.Client
 	// Log receives a line for each request that is not understood, and at debug
 	// level for every request. The default discards.
 	Log *slog.Logger
@@ -117,6 +120,9 @@ func withDefaults(c Config) Config {
 	}
 	c.Tenant = cmp.Or(c.Tenant, c.Seed.Tenant, DefaultTenant)
 	c.Seed.Tenant = c.Tenant
+	if c.Issuers == nil {
+		c.Issuers = &http.Client{Timeout: federation}
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

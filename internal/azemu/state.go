@@ -36,6 +36,8 @@ type Identity struct {
 	PrincipalID string `json:"principalId,omitempty"`
 	// Location is an Azure region. The default is westeurope.
 	Location string `json:"location,omitempty"`
+	// FederatedCredentials are tokens of others with which it can sign in.
+	FederatedCredentials []FederatedCredential `json:"federatedCredentials,omitempty"`
 	// NoPermission says that nobody may assign it: LinkedAuthorizationFailed.
 	NoPermission bool `json:"noPermission,omitempty"`
 }
@@ -48,6 +50,8 @@ type App struct {
 	Secrets []string `json:"secrets,omitempty"`
 	// Certificates are those that it can sign in with, in PEM or as DER in base64.
 	Certificates []string `json:"certificates,omitempty"`
+	// FederatedCredentials are tokens of others with which it can sign in.
+	FederatedCredentials []FederatedCredential `json:"federatedCredentials,omitempty"`
 	// Tenants are the ids of the tenants that it is in. The default is the
 	// state's one tenant.
 	Tenants []string `json:"tenants,omitempty"`
