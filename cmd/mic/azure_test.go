@@ -19,12 +19,13 @@ import (
 const scaleSet = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/group/providers/Microsoft.Compute/virtualMachineScaleSets/pool"
 
 // newCloud is an Azure on loopback, and its azure.json in dir.
-func newCloud(t *testing.T, dir string) (azure *azemu.Emulator, path string) {
+func newCloud(t *testing.T, dir string, c azemu.Config, apps ...azemu.App) (azure *azemu.Emulator, path string) {
 	t.Helper()
-	azure, err := azemu.New(azemu.Config{Seed: azemu.State{
-		Apps:      []azemu.App{{ClientID: "mic", Secrets: []string{"mic's secret"}}},
+	c.Seed = azemu.State{
+		Apps:      append(apps, azemu.App{ClientID: "mic", Secrets: []string{"mic's secret"}}),
 		ScaleSets: []azemu.ScaleSet{{ID: scaleSet, Instances: []azemu.Instance{{InstanceID: "0", Name: "pool000000"}}}},
-	}})
+	}
+	azure, err := azemu.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +56,7 @@ func TestAnotherConfigurationCountsFromTheNextCall(t *testing.T) {
 	authorities := ""
 	var configs []cloudconfig.Config
 	for _, dir := range dirs {
-		azure, path := newCloud(t, dir)
+		azure, path := newCloud(t, dir, azemu.Config{})
 		c, err := cloudconfig.Read(path, func(name string) string {
 			return map[string]string{"AZURE_ENVIRONMENT_FILEPATH": filepath.Join(dir, "cloud.json")}[name]
 		})
@@ -102,7 +103,7 @@ func TestAnotherConfigurationCountsFromTheNextCall(t *testing.T) {
 // TestARunningMicAnswers starts mic where there is no API server, and asks it.
 func TestARunningMicAnswers(t *testing.T) {
 	dir := t.TempDir()
-	_, path := newCloud(t, dir)
+	_, path := newCloud(t, dir, azemu.Config{})
 	t.Setenv("AZURE_ENVIRONMENT_FILEPATH", filepath.Join(dir, "cloud.json"))
 	kubeconfig := write(t, dir, "kubeconfig", `{"apiVersion": "v1", "kind": "Config", "current-context": "x", "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
 		"clusters": [{"name": "x", "cluster": {"server": "http://127.0.0.1:1"}}], "users": [{"name": "x"}]}`)
