@@ -142,18 +142,24 @@ func classify(scope assign.Scope, doing string, err error) *Error {
 		e.Reason = oneLine(err.Error())
 		return e
 	}
+	e.read(answer, direct)
+	return e
+}
+
+// read takes up what Azure answered, directly to the request or about the
+// operation that it began.
+func (e *Error) read(answer *azcore.ResponseError, direct bool) {
 	body := bodyOf(answer)
 	e.Kind = kind(answer, body)
 	e.Lasting = e.Kind == Conflict && !passing(answer)
 	e.unauthorized = answer.StatusCode == http.StatusUnauthorized
-	e.polling = doing == changing && !direct
+	e.polling = e.Doing == changing && !direct
 	e.Reason, e.Identities = reason(answer, body), body.identities()
 	if answer.RawResponse != nil {
 		e.RetryAfter = retryAfter(answer.RawResponse.Header, time.Now())
 	}
 	e.Refused = e.Refused || direct && answer.StatusCode >= 400 && answer.StatusCode < 500 && answer.StatusCode != http.StatusRequestTimeout
-	e.Gone = doing == reading && answer.StatusCode == http.StatusNotFound && answer.ErrorCode == "ResourceNotFound"
-	return e
+	e.Gone = e.Doing == reading && answer.StatusCode == http.StatusNotFound && answer.ErrorCode == "ResourceNotFound"
 }
 
 // kind goes by the code where the status does not say enough: an operation that

@@ -45,7 +45,7 @@ const polls = "operation.get"
 // pollShare is what these may have of the subscription's reads, of which half is
 // podid's: with many operations under way they would take all, and a machine that
 // is new would wait behind them.
-var pollShare = limit{10 * 60, 60}
+func pollShare() limit { return limit{10 * 60, 60} }
 
 // groupOf is the group of a request at the compute service, by the type of the
 // resource; of a list, whether it is one. False is for what podid does not ask.
@@ -109,7 +109,7 @@ func chargesOf(r *http.Request) []charge {
 				charges = append(charges, charge{place{group.name, parts[1], path}, group.perResource.careful()})
 			}
 			if group.name == polls {
-				charges = append(charges, charge{place{"polls", parts[1], ""}, pollShare})
+				charges = append(charges, charge{place{"polls", parts[1], ""}, pollShare()})
 			}
 			charges = append(charges, charge{place{group.name, parts[1], ""}, group.subscription.half()})
 		}
