@@ -70,6 +70,9 @@ const (
 	ReasonRefused = "RefusedByAzure"
 	// ReasonNotChanged is that a VM or scale set could not be changed at all.
 	ReasonNotChanged = "MachineNotChanged"
+	// ReasonNoMachine is that it is needed on nodes alone of which no machine of Azure
+	// is known.
+	ReasonNoMachine = "NoMachine"
 	// ReasonInvalid is that nothing can be attached that is as the AzureIdentity says.
 	ReasonInvalid = "Invalid"
 )

@@ -3,6 +3,7 @@ package assignment
 import (
 	"context"
 	"maps"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -85,6 +86,7 @@ func (r *Reconciler) occupy(ctx context.Context, scope assign.Scope, s *state) e
 	some, err := r.anyNode(ctx, scope)
 	if err == nil && some {
 		s.doubted = len(s.machine.Record()) > 0
+		s.alone, s.failures, s.retryAt = false, 0, time.Time{} // what failed was without nodes
 		return nil
 	}
 	r.mu.Lock()

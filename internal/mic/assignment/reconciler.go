@@ -108,21 +108,45 @@ func (r *Reconciler) Reconcile(ctx context.Context, scope assign.Scope) (reconci
 		return reconcile.Result{}, err
 	}
 	changes := s.machine.Plan(time.Now(), r.config.KeepWarm)
-	if len(changes.Detach) > 0 { // only when the objects are written that say so
-		wait.add(r.write(ctx, scope, s, plan, time.Time{}))
+	first := len(changes.Detach) > 0
+	if first { // only when the objects are written that say so
+		written := r.write(ctx, scope, s, plan, time.Time{})
+		wait.add(written)
+		if s.behind(written) {
+			changes.Detach = nil
+		}
 	}
 	launched := r.change(ctx, scope, s, changes)
-	if len(changes.Detach) == 0 {
+	if !first {
 		wait.add(r.write(ctx, scope, s, plan, launched.next()))
 	}
 	wait.add(launched)
 	r.reportWaiting(ctx, scope, s, plan, t)
 	wait.add(r.recheck(ctx, scope, s, t))
 	r.size(scope, len(s.machine.Record()))
-	if err := r.forget(ctx, scope, s); err != nil {
-		wait.add(later{err: err})
+	forgotten, err := r.forget(ctx, scope, s)
+	wait.add(later{err: err})
+	if forgotten {
+		wait.wait = 0 // for what there was to do about it
 	}
 	return wait.result(r, scope)
+}
+
+// longestBehind bounds how long what is to be detached waits for objects that
+// cannot be written.
+const longestBehind = time.Minute
+
+// behind reports whether something is not written yet that may say that an identity
+// to be detached is there.
+func (s *state) behind(written later) bool {
+	if written == (later{}) && len(s.backlog) == 0 {
+		s.behindSince = time.Time{}
+		return false
+	}
+	if s.behindSince.IsZero() {
+		s.behindSince = time.Now()
+	}
+	return time.Since(s.behindSince) < longestBehind
 }
 
 // look decides about the pods that were touched, and takes note of what they need

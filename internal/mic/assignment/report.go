@@ -41,7 +41,8 @@ func (r *Reconciler) reportAssigned(s *state, o *v1.AzureAssignedIdentity) {
 	r.tellIdentity(s, o, "", "")
 }
 
-// reported is what was told about objects, by pod, so that it is told once.
+// reported is the gist of what was told about objects, by pod, so that it is told
+// once.
 type reported map[assign.Owner]map[types.NamespacedName]string
 
 // reportWaiting tells, once per problem, those of the touched pods who wait for a
@@ -51,11 +52,15 @@ func (r *Reconciler) reportWaiting(ctx context.Context, scope assign.Scope, s *s
 	report := func(o *v1.AzureAssignedIdentity, reason, why string) {
 		owner, key := ownerOf(o), client.ObjectKeyFromObject(o)
 		told := s.reported[owner][key]
-		if scope != (assign.Scope{}) && why != "" { // else it is about a node
+		switch {
+		case scope == (assign.Scope{}): // it is about a node
+		case why == "":
+			r.hushOne(scope, s, identityOf(o))
+		default:
 			r.tellIdentity(s, o, reason, why)
 		}
-		if why != "" && told != why {
-			told = why
+		if is := gist(why); why != "" && told != is {
+			told = is
 			r.tell(o, corev1.EventTypeWarning, reasonFailed, "the identity cannot be brought to the node: "+why)
 		}
 		if told == "" {
@@ -152,12 +157,42 @@ func (r *Reconciler) tell(o *v1.AzureAssignedIdentity, kind, reason, what string
 	send(bound, pod, fmt.Sprintf("pod %s/%s on node %s: %s", o.Spec.PodNamespace, o.Spec.Pod, o.Spec.NodeName, what))
 }
 
+// volatile is what of a text is of one occasion: ids of requests, times, ports.
+var volatile = regexp.MustCompile(`[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9]+`)
+
+// gist is what stays the same of a problem from one occasion to the next.
+func gist(problem string) string { return volatile.ReplaceAllString(problem, "#") }
+
+// identityOf is the name of the AzureIdentity of an object.
+func identityOf(o *v1.AzureAssignedIdentity) types.NamespacedName {
+	return types.NamespacedName{Namespace: o.Spec.AzureIdentityRef.Namespace, Name: o.Spec.AzureIdentityRef.Name}
+}
+
+// hushOne takes back what was told about an identity: it does not hold any more,
+// which does not yet say that all is well.
+func (r *Reconciler) hushOne(scope assign.Scope, s *state, identity types.NamespacedName) {
+	if _, told := s.problems[identity]; !told {
+		return
+	}
+	delete(s.problems, identity)
+	if r.config.Status != nil {
+		r.config.Status.Tell(scope, identity, "", "")
+	}
+}
+
+// hush takes back all that was told of a scope.
+func (r *Reconciler) hush(scope assign.Scope, s *state) {
+	for identity := range s.problems {
+		r.hushOne(scope, s, identity)
+	}
+}
+
 // tellIdentity sends an event about the identity of an object, once per scope and
 // problem, and one when there is none any more. The reason is for its condition.
 func (r *Reconciler) tellIdentity(s *state, o *v1.AzureAssignedIdentity, reason, problem string) {
 	id := o.Spec.AzureIdentityRef
-	key := types.NamespacedName{Namespace: id.Namespace, Name: id.Name}
-	if s.problems[key] == problem {
+	key, is := identityOf(o), gist(problem)
+	if s.problems[key] == is {
 		return
 	}
 	regarding := &corev1.ObjectReference{APIVersion: id.APIVersion, Kind: id.Kind, Namespace: id.Namespace, Name: id.Name, UID: id.UID}
@@ -171,7 +206,7 @@ func (r *Reconciler) tellIdentity(s *state, o *v1.AzureAssignedIdentity, reason,
 		r.config.Recorder.Eventf(regarding, nil, corev1.EventTypeNormal, reasonAssigned, actionAssign, "%s", where)
 		return
 	}
-	s.problems[key] = problem
+	s.problems[key] = is
 	r.config.Recorder.Eventf(regarding, nil, corev1.EventTypeWarning, reasonFailed, actionAssign, "%s", cut(where+": "+problem))
 }
 

@@ -92,9 +92,23 @@ func (r *Reconciler) routePod(ctx context.Context, p *corev1.Pod, found touches)
 	}
 	if !labelled(p) { // most pods of a cluster: they concern nobody unless their namespace says so
 		binding, err := namespaceBinding(ctx, r.config.Cache, p.Namespace)
-		if err != nil || binding == "" {
+		if err != nil {
 			return err
 		}
+		if binding == "" {
+			return r.before(ctx, p, found)
+		}
+	}
+	return r.pod(ctx, p, found)
+}
+
+// before touches a pod that nothing speaks for if it has objects: its namespace's
+// annotation may have gone with it.
+func (r *Reconciler) before(ctx context.Context, p *corev1.Pod, found touches) error {
+	var list v1.AzureAssignedIdentityList
+	err := r.config.Cache.List(ctx, &list, client.MatchingFields{assignedByPod: p.Namespace + "/" + p.Name}, client.Limit(1))
+	if err != nil || len(list.Items) == 0 {
+		return err
 	}
 	return r.pod(ctx, p, found)
 }
@@ -117,8 +131,9 @@ func samePod(old, now *corev1.Pod) bool {
 // routeAssigned touches the pod of an object in the scope that the object is of,
 // that of its node, and the pod's own.
 func (r *Reconciler) routeAssigned(ctx context.Context, o *v1.AzureAssignedIdentity, found touches) error {
-	if scope, ok := assign.ScopeOf(o); ok {
-		found.add(scope, ownerOf(o))
+	own, ok := assign.ScopeOf(o)
+	if ok {
+		found.add(own, ownerOf(o))
 	}
 	var n corev1.Node
 	err := r.config.Cache.Get(ctx, types.NamespacedName{Name: o.Spec.NodeName}, &n)
@@ -133,7 +148,7 @@ func (r *Reconciler) routeAssigned(ctx context.Context, o *v1.AzureAssignedIdent
 			return err
 		}
 		found.add(scope, ownerOf(o))
-		if err := r.onNode(ctx, o.Spec.NodeName, found, scope, assign.Scope{}); err != nil {
+		if err := r.onNode(ctx, o.Spec.NodeName, found, own, scope, assign.Scope{}); err != nil {
 			return err
 		}
 	}

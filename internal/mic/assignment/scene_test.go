@@ -39,7 +39,13 @@ type scene struct {
 // play runs a scene.
 func play(t *testing.T, c Config, do func(scene)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { do(begin(t, newStore(), newAzure(), c)) })
+	playOn(t, newStore(), c, do)
+}
+
+// playOn runs a scene on a cache.
+func playOn(t *testing.T, s *store, c Config, do func(scene)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { do(begin(t, s, newAzure(), c)) })
 }
 
 // begin starts a controller, which ends with the bubble.
@@ -160,6 +166,13 @@ func (l scene) identity(name string) {
 	of := metav1.ObjectMeta{Namespace: "team", Name: name}
 	l.store.put(&v1.AzureIdentity{ObjectMeta: of, Spec: v1.AzureIdentitySpec{ResourceID: arm(name), ClientID: name}})
 	l.store.put(&v1.AzureIdentityBinding{ObjectMeta: of, Spec: v1.AzureIdentityBindingSpec{AzureIdentity: name, Selector: name}})
+}
+
+// spec makes another identity of an AzureIdentity.
+func (l scene) spec(name, resourceID string) {
+	l.store.put(&v1.AzureIdentity{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: name}, Spec: v1.AzureIdentitySpec{ResourceID: resourceID, ClientID: name},
+	})
 }
 
 func (l scene) pod(name, selector string) *corev1.Pod {

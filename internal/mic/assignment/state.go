@@ -26,6 +26,9 @@ type state struct {
 	// whose objects there was no time to write.
 	unseen  unseen
 	backlog owners
+	// behindSince is since when writes have been left over before something was to be
+	// detached; zero when none are.
+	behindSince time.Time
 	// needed is since when a PATCH has been needed; zero when none is.
 	needed time.Time
 	// flight is the PATCH under way, nil when none is; landed is when the last ended.
@@ -43,7 +46,7 @@ type state struct {
 	// problem is why the last PATCH failed, reported the objects that were told.
 	problem  error
 	reported reported
-	problems map[types.NamespacedName]string // by AzureIdentity, what was told about it
+	problems map[types.NamespacedName]string // by AzureIdentity, the gist of what was told about it
 	check    check
 }
 
@@ -93,22 +96,25 @@ func (r *Reconciler) load(ctx context.Context) error {
 }
 
 // forget lets go of a scope of which there is nothing to remember and that has no
-// node. To look at one for the first time costs the whole of it.
-func (r *Reconciler) forget(ctx context.Context, scope assign.Scope, s *state) error {
-	if scope == (assign.Scope{}) || !s.machine.Empty() || len(s.unseen) > 0 || s.flight != nil || s.kept.version != "" {
-		return nil
+// node, and reports whether it did. To look at one for the first time costs the
+// whole of it.
+func (r *Reconciler) forget(ctx context.Context, scope assign.Scope, s *state) (bool, error) {
+	if scope == (assign.Scope{}) || !s.machine.Empty() || len(s.unseen)+len(s.backlog) > 0 || s.flight != nil || s.kept.version != "" {
+		return false, nil
 	}
-	if nodes, err := r.nodesInCache(ctx, scope); err != nil || nodes > 0 {
-		return err
+	if some, err := r.anyNode(ctx, scope); err != nil || some {
+		return false, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.pending[scope]) == 0 {
-		r.metrics.quarantined.Sub(float64(s.quarantined))
-		delete(r.scopes, scope)
-		delete(r.vacant, scope)
+	if len(r.pending[scope]) > 0 {
+		return false, nil
 	}
-	return nil
+	r.metrics.quarantined.Sub(float64(s.quarantined))
+	delete(r.scopes, scope)
+	delete(r.vacant, scope)
+	r.hush(scope, s)
+	return true, nil
 }
 
 func (r *Reconciler) newState(k kept) *state {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -39,18 +40,31 @@ func (c *Controller) identity(ctx context.Context, name types.NamespacedName) (c
 	if len(objects) == 0 || *spec.Type != v1.UserAssignedMSI || spec.ResourceID == "" {
 		meta.RemoveStatusCondition(&s.conditions, v1.ConditionAttached)
 	} else {
-		condition := attached(objects, c.troublesOf(name), spec.ResourceID)
+		troubles, told := c.troublesOf(name)
+		condition := attached(objects, troubles, spec.ResourceID)
 		condition.ObservedGeneration = o.Generation
-		meta.SetStatusCondition(&s.conditions, condition)
+		if told || !stillTrue(meta.FindStatusCondition(s.conditions, v1.ConditionAttached), condition) {
+			meta.SetStatusCondition(&s.conditions, condition)
+		}
 	}
 	return named(&v1.AzureIdentity{}, &o), s, nil
 }
 
-// troublesOf is what is wrong with an identity, by scope.
-func (c *Controller) troublesOf(identity types.NamespacedName) map[assign.Scope]trouble {
+// troublesOf is what is wrong with an identity, by scope. told says that anything
+// was told about it.
+func (c *Controller) troublesOf(identity types.NamespacedName) (troubles map[assign.Scope]trouble, told bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return maps.Clone(c.troubles[identity])
+	troubles, told = c.troubles[identity]
+	return maps.Clone(troubles), told
+}
+
+// stillTrue reports whether a condition that a controller before has written stays
+// for now: it says what is wrong with the same AzureIdentity, and this one has not
+// been told yet how it went.
+func stillTrue(before *metav1.Condition, now metav1.Condition) bool {
+	return before != nil && before.Status == metav1.ConditionFalse && now.Reason == v1.ReasonAttaching &&
+		before.ObservedGeneration == now.ObservedGeneration
 }
 
 // attached decides whether an identity is attached where it is needed, from the
@@ -58,7 +72,9 @@ func (c *Controller) troublesOf(identity types.NamespacedName) map[assign.Scope]
 func attached(objects []v1.AzureAssignedIdentity, troubles map[assign.Scope]trouble, id string) metav1.Condition {
 	waiting := make(map[assign.Scope]bool)
 	for i := range objects {
-		if objects[i].Status.Status != v1.Assigned {
+		// One that is Assigned stands, when the AzureIdentity is edited, until that is there.
+		stands := objects[i].Spec.AzureIdentityRef == nil || !strings.EqualFold(objects[i].Spec.AzureIdentityRef.Spec.Canonical().ResourceID, id)
+		if objects[i].Status.Status != v1.Assigned || stands {
 			scope, _ := assign.ScopeOf(&objects[i]) // zero for nodes outside Azure
 			waiting[scope] = true
 		}
@@ -68,6 +84,8 @@ func attached(objects []v1.AzureAssignedIdentity, troubles map[assign.Scope]trou
 	switch {
 	case len(waiting) == 0:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1.ReasonAttached, "it is attached wherever a pod needs it"
+	case len(waiting) == 1 && waiting[assign.Scope{}]:
+		c.Reason, c.Message = v1.ReasonNoMachine, "pods wait for it on nodes of which it is not known which machine of Azure they are: an Event on each pod says why"
 	case len(troubles) == 0:
 		c.Reason, c.Message = v1.ReasonAttaching, "it is on its way to where pods need it"
 	default:

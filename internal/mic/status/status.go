@@ -143,12 +143,12 @@ func concerned(o *v1.AzureAssignedIdentity) []key {
 func (c *Controller) Tell(scope assign.Scope, identity types.NamespacedName, reason, problem string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.troubles[identity] == nil {
+		c.troubles[identity] = make(map[assign.Scope]trouble, 1) // empty too: see troublesOf
+	}
 	if problem == "" {
 		delete(c.troubles[identity], scope)
 	} else {
-		if c.troubles[identity] == nil {
-			c.troubles[identity] = make(map[assign.Scope]trouble, 1)
-		}
 		c.troubles[identity][scope] = trouble{reason, problem}
 	}
 	if c.queue != nil {

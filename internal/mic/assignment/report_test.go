@@ -1,0 +1,91 @@
+package assignment
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/podid-io/podid/internal/compute"
+)
+
+// app is the AzureIdentity of scenes.
+var app = types.NamespacedName{Namespace: "team", Name: "app"}
+
+func TestTheGistIsWhatIsToBeDone(t *testing.T) {
+	for sentence, test := range map[string]struct {
+		x, y string
+		same bool
+	}{
+		"another request": {
+			"AADSTS700016: no such app. Trace ID: 0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0 Timestamp: 2026-01-02 03:04:05Z",
+			"AADSTS700016: no such app. Trace ID: ff1e2d3c-4b5a-6978-8796-a5b4c3d2e1f1 Timestamp: 2026-11-12 13:14:15Z", true,
+		},
+		"another port":    {"read tcp 10.0.0.1:53312->20.0.0.1:443: connection reset", "read tcp 10.0.0.1:40222->20.0.0.1:443: connection reset", true},
+		"another problem": {"409 Conflict", "403 AuthorizationFailed", false},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			if got := gist(test.x) == gist(test.y); got != test.same {
+				t.Errorf("the same: %v, want %v", got, test.same)
+			}
+		})
+	}
+}
+
+func TestAProblemIsToldOnceHoweverItIsWorded(t *testing.T) {
+	play(t, Config{}, func(l scene) {
+		tries := 0
+		l.azure.be(func() {
+			l.azure.unread = func() error {
+				tries++
+				return &compute.Error{Scope: theScope, Doing: "read", Reason: fmt.Sprintf("no token. Trace ID: %d Timestamp: %s", tries, time.Now())}
+			}
+		})
+		l.node()
+		l.identity("app")
+		for i := range 10 {
+			l.pod(fmt.Sprint("web-", i), "app")
+		}
+		l.settle(10 * time.Minute)
+		if tries < 5 || l.told.times != 1 || !strings.Contains(l.told.problems[app], "no token") {
+			t.Errorf("told %d times in %d tries: %q, want once", l.told.times, tries, l.told.problems[app])
+		}
+	})
+}
+
+func TestAProblemThatHoldsNoMoreIsTakenBack(t *testing.T) {
+	for sentence, then := range map[string]func(l scene){
+		"its AzureIdentity is corrected": func(l scene) {
+			l.azure.be(func() { l.azure.refuse, l.azure.takes = nil, time.Hour })
+			l.spec("app", arm("other"))
+		},
+		"the scope is forgotten": func(l scene) {
+			l.remove(
+				&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "web"}},
+				&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}},
+			)
+		},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			play(t, Config{KeepWarm: -1}, func(l scene) {
+				l.azure.be(func() { l.azure.refuse = func([]string, []string) error { return refused(arm("app")) } })
+				l.node()
+				l.identity("app")
+				l.pod("web", "app")
+				l.settle(time.Second)
+				if l.told.problems[app] == "" {
+					t.Fatal("at first nothing was told")
+				}
+				then(l)
+				l.settle(10 * time.Minute)
+				if got := l.told.problems[app]; got != "" {
+					t.Errorf("in the end it is said that %q, want nothing", got)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,136 @@
+package assignment
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/podid-io/podid/api/v1"
+)
+
+// reluctant is an API server that does not delete objects, or makes none, for now.
+type reluctant struct {
+	*store
+	keeps, ending *atomic.Bool
+}
+
+func newReluctant() reluctant { return reluctant{newStore(), new(atomic.Bool), new(atomic.Bool)} }
+
+func (r reluctant) Delete(ctx context.Context, o client.Object, opts ...client.DeleteOption) error {
+	if _, is := o.(*v1.AzureAssignedIdentity); is && r.keeps.Load() {
+		return errors.New("not now")
+	}
+	return r.store.Delete(ctx, o, opts...)
+}
+
+func (r reluctant) Create(ctx context.Context, o client.Object, opts ...client.CreateOption) error {
+	if r.ending.Load() {
+		return &apierrors.StatusError{ErrStatus: metav1.Status{
+			Reason:  metav1.StatusReasonForbidden,
+			Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}},
+		}}
+	}
+	return r.store.Create(ctx, o, opts...)
+}
+
+// playWith runs a scene with an API server of this kind.
+func playWith(t *testing.T, c Config, do func(scene, reluctant)) {
+	t.Helper()
+	r := newReluctant()
+	c.Writer = r
+	playOn(t, r.store, c, func(l scene) { do(l, r) })
+}
+
+func TestNothingIsDetachedOfWhichAnObjectSaysThatItIsThere(t *testing.T) {
+	playWith(t, Config{KeepWarm: -1}, func(l scene, api reluctant) {
+		l.node()
+		l.identity("app")
+		l.pod("web", "app")
+		l.settle(time.Second)
+		api.keeps.Store(true)
+		l.remove(&v1.AzureIdentityBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "app"}})
+		l.settle(30 * time.Second)
+		if got := l.azure.attached(); !slices.Equal(got, []string{"app"}) || len(l.store.objects()) != 1 {
+			t.Errorf("%v is attached and the objects are %v, want both to stay", got, l.store.objects())
+		}
+		l.settle(2 * time.Minute) // nor for ever
+		if got := l.azure.attached(); len(got) > 0 {
+			t.Errorf("%v is still attached", got)
+		}
+		api.keeps.Store(false)
+		l.settle(2 * time.Minute)
+		if got := l.store.objects(); len(got) > 0 {
+			t.Errorf("in the end there is still %v", got)
+		}
+	})
+}
+
+func TestAForgottenScopeStaysForgotten(t *testing.T) {
+	play(t, Config{}, func(l scene) {
+		for range 3 {
+			result, err := l.Reconcile(t.Context(), theScope)
+			if _, _, forgotten := l.known(); err != nil || result.RequeueAfter != 0 || !forgotten {
+				t.Errorf("Reconcile() = %v, %v, forgotten %v, want nothing more to do", result, err, forgotten)
+			}
+		}
+	})
+}
+
+func TestNoNeedIsLeftWhenANodeLosesItsLastObject(t *testing.T) {
+	playWith(t, Config{}, func(l scene, api reluctant) {
+		n := l.node()
+		l.identity("app")
+		l.pod("one", "app")
+		l.pod("two", "app")
+		l.settle(time.Second)
+		api.ending.Store(true)
+		l.remove(n)
+		l.settle(time.Second)
+		for _, name := range []string{"two-team-app", "one-team-app"} { // others delete them
+			l.remove(&v1.AzureAssignedIdentity{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: name}})
+			l.settle(time.Second)
+		}
+		for _, name := range []string{"one", "two"} {
+			l.remove(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: name}})
+			l.settle(time.Second)
+		}
+		if _, owners, _ := l.known(); owners > 0 {
+			t.Errorf("%d still need something of the machine, and there is none", owners)
+		}
+	})
+}
+
+func TestAPodThatGoesWithItsNamespacesAnnotationIsLetGo(t *testing.T) {
+	play(t, Config{}, func(l scene) {
+		annotated := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team", Annotations: map[string]string{v1.AnnotationNamespaceBinding: "app"}}}
+		l.store.put(annotated)
+		l.node()
+		l.identity("app")
+		p := l.pod("web", "")
+		l.settle(time.Second)
+		if len(l.store.objects()) != 1 {
+			t.Fatalf("at first there is %v, want one object", l.store.objects())
+		}
+		bare := annotated.DeepCopy()
+		bare.Annotations = nil
+		quietly := l.store.changed
+		l.store.changed = nil // both are in the cache before either is told
+		l.remove(p)
+		l.store.put(bare)
+		l.store.changed = quietly
+		quietly(annotated, bare)
+		quietly(p, nil)
+		l.settle(time.Second)
+		if _, owners, _ := l.known(); len(l.store.objects()) > 0 || owners > 0 {
+			t.Errorf("left: %v, and %d who need something", l.store.objects(), owners)
+		}
+	})
+}

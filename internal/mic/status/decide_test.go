@@ -1,0 +1,84 @@
+package status
+
+import (
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/assign"
+)
+
+func TestAttachedIsWhatPodsHave(t *testing.T) {
+	pool := assign.Scope{Kind: assign.VMSS, Subscription: "s", ResourceGroup: "g", Name: "pool"}
+	object := func(scope assign.Scope, id string, state v1.AssignedState) v1.AzureAssignedIdentity {
+		o := v1.AzureAssignedIdentity{
+			Spec:   v1.AzureAssignedIdentitySpec{AzureIdentityRef: &v1.AzureIdentityRef{Spec: v1.AzureIdentitySpec{ResourceID: id}}},
+			Status: v1.AzureAssignedIdentityStatus{Status: state},
+		}
+		if scope != (assign.Scope{}) {
+			o.Annotations = map[string]string{"podid.io/scope": scope.ID()}
+		}
+		return o
+	}
+	refused := map[assign.Scope]trouble{pool: {v1.ReasonRefused, "no such identity"}}
+	for sentence, test := range map[string]struct {
+		objects  []v1.AzureAssignedIdentity
+		troubles map[assign.Scope]trouble
+		want     metav1.ConditionStatus
+		reason   string
+		says     string
+	}{
+		"all have it": {
+			[]v1.AzureAssignedIdentity{object(pool, "NOW", v1.Assigned)}, nil, metav1.ConditionTrue, v1.ReasonAttached, "wherever",
+		},
+		"one waits": {
+			[]v1.AzureAssignedIdentity{object(pool, "now", v1.Assigned), object(pool, "now", v1.Created)}, nil, metav1.ConditionFalse, v1.ReasonAttaching, "on its way",
+		},
+		"one that waits in vain": {
+			[]v1.AzureAssignedIdentity{object(pool, "now", v1.Created)}, refused, metav1.ConditionFalse, v1.ReasonRefused, "no such identity",
+		},
+		"one has the identity before": {
+			[]v1.AzureAssignedIdentity{object(pool, "before", v1.Assigned)}, nil, metav1.ConditionFalse, v1.ReasonAttaching, "on its way",
+		},
+		"one has the identity before, and waits in vain": {
+			[]v1.AzureAssignedIdentity{object(pool, "before", v1.Assigned)}, refused, metav1.ConditionFalse, v1.ReasonRefused, "no such identity",
+		},
+		"on a node outside Azure": {
+			[]v1.AzureAssignedIdentity{object(assign.Scope{}, "now", v1.Created)}, nil, metav1.ConditionFalse, v1.ReasonNoMachine, "not known which machine",
+		},
+		"on such a node and another": {
+			[]v1.AzureAssignedIdentity{object(assign.Scope{}, "now", v1.Created), object(pool, "now", v1.Created)}, refused, metav1.ConditionFalse, v1.ReasonRefused, "no such identity",
+		},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			got := attached(test.objects, test.troubles, "now")
+			if got.Status != test.want || got.Reason != test.reason || !strings.Contains(got.Message, test.says) {
+				t.Errorf("attached() = %s %s %q, want %s %s and %q", got.Status, got.Reason, got.Message, test.want, test.reason, test.says)
+			}
+		})
+	}
+}
+
+func TestWhatWasWrongStaysUntilItIsTried(t *testing.T) {
+	attaching := metav1.Condition{Status: metav1.ConditionFalse, Reason: v1.ReasonAttaching, ObservedGeneration: 2}
+	refused := metav1.Condition{Status: metav1.ConditionFalse, Reason: v1.ReasonRefused, ObservedGeneration: 2}
+	for sentence, test := range map[string]struct {
+		before *metav1.Condition
+		now    metav1.Condition
+		want   bool
+	}{
+		"refused, and not tried yet":  {&refused, attaching, true},
+		"refused, and there now":      {&refused, metav1.Condition{Status: metav1.ConditionTrue, Reason: v1.ReasonAttached, ObservedGeneration: 2}, false},
+		"refused, and edited since":   {&metav1.Condition{Status: metav1.ConditionFalse, ObservedGeneration: 1}, attaching, false},
+		"there, and on its way again": {&metav1.Condition{Status: metav1.ConditionTrue, ObservedGeneration: 2}, attaching, false},
+		"never written":               {nil, attaching, false},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			if got := stillTrue(test.before, test.now); got != test.want {
+				t.Errorf("stillTrue() = %v, want %v", got, test.want)
+			}
+		})
+	}
+}
