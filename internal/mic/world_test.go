@@ -240,7 +240,13 @@ func (w *world) applyFile(namespace, name string) {
 // await watches objects of a kind until cond is true of all there are.
 func await[L client.ObjectList](w *world, namespace string, list L, what string, cond func(L) bool) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	awaitFor(w, patience, namespace, list, what, cond)
+}
+
+// awaitFor is await with a patience of its own.
+func awaitFor[L client.ObjectList](w *world, limit time.Duration, namespace string, list L, what string, cond func(L) bool) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), limit)
 	defer cancel()
 	for {
 		must(w.t, w.api.List(ctx, list, client.InNamespace(namespace)))
