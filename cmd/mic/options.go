@@ -47,7 +47,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	o.flags = f
 	o.addSharedFlags(f)
 	f.StringVar(&o.compatibility, "compatibility", "", compatibleAPI+": the defaults of AAD Pod Identity, for the day of moving over; see docs/compatibility.md")
-	f.DurationVar(&o.window, "coalesce-window", assignment.DefaultWindow, "how long the first need for a change of a VM or scale set waits for others; 0 means not at all")
+	f.DurationVar(&o.window, "coalesce-window", assignment.DefaultWindow, "how long the need for a change of a VM or scale set waits for others, from the last one that came, and ten times that at most; 0 means not at all")
 	f.DurationVar(&o.keepWarm, "keep-warm", assignment.DefaultKeepWarm, "how long an identity stays on a VM or scale set after its last pod; 0 means not at all")
 	f.DurationVar(&o.driftInterval, "drift-interval", 5*time.Minute, "how often Azure is asked whether identities that podid attached are still there; 0 means not at all")
 	f.StringSliceVar(&o.exceptionNamespaces, "exception-namespaces", nil, "namespaces where an AzurePodIdentityException counts; * means all (default kube-system and --namespace)")

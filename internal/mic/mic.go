@@ -42,8 +42,9 @@ type Config struct {
 	// StartupTaints are keys of taints that go off a node when its nmi, a pod of
 	// Namespace with the labels of taint.AgentLabels, is ready. The default is none.
 	StartupTaints []string
-	// Window is how long a scope's first need for a PATCH waits for others. The
-	// default is assignment.DefaultWindow; a negative one is none.
+	// Window is how long a scope's need for a PATCH waits for others, from the last
+	// one that came, and ten times that at most. The default is
+	// assignment.DefaultWindow; a negative one is none.
 	Window time.Duration
 	// KeepWarm is how long an identity that nobody needs any more stays on a VM or
 	// scale set. The default is assignment.DefaultKeepWarm; a negative one is not at

@@ -29,20 +29,18 @@ func (r *Reconciler) change(ctx context.Context, scope assign.Scope, s *state, c
 		return later{err: r.launch(ctx, scope, s, assign.Changes{})}
 	}
 	if len(c.Attach)+len(c.Detach) == 0 {
-		s.needed, s.problem, s.failures, s.retryAt = time.Time{}, nil, 0, time.Time{}
+		s.needed, s.problem, s.failures, s.retryAt = window{}, nil, 0, time.Time{}
 		r.troubles.set(scope, nil)
 		return warm
 	}
 	steps, due := s.refusals.Next(c, time.Now())
 	r.quarantined(s)
 	if len(steps) == 0 { // all are in quarantine
-		s.needed = time.Time{}
+		s.needed = window{}
 		warm.add(later{wait: max(time.Until(due), time.Millisecond)})
 		return warm
 	}
-	if s.needed.IsZero() {
-		s.needed = time.Now()
-	}
+	s.needed.notice(c, time.Now())
 	if s.alone { // perhaps no more: a Node that comes has the scope looked at
 		nodes, err := r.nodesInCache(ctx, scope)
 		if err != nil {
@@ -52,7 +50,7 @@ func (r *Reconciler) change(ctx context.Context, scope assign.Scope, s *state, c
 			s.alone, s.retryAt, s.failures = false, time.Time{}, 0
 		}
 	}
-	if wait := max(time.Until(s.needed.Add(r.config.Window)), time.Until(s.retryAt)); wait > 0 {
+	if wait := max(time.Until(s.needed.over(r.config.Window)), time.Until(s.retryAt)); wait > 0 {
 		warm.add(later{wait: wait})
 		return warm
 	}

@@ -54,8 +54,9 @@ type Config struct {
 	Namespace string
 	// Rules are the operator's choices; see identity.Rules.
 	Rules identity.Rules
-	// Window is how long a scope's first need for a PATCH waits for others. The
-	// default is DefaultWindow; a negative one is none.
+	// Window is how long a scope's need for a PATCH waits for others, from the last
+	// one that came, and ten times that at most. The default is DefaultWindow; a
+	// negative one is none.
 	Window time.Duration
 	// KeepWarm is how long an identity that nobody needs any more stays on a
 	// machine. The default is DefaultKeepWarm; a negative one is not at all.

@@ -226,9 +226,9 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 		return nil
 	}
 	if err == nil {
-		s.failures, s.retryAt, s.problem, s.needed = 0, time.Time{}, nil, f.next
+		s.failures, s.retryAt, s.problem, s.needed = 0, time.Time{}, nil, opened(f.next)
 		if len(o.left) > 0 {
-			s.needed = f.started
+			s.needed = opened(f.started)
 		}
 		s.refusals.Done(f.changes.Only(o.ended(f.changes)).Steps(), time.Now())
 		s.withhold(o.withheld)
@@ -243,7 +243,7 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 		return nil
 	}
 	if s.refuse(f, o) { // of one identity, or some: the rest is sent at once
-		s.failures, s.retryAt, s.problem, s.needed = 0, time.Time{}, nil, f.started
+		s.failures, s.retryAt, s.problem, s.needed = 0, time.Time{}, nil, opened(f.started)
 		log.WarnContext(ctx, "identities refused", "err", err)
 	} else {
 		s.alone = alone

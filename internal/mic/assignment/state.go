@@ -29,8 +29,8 @@ type state struct {
 	// behindSince is since when writes have been left over before something was to be
 	// detached; zero when none are.
 	behindSince time.Time
-	// needed is since when a PATCH has been needed; zero when none is.
-	needed time.Time
+	// needed is since when a PATCH has been needed, and for what.
+	needed window
 	// flight is the PATCH under way, nil when none is; landed is when the last ended.
 	flight *flight
 	landed time.Time
