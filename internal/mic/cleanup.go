@@ -2,6 +2,7 @@ package mic
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -32,7 +33,7 @@ func Cleanup(ctx context.Context, c Config, theirs bool, out io.Writer) error {
 		REST: c.REST, Machines: c.Machines, Namespace: c.Namespace, Lease: l, Immutable: c.neverDetached,
 		StartupTaints: c.StartupTaints, Legacy: theirs, Out: out, Log: c.Log,
 	}
-	var why atomic.Value // of waiting, an error
+	var why atomic.Value // of waiting, a string
 	other, err := legacy.New(legacy.Config{REST: c.REST, Locks: c.LegacyLocks, Log: c.Log, Report: func(err error) {
 		if err != nil {
 			why.Store(err.Error())
@@ -49,7 +50,10 @@ func Cleanup(ctx context.Context, c Config, theirs bool, out io.Writer) error {
 		defer stop()
 		alone, end, err := other.Await(ctx)
 		if err != nil {
-			return fmt.Errorf("waited in vain: %v", why.Load())
+			if text := why.Load(); text != nil {
+				return fmt.Errorf("waited in vain: %v", text)
+			}
+			return errors.New("no time was left to find out whether AAD Pod Identity's MIC leads")
 		}
 		defer end()
 		return cleanup.Run(alone, config)

@@ -162,6 +162,9 @@ func New(c Config) (*Controller, error) {
 	if e.RetryPeriod <= 0 {
 		e.RetryPeriod = e.RenewDeadline / 5
 	}
+	if e.LeaseDuration%time.Second != 0 {
+		return nil, fmt.Errorf("the lease's duration (%s) must be whole seconds", e.LeaseDuration)
+	}
 	if e.RenewDeadline >= e.LeaseDuration {
 		return nil, fmt.Errorf("the lease's renew deadline (%s) must be shorter than its duration (%s)", e.RenewDeadline, e.LeaseDuration)
 	}

@@ -30,6 +30,10 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 			mic.Config{REST: &rest.Config{}, Machines: nowhere{}, Namespace: "x", Election: mic.Election{LeaseDuration: time.Second, RenewDeadline: time.Second}},
 			"the lease's renew deadline (1s) must be shorter than its duration (1s)",
 		},
+		"a lease that would be written down as another": {
+			mic.Config{REST: &rest.Config{}, Machines: nowhere{}, Namespace: "x", Election: mic.Election{LeaseDuration: 1500 * time.Millisecond}},
+			"the lease's duration (1.5s) must be whole seconds",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := mic.New(test.config)

@@ -63,6 +63,7 @@ const firstLook = 30 * time.Second
 func (c *Controller) term(ctx context.Context, scheme *runtime.Scheme, all cache.Cache, recorder events.EventRecorder) error {
 	used := &running{Cache: all}
 	defer used.leave()
+	defer c.Report(checkAzure)(nil) // who stands by asks nothing of Azure
 	m, err := ctrl.NewManager(c.config.REST, c.options(scheme, used))
 	if err != nil {
 		return fmt.Errorf("make the controllers' manager: %w", err)

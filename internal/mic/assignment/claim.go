@@ -14,7 +14,7 @@ import (
 // meanwhile: hold the Lease.
 func Claim(ctx context.Context, c Config, identities map[assign.Scope][]string) (map[assign.Scope]error, error) {
 	r := newReconciler(c)
-	found, err := r.records.load(ctx)
+	found, _, err := r.records.load(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -46,13 +46,14 @@ const (
 )
 
 // load reads all records. One that cannot be understood is as good as none: what
-// is attached there then counts as somebody else's, and stays.
-func (r records) load(ctx context.Context) (map[assign.Scope]kept, error) {
+// is attached there then counts as somebody else's, and stays. Those are senseless,
+// by the names of their ConfigMaps, and why.
+func (r records) load(ctx context.Context) (found map[assign.Scope]kept, senseless map[string]error, err error) {
 	var list corev1.ConfigMapList
 	if err := r.live.List(ctx, &list, client.InNamespace(r.namespace), client.MatchingLabels{managedByLabel: managedBy}); err != nil {
-		return nil, fmt.Errorf("read the records of what is attached: %w", err)
+		return nil, nil, fmt.Errorf("read the records of what is attached: %w", err)
 	}
-	out := make(map[assign.Scope]kept, len(list.Items))
+	found, senseless = make(map[assign.Scope]kept, len(list.Items)), make(map[string]error)
 	for i := range list.Items {
 		m := &list.Items[i]
 		if !strings.HasPrefix(m.Name, recordPrefix) {
@@ -61,11 +62,12 @@ func (r records) load(ctx context.Context) (map[assign.Scope]kept, error) {
 		scope, record, err := parseRecord(m.Data)
 		if err != nil {
 			r.log.WarnContext(ctx, "a record of what is attached makes no sense and is ignored", "configMap", m.Namespace+"/"+m.Name, "err", err)
+			senseless[m.Namespace+"/"+m.Name] = err
 			continue
 		}
-		out[scope] = kept{record: record, made: m.Data[recordMachine], version: m.ResourceVersion}
+		found[scope] = kept{record: record, made: m.Data[recordMachine], version: m.ResourceVersion}
 	}
-	return out, nil
+	return found, senseless, nil
 }
 
 func parseRecord(data map[string]string) (assign.Scope, assign.Record, error) {

@@ -28,6 +28,9 @@ type Released struct {
 	Err  error
 	// Gone says that the VM or scale set is not there any more.
 	Gone bool
+	// Record is a ConfigMap that should be a record and makes no sense, so that it is
+	// not known of which scope it is; Err says why. It stays.
+	Record string
 }
 
 // Release takes off every VM and scale set what the records say podid attached,
@@ -37,9 +40,12 @@ type Released struct {
 // Namespace, Immutable and Log. Nobody else may work meanwhile: hold the Lease.
 func Release(ctx context.Context, c Config, each func(Released)) error {
 	r := newReconciler(c)
-	found, err := r.records.load(ctx)
+	found, senseless, err := r.records.load(ctx)
 	if err != nil {
 		return err
+	}
+	for name, err := range senseless {
+		each(Released{Record: "ConfigMap " + name, Err: err})
 	}
 	results := make(chan Released)
 	var g errgroup.Group

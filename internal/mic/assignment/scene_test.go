@@ -210,7 +210,7 @@ func (l scene) known() (quarantined, owners int, forgotten bool) {
 // record is what the API server has of the record.
 func (l scene) record() assign.Record {
 	l.t.Helper()
-	found, err := l.records.load(l.t.Context())
+	found, _, err := l.records.load(l.t.Context())
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -74,7 +74,7 @@ func (r *Reconciler) load(ctx context.Context) error {
 		if r.loaded.Load() {
 			return nil, nil
 		}
-		found, err := r.records.load(ctx)
+		found, _, err := r.records.load(ctx)
 		if err != nil {
 			return nil, err
 		}

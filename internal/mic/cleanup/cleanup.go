@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -57,15 +58,25 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return fmt.Errorf("make a client for %s: %w", c.REST.Host, err)
 	}
+	if leader, err := c.Lease.Leader(ctx); err != nil || leader != "" {
+		return errors.Join(err, refusal(leader))
+	}
 	r := &run{config: c, api: api, keep: make(map[types.UID]bool)}
 	held := false
-	err = c.Lease.Lead(ctx, func(ctx context.Context) error {
+	// Not queued for: it would be had at the next restart of a mic that is to stay.
+	waiting, leave := context.WithCancel(ctx)
+	defer leave()
+	queue := time.AfterFunc(c.Lease.LongestWait(), leave)
+	defer queue.Stop()
+	err = c.Lease.Lead(waiting, func(ctx context.Context) error {
+		queue.Stop()
 		held = true
 		if c.Legacy {
 			r.claim(ctx)
 		}
-		r.objects(ctx)
-		r.machines(ctx)
+		if r.objects(ctx) {
+			r.machines(ctx)
+		}
 		r.taints(ctx)
 		return nil
 	})
@@ -89,6 +100,14 @@ func (c Config) refused(ctx context.Context) error {
 	}
 	if holder == "" {
 		return errors.New("the lease could not be had in time")
+	}
+	return refusal(holder)
+}
+
+// refusal is the error where somebody holds the Lease.
+func refusal(holder string) error {
+	if holder == "" {
+		return nil
 	}
 	return fmt.Errorf("a mic leads (%s): scale its Deployment to 0, and run this again; what it would put back is not taken off", holder)
 }
@@ -133,6 +152,8 @@ func (r *run) machines(ctx context.Context) {
 			r.say("%s: not podid's to detach, and stays: %s", o.Scope, strings.Join(o.Kept, ", "))
 		}
 		switch {
+		case o.Record != "":
+			r.leave(o.Record, o.Err)
 		case o.Gone:
 			r.say("%s: is not there any more", o.Scope)
 		case o.Err != nil && len(o.Left) > 0:

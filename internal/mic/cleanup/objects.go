@@ -26,15 +26,16 @@ const (
 	page = 500
 )
 
-// objects deletes the AzureAssignedIdentities.
-func (r *run) objects(ctx context.Context) {
+// objects deletes the AzureAssignedIdentities, and reports whether it has seen all:
+// no identity is to go of which an object says that it is there.
+func (r *run) objects(ctx context.Context) bool {
 	var deleted, theirs atomic.Int64
 	var list v1.AzureAssignedIdentityList
 	for next := ""; ; {
 		list = v1.AzureAssignedIdentityList{}
 		if err := r.api.List(ctx, &list, client.Limit(page), client.Continue(next)); err != nil {
-			r.leave("AzureAssignedIdentities", err)
-			break
+			r.leave("AzureAssignedIdentities, and with them what is attached to machines", err)
+			return false
 		}
 		var g errgroup.Group
 		g.SetLimit(parallel)
@@ -65,6 +66,7 @@ func (r *run) objects(ctx context.Context) {
 	if n := theirs.Load(); n > 0 {
 		r.say("%d AzureAssignedIdentities are of AAD Pod Identity, and stay: --legacy deletes them", n)
 	}
+	return true
 }
 
 // delete deletes one object, without the finalizer that nobody would take off it.

@@ -2,6 +2,7 @@
 package lease
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -98,11 +99,15 @@ func (l *Lease) Lead(ctx context.Context, work func(context.Context) error) erro
 	}
 	stop()
 	<-ended
-	if elector.IsLeader() && err == nil {
+	// Work that has not ended in time may be going on: then nobody is to be let in.
+	if elector.IsLeader() && !errors.Is(err, context.DeadlineExceeded) {
 		l.release(ctx)
 	}
 	return err
 }
+
+// LongestWait is how long Lead waits at most for a Lease that nobody renews.
+func (l *Lease) LongestWait() time.Duration { return l.config.Duration + 2*l.config.RetryPeriod }
 
 // work works while ctx goes on and the Lease is held.
 func (l *Lease) work(ctx, holding context.Context, work func(context.Context) error) error {
@@ -138,14 +143,46 @@ func (l *Lease) release(ctx context.Context) {
 
 // Holder is who holds the Lease as far as the API server knows; empty for nobody.
 func (l *Lease) Holder(ctx context.Context) (string, error) {
-	record, _, err := l.lock.Get(ctx)
+	holder, _, err := l.read(ctx)
+	return holder, err
+}
+
+// read returns who holds the Lease, and all that it says.
+func (l *Lease) read(ctx context.Context) (holder string, raw []byte, err error) {
+	record, raw, err := l.lock.Get(ctx)
 	if apierrors.IsNotFound(err) {
-		return "", nil
+		return "", nil, nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("read the lease %s/%s: %w", l.config.Namespace, l.config.Name, err)
+		return "", nil, fmt.Errorf("read the lease %s/%s: %w", l.config.Namespace, l.config.Name, err)
 	}
-	return record.HolderIdentity, nil
+	return record.HolderIdentity, raw, nil
+}
+
+// Leader is who holds the Lease and renews it; empty for nobody. It waits until
+// that is known: who ended without giving the Lease back is still its holder. Who
+// cannot wait so long is told the holder. The Lease is read as often as who waits
+// for it reads it, since mic has no right to watch it.
+func (l *Lease) Leader(ctx context.Context) (string, error) {
+	holder, first, err := l.read(ctx)
+	if err != nil || holder == "" {
+		return "", err
+	}
+	expired := time.NewTimer(l.LongestWait())
+	defer expired.Stop()
+	for tick := time.NewTicker(l.config.RetryPeriod); ; {
+		select {
+		case <-ctx.Done():
+			return holder, nil
+		case <-expired.C:
+			return "", nil
+		case <-tick.C:
+		}
+		now, raw, err := l.read(ctx)
+		if ctx.Err() == nil && (err != nil || !bytes.Equal(first, raw)) {
+			return now, err
+		}
+	}
 }
 
 // reporting is a lock that tells what is wrong with it. That another has it, or

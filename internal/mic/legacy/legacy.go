@@ -111,6 +111,9 @@ func (w *Watch) Run(ctx context.Context) error {
 	for l := range w.locks {
 		running.Go(func() { w.reader.watch(ctx, l, w.news, w.config.Log) }) // ends with ctx
 	}
+	if len(w.locks) == 0 {
+		w.config.Report(nil)
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for len(w.locks) > 0 {
