@@ -72,3 +72,29 @@ func TestWhoComesLaterDoesNotWaitBehindAllPolls(t *testing.T) {
 		all.Wait()
 	})
 }
+
+func TestARetryAfterThatMakesNoSenseIsNone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e, _ := inMemory(t, azemu.Config{})
+		asked := 0
+		c := overMemory(t, roundTrip(func(r *http.Request) (*http.Response, error) {
+			answer, err := direct{e}.RoundTrip(r)
+			if err == nil {
+				asked++
+				answer.StatusCode = http.StatusTooManyRequests
+				answer.Header.Set("Retry-After", "soon")
+			}
+			return answer, err
+		}), direct{e})
+		for range 2 {
+			if _, err := c.Get(t.Context(), scope(t, setID)); err == nil {
+				t.Error("no error")
+			}
+			time.Sleep(time.Second)
+		}
+		if asked != 1 {
+			t.Errorf("Azure was asked %d times within a second, want once", asked)
+		}
+	})
+}

@@ -156,7 +156,7 @@ func (e *Error) read(answer *azcore.ResponseError, direct bool) {
 	e.polling = e.Doing == changing && !direct
 	e.Reason, e.Identities = reason(answer, body), body.identities()
 	if answer.RawResponse != nil {
-		e.RetryAfter = retryAfter(answer.RawResponse.Header, time.Now())
+		e.RetryAfter, _ = retryAfter(answer.RawResponse.Header, time.Now())
 	}
 	e.Refused = e.Refused || direct && answer.StatusCode >= 400 && answer.StatusCode < 500 && answer.StatusCode != http.StatusRequestTimeout
 	e.Gone = e.Doing == reading && answer.StatusCode == http.StatusNotFound && answer.ErrorCode == "ResourceNotFound"
@@ -230,14 +230,15 @@ func identityKind(body errorBody) Kind {
 // been seen to ask for 20 minutes.
 const longestRetryAfter = 30 * time.Minute
 
-// retryAfter reads the header Retry-After: seconds, or a date.
-func retryAfter(h http.Header, now time.Time) time.Duration {
+// retryAfter reads the header Retry-After: seconds, or a date. said is false where
+// it is neither.
+func retryAfter(h http.Header, now time.Time) (wait time.Duration, said bool) {
 	text := h.Get("Retry-After")
 	if s, err := strconv.Atoi(text); err == nil {
-		return time.Duration(min(max(s, 0), int(longestRetryAfter/time.Second))) * time.Second
+		return time.Duration(min(max(s, 0), int(longestRetryAfter/time.Second))) * time.Second, true
 	}
 	if t, err := http.ParseTime(text); err == nil {
-		return min(max(t.Sub(now), 0), longestRetryAfter)
+		return min(max(t.Sub(now), 0), longestRetryAfter), true
 	}
-	return 0
+	return 0, false
 }

@@ -192,8 +192,8 @@ func (t *throttle) paused(charges []charge, now time.Time) (where place, left ti
 func (t *throttle) pause(places []place, h http.Header) {
 	now := time.Now()
 	until := now.Add(unsaid)
-	if h.Get("Retry-After") != "" {
-		until = now.Add(retryAfter(h, now))
+	if wait, said := retryAfter(h, now); said {
+		until = now.Add(wait)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -130,7 +130,7 @@ func TestTheRecordSaysOfWhichMachineItIs(t *testing.T) {
 	play(t, Config{}, func(l scene) {
 		l.azure.be(func() { l.azure.made = "first" })
 		until(l)
-		found, err := l.records.load(t.Context())
+		found, _, err := l.records.load(t.Context())
 		if err != nil || found[theScope].made != "first" {
 			t.Errorf("the record is of %q, %v", found[theScope].made, err)
 		}
