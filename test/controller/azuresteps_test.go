@@ -2,12 +2,14 @@ package controller_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/azemu"
 	"github.com/podid-io/podid/test/controller/model"
 )
@@ -30,7 +32,20 @@ func (w *world) somebodyAssigns() bool {
 
 // somebodyRemoves has somebody else take an identity off a machine.
 func (w *world) somebodyRemoves() bool {
-	machine, id := one(w, w.names.machines), strings.ToLower(one(w, w.names.identities))
+	at := w.r.IntN(1000)
+	var all [][2]string
+	for machine, m := range w.shown() {
+		for id := range m.wanted {
+			if id != strings.ToLower(w.names.keeper) {
+				all = append(all, [2]string{machine, id})
+			}
+		}
+	}
+	if len(all) == 0 {
+		return true
+	}
+	slices.SortFunc(all, func(x, y [2]string) int { return slices.Compare(x[:], y[:]) })
+	machine, id := all[at%len(all)][0], all[at%len(all)][1]
 	w.mu.Lock()
 	owner, theirs := w.before[machine].Has[id]
 	delete(w.before[machine].Has, id)
@@ -71,7 +86,7 @@ func (w *world) elsewhere(machine, id string, attach bool) bool {
 	}
 	w.changing.Lock() // no PATCH of mic's comes between
 	defer w.changing.Unlock()
-	if w.shown()[machine].wanted[id] == attach || attach && !w.now.Usable[id] {
+	if w.missing[machine] || w.shown()[machine].wanted[id] == attach || attach && !w.now.Usable[id] {
 		return false
 	}
 	w.grant(2) // that mic has to read it again, and to put back what is needed
@@ -101,38 +116,138 @@ func (w *world) recorded(machine string) map[string]string {
 func (w *world) blur() {
 	for machine, m := range w.before {
 		for id, owner := range m.Has {
-			if owner == model.Others && !w.theirs[machine][id] {
+			if owner == model.Others && !w.settled.theirs[machine][id] {
 				m.Has[id] = model.Either
 			}
 		}
 	}
 }
 
+// identityRefused has Azure not let anybody assign an identity, or not have it any
+// more: one that is on no machine, since what is there of one that is deleted is
+// another matter.
 func (w *world) identityRefused() bool {
-	id, ok := pick(w, w.now.Usable, strings.Compare, func(_ string, usable bool) bool { return usable })
-	if ok {
-		w.setUsable(id, false)
+	id, gone := one(w, w.names.identities), w.r.IntN(2) == 0
+	if !w.now.Usable[strings.ToLower(id)] {
+		return true
 	}
-	return ok
+	w.changing.Lock()
+	defer w.changing.Unlock()
+	for _, m := range w.shown() {
+		gone = gone && !m.wanted[strings.ToLower(id)] && !m.has[strings.ToLower(id)]
+	}
+	if gone {
+		must(w.t, w.azure.DeleteIdentity(id))
+	} else {
+		must(w.t, w.azure.MergeState(azemu.State{Identities: []azemu.Identity{{ID: id, NoPermission: true}}}))
+	}
+	w.say("Azure refuses %s, deleted %t", short(id), gone)
+	next := w.now.Clone()
+	next.Usable[strings.ToLower(id)] = false
+	w.extend(next)
+	return true
 }
 
 func (w *world) identityTaken() bool {
-	id, ok := pick(w, w.now.Usable, strings.Compare, func(_ string, usable bool) bool { return !usable })
-	if ok {
-		w.setUsable(id, true)
+	id := one(w, w.names.identities)
+	if w.now.Usable[strings.ToLower(id)] {
+		return true
 	}
-	return ok
+	w.say("Azure takes %s again", short(id))
+	must(w.t, w.azure.MergeState(azemu.State{Identities: []azemu.Identity{{ID: id, ClientID: w.clients[id]}}}))
+	next := w.now.Clone()
+	next.Usable[strings.ToLower(id)] = true
+	w.extend(next)
+	return true
 }
 
-// setUsable says whether Azure lets anybody assign an identity.
-func (w *world) setUsable(id string, usable bool) {
-	w.say("identity %s may be assigned: %t", short(id), usable)
-	for _, known := range w.names.identities {
-		if strings.EqualFold(known, id) {
-			must(w.t, w.azure.MergeState(azemu.State{Identities: []azemu.Identity{{ID: known, NoPermission: !usable}}}))
+// somebodyDeletes has somebody delete an AzureAssignedIdentity.
+func (w *world) somebodyDeletes() bool {
+	at := w.r.IntN(100)
+	var list v1.AzureAssignedIdentityList
+	must(w.t, w.api.List(w.t.Context(), &list))
+	if len(list.Items) > 0 {
+		o := &list.Items[at%len(list.Items)]
+		w.say("somebody deletes AzureAssignedIdentity %s/%s", o.Namespace, o.Name)
+		must(w.t, client.IgnoreNotFound(w.api.Delete(w.t.Context(), o)))
+	}
+	return true
+}
+
+// machineGoes deletes a machine with its nodes and their pods, in any order.
+func (w *world) machineGoes() bool {
+	machine, first := one(w, w.names.machines), w.r.IntN(2) == 0
+	if w.missing[machine] {
+		return false
+	}
+	var nodes []string
+	for name, n := range w.now.Nodes {
+		if n.Machine == machine {
+			nodes = append(nodes, name)
 		}
 	}
-	next := w.now.Clone()
-	next.Usable[id] = usable
-	w.extend(next)
+	slices.Sort(nodes)
+	w.say("machine %s goes, with nodes %v", short(machine), nodes)
+	if first {
+		w.deleteMachine(machine)
+	}
+	for _, name := range nodes {
+		if !w.now.Nodes[name].Gone && !w.deleteNode(name) {
+			return false
+		}
+		w.deletePodsOn(name)
+		next := w.now.Clone()
+		delete(next.Nodes, name)
+		w.extend(next)
+	}
+	if !first {
+		w.deleteMachine(machine)
+	}
+	return true
+}
+
+// deleteMachine has Azure delete a machine, unless an operation is in the way.
+func (w *world) deleteMachine(machine string) {
+	w.changing.Lock()
+	defer w.changing.Unlock()
+	err := w.azure.Edit(azemu.Edit{Scope: machine, Delete: true})
+	w.say("Azure deletes %s: %v", short(machine), err)
+	if err != nil {
+		return
+	}
+	w.missing[machine] = true
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.before, machine)
+	w.behind[machine] = map[string]bool{}
+	for _, id := range w.names.identities {
+		w.behind[machine][strings.ToLower(id)] = true
+	}
+}
+
+// machineComes has a machine that was deleted be made again, once mic has heard of
+// its end.
+func (w *world) machineComes() bool {
+	machine := one(w, w.names.machines)
+	if !w.missing[machine] || w.behind[machine] != nil {
+		return true
+	}
+	var s azemu.State
+	for _, id := range w.names.sets {
+		if strings.EqualFold(id, machine) {
+			s.ScaleSets = append(s.ScaleSets, azemu.ScaleSet{ID: id})
+		}
+	}
+	for _, id := range w.names.vms {
+		if strings.EqualFold(id, machine) {
+			s.VMs = append(s.VMs, azemu.VM{ID: id})
+		}
+	}
+	must(w.t, w.azure.MergeState(s))
+	w.say("machine %s comes", short(machine))
+	delete(w.missing, machine)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.before[machine] = model.Machine{Has: map[string]model.Owner{}}
+	return true
 }

@@ -5,6 +5,10 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
+
+	"github.com/podid-io/podid/internal/azemu"
+	"github.com/podid-io/podid/test/controller/model"
 )
 
 // fate is what becomes of some requests.
@@ -28,9 +32,9 @@ type (
 )
 
 // meet has a request meet its fate.
-func (w *world) meet(c call, send sending) (*http.Response, error) {
+func (w *world) meet(c call, through sending) (*http.Response, error) {
 	defer w.stir() // something may be as it should be now: last of all
-	send = w.judged(send)
+	send := w.judged(through)
 	c.line.note(c)
 	w.mu.Lock()
 	if c.kind == change {
@@ -58,11 +62,16 @@ func (w *world) meet(c call, send sending) (*http.Response, error) {
 		w.blur()
 	}
 	w.mu.Unlock()
-	if met == nil {
-		return send(c)
+	if met != nil {
+		w.say("  %s: %s: %s", c.line.name, what(c), met.name)
+		send = func(c call) (*http.Response, error) { return met.do.do(c, w.judged(through)) }
 	}
-	w.say("  %s: %s: %s", c.line.name, what(c), met.name)
-	return met.do.do(c, send)
+	answer, err := send(c)
+	w.heard(c, answer, err)
+	if err == nil && w.plant.answer != nil {
+		w.plant.answer(w, c, answer)
+	}
+	return answer, err
 }
 
 // judged is send, before which the laws are applied.
@@ -76,9 +85,7 @@ func (w *world) judged(send sending) sending {
 			w.changing.RLock()
 			defer w.changing.RUnlock()
 		}
-		answer, err := send(c)
-		w.heard(c, answer, err)
-		return answer, err
+		return send(c)
 	}
 }
 
@@ -102,10 +109,14 @@ type refused struct {
 }
 
 func (f refused) do(c call, _ sending) (*http.Response, error) {
-	text := fmt.Sprintf(`{"error":{"code":%q,"message":"it was not to be"}}`, f.code)
 	if strings.HasPrefix(c.r.URL.Path, "/api") {
-		text = fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"code":%d,"message":"it was not to be"}`, f.code, f.status)
+		return f.answer(c, fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"code":%d,"message":"it was not to be"}`, f.code, f.status)), nil
 	}
+	return f.answer(c, fmt.Sprintf(`{"error":{"code":%q,"message":"it was not to be"}}`, f.code)), nil
+}
+
+// answer is an answer with a text.
+func (f refused) answer(c call, text string) *http.Response {
 	header := http.Header{"Content-Type": {"application/json"}}
 	if f.retryAfter != "" {
 		header.Set("Retry-After", f.retryAfter)
@@ -113,7 +124,7 @@ func (f refused) do(c call, _ sending) (*http.Response, error) {
 	return &http.Response{
 		StatusCode: f.status, Status: fmt.Sprintf("%d %s", f.status, http.StatusText(f.status)), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: header, Request: c.r, Body: io.NopCloser(strings.NewReader(text)), ContentLength: int64(len(text)),
-	}, nil
+	}
 }
 
 // unsent loses the request.
@@ -131,6 +142,57 @@ func (unheard) do(c call, send sending) (*http.Response, error) {
 		err = errLost
 	}
 	return nil, err
+}
+
+// hangs has a request wait until nothing goes wrong any more, and be lost then.
+type hangs struct{ w *world }
+
+func (f hangs) do(c call, _ sending) (*http.Response, error) {
+	f.w.mu.Lock()
+	calm := f.w.calm
+	f.w.mu.Unlock()
+	select {
+	case <-calm:
+	case <-c.r.Context().Done():
+	case <-c.line.dead.Done():
+	}
+	return nil, errLost
+}
+
+// overtaken has somebody else change the machine before the PATCH is there: the
+// identity that nobody in the cluster knows comes or goes, or an operation about
+// something else begins.
+type overtaken struct {
+	w     *world
+	takes time.Duration
+}
+
+func (f overtaken) do(c call, send sending) (*http.Response, error) {
+	x := azemu.Edit{Scope: c.machine, Takes: azemu.Duration(f.takes)}
+	if f.takes == 0 {
+		f.w.toggle(&x)
+	}
+	f.w.say("  somebody edits %s: %v", short(c.machine), f.w.azure.Edit(x))
+	return send(c)
+}
+
+// toggle has an edit bring or take the keeper. The edit, which takes no time, is
+// certain to be made unless there is an operation.
+func (w *world) toggle(x *azemu.Edit) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	m := w.shown()[x.Scope]
+	keeper := strings.ToLower(w.names.keeper)
+	if m.updating {
+		return
+	}
+	if m.wanted[keeper] {
+		x.Detach = []string{keeper}
+		delete(w.before[x.Scope].Has, keeper)
+		return
+	}
+	x.Attach = []string{keeper}
+	w.before[x.Scope].Has[keeper] = model.Others
 }
 
 // dies has mic be gone before the request is sent, or before its answer is heard.

@@ -23,11 +23,14 @@ func (w *world) azureFails() bool {
 		machine = one(w, w.names.machines)
 	}
 	fates := []fate{
-		{name: "429 to a PATCH", of: addressed(change, machine), cost: 1, do: refused{status: http.StatusTooManyRequests, code: "OperationNotAllowed", retryAfter: "1"}},
+		throttling(machine),
 		{name: "409 to a PATCH", of: addressed(change, machine), cost: 1, do: refused{status: http.StatusConflict, code: "AnotherOperationInProgress"}},
 		{name: "500 to a PATCH", of: addressed(change, machine), cost: 1, do: refused{status: http.StatusInternalServerError, code: "InternalServerError"}},
 		{name: "a PATCH is lost", of: addressed(change, machine), cost: 1, do: unsent{}},
 		{name: "the answer to a PATCH is lost", of: addressed(change, machine), cost: 1, do: unheard{}},
+		{name: "a PATCH hangs", of: addressed(change, machine), cost: 1, do: hangs{w}},
+		{name: "somebody writes before a PATCH", of: addressed(change, machine), cost: 2, do: overtaken{w, 0}},
+		{name: "somebody begins an operation before a PATCH", of: addressed(change, machine), cost: 2, do: overtaken{w, time.Second}},
 		{name: "500 to a GET of a machine", of: addressed(look, machine), do: refused{status: http.StatusInternalServerError, code: "InternalServerError"}},
 		{name: "the answer to a GET is lost", of: addressed(look, machine), do: unheard{}},
 		{name: "429 to a GET", of: addressed(look, machine), do: refused{status: http.StatusTooManyRequests, code: "OperationNotAllowed", retryAfter: "1"}},
@@ -36,18 +39,37 @@ func (w *world) azureFails() bool {
 		{name: "the answer to a look at an operation is lost", of: addressed(polling, ""), do: unheard{}},
 		{name: "no sign-in", of: addressed(signIn, ""), do: refused{status: http.StatusServiceUnavailable, code: "temporarily_unavailable"}},
 	}
-	if i := w.r.IntN(len(fates) + 3); i < len(fates) {
+	if i := w.r.IntN(len(fates) + 5); i < len(fates) {
 		w.plan(fates[i])
 		return true
 	}
-	end := azemu.Fault{Delay: azemu.Duration(time.Second + time.Duration(w.r.IntN(1000))*time.Millisecond), Times: 1}
-	if w.r.IntN(2) == 0 {
-		end.Code = "InternalError"
-		w.grant(2) // nobody knows what is there then: it is sent again, and taken off again
-	}
-	w.say("the next operation takes %s and ends with %q", time.Duration(end.Delay), end.Code)
-	must(w.t, w.azure.SetFault(azemu.EndpointOperationEnd, end))
+	w.operationFails()
 	return true
+}
+
+func throttling(machine string) fate {
+	return fate{name: "429 to a PATCH", of: addressed(change, machine), cost: 1, do: refused{status: http.StatusTooManyRequests, code: "OperationNotAllowed", retryAfter: "1"}}
+}
+
+// throttled has Azure want to be left alone.
+func (w *world) throttled() { w.plan(throttling("")) }
+
+// operationFails has the next operation take long, or fail: without effect, with a
+// part of it, or with all. Azure may name what it has not done.
+func (w *world) operationFails() {
+	end := azemu.Fault{Delay: azemu.Duration(time.Second + time.Duration(w.r.IntN(3000))*time.Millisecond), Times: 1}
+	switch w.r.IntN(4) {
+	case 0:
+	case 1:
+		end.Named = true
+	default:
+		end.Code, end.Carried = "InternalError", w.r.IntN(3)-1
+	}
+	// Nobody knows what is there then: it is all sent again, and taken off again. What
+	// is named is sent apart.
+	w.grant(3)
+	w.say("the next operation takes %s and ends with %q, named %t, %d carried out", time.Duration(end.Delay), end.Code, end.Named, end.Carried)
+	must(w.t, w.azure.SetFault(azemu.EndpointOperationEnd, end))
 }
 
 // clusterFails has something go wrong between mic and the API server.
@@ -61,7 +83,7 @@ func (w *world) clusterFails() bool {
 	if kind == reading { // nobody answers 409 to that
 		fates = fates[1:]
 	}
-	if i := w.r.IntN(len(fates) + 2); i < len(fates) {
+	if i := w.r.IntN(len(fates) + 1); i < len(fates) {
 		w.plan(fates[i])
 		return true
 	}

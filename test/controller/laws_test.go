@@ -21,6 +21,7 @@ type shown struct {
 	system      bool
 	wanted, has map[string]bool
 	updating    bool
+	sure        bool // that what is wanted is there
 	etag        string
 }
 
@@ -31,7 +32,7 @@ func (w *world) shown() map[string]shown {
 	add := func(id string, a *azemu.Assigned, s azemu.Status) {
 		m := shown{
 			system: strings.HasPrefix(a.Type, "System"), wanted: map[string]bool{}, has: map[string]bool{},
-			updating: s.ProvisioningState == "Updating", etag: s.ETag,
+			updating: s.ProvisioningState == "Updating", sure: s.ProvisioningState == "Succeeded", etag: s.ETag,
 		}
 		for _, i := range a.UserAssigned {
 			m.wanted[strings.ToLower(i)] = true
@@ -87,6 +88,22 @@ func (p patch) removed(m shown) (ids []string) {
 	return slices.Compact(ids)
 }
 
+// added are the identities that a PATCH adds.
+func (p patch) added() (ids []string) {
+	for id, value := range p.Identity.User {
+		if string(value) != "null" {
+			ids = append(ids, strings.ToLower(id))
+		}
+	}
+	return ids
+}
+
+// changes reports whether a PATCH makes any difference to a machine.
+func (p patch) changes(m shown) bool {
+	there := func(id string) bool { return m.wanted[id] }
+	return slices.ContainsFunc(p.removed(m), there) || slices.ContainsFunc(p.added(), func(id string) bool { return !there(id) })
+}
+
 func (w *world) judgeChange(c call) {
 	var p patch
 	if err := json.Unmarshal(c.body, &p); err != nil {
@@ -109,23 +126,49 @@ func (w *world) judgeChange(c call) {
 	if m.system && !strings.Contains(p.Identity.Type, "SystemAssigned") {
 		broken("%s: a PATCH drops the system-assigned identity", c.machine)
 	}
+	if !m.updating && m.sure && c.r.Header.Get("If-Match") == m.etag && !p.changes(m) {
+		broken("%s: a PATCH that changes nothing", c.machine)
+	}
+	for _, id := range p.added() {
+		if !w.named[id] {
+			broken("%s: a PATCH adds %s, which nobody has named", c.machine, short(id))
+		}
+		if until := w.refused[c.line.name+c.machine+id]; now.Before(until) {
+			broken("%s: a PATCH with %s, which was refused, %s too early", c.machine, short(id), until.Sub(now))
+		}
+	}
 	for _, id := range p.removed(m) {
-		n := w.needs[c.machine][id]
-		end := w.ended[c.machine][id]
-		switch {
-		case w.now.Immutable[id]:
-			broken("%s: a PATCH takes off %s, which is immutable", c.machine, short(id))
-		case w.before[c.machine].Has[id] == model.Others:
-			broken("%s: a PATCH takes off %s, which others put there", c.machine, short(id))
-		case n.sure && !n.since.After(w.settled):
-			broken("%s: a PATCH takes off %s, which is needed", c.machine, short(id))
-		case w.had[c.machine][id] && !w.behind[c.machine][id] && !w.troubled[c.machine] && now.Sub(end) < w.warm:
-			broken("%s: a PATCH takes off %s %s after it was needed, not %s", c.machine, short(id), now.Sub(end), w.warm)
+		if err := w.judgeRemoval(model.Place{Machine: c.machine, Identity: id}, now); err != nil {
+			wrong = append(wrong, err)
 		}
 	}
 	w.mu.Unlock()
 	for _, err := range wrong {
 		w.fail(err)
+	}
+}
+
+// judgeRemoval is about an identity that a PATCH takes off. A reason that has held
+// since all was as it should be is known to mic, in whatever order it has heard of
+// what came since. The caller holds mu.
+func (w *world) judgeRemoval(place model.Place, now time.Time) error {
+	machine, id := place.Machine, place.Identity
+	for _, since := range w.needs[place] {
+		if !since.After(w.settled.at) {
+			return fmt.Errorf("%s: a PATCH takes off %s, which is needed", machine, short(id))
+		}
+	}
+	kept := w.settled.had[machine][id] && !w.behind[machine][id] && !w.troubled[machine]
+	end, fewer := w.fewer[place]
+	switch {
+	case w.now.Immutable[id]:
+		return fmt.Errorf("%s: a PATCH takes off %s, which is immutable", machine, short(id))
+	case w.before[machine].Has[id] == model.Others:
+		return fmt.Errorf("%s: a PATCH takes off %s, which others put there", machine, short(id))
+	case kept && fewer && now.Sub(end) < w.warm:
+		return fmt.Errorf("%s: a PATCH takes off %s %s after it was needed, not %s", machine, short(id), now.Sub(end), w.warm)
+	default:
+		return nil
 	}
 }
 
@@ -141,10 +184,32 @@ func (w *world) heard(c call, answer *http.Response, err error) {
 	}
 	if err == nil && (answer.StatusCode == http.StatusForbidden || answer.StatusCode == http.StatusBadRequest) {
 		w.allow(2) // this one, and what of it is not refused
+		w.quarantined(c)
 	}
 	if err == nil && answer.StatusCode == http.StatusTooManyRequests {
 		seconds, _ := strconv.Atoi(answer.Header.Get("Retry-After"))
 		w.away[c.line.name+c.machine] = time.Now().Add(time.Duration(seconds) * time.Second)
+	}
+}
+
+// quarantined takes note of the identities for which a PATCH was refused. One that
+// does not exist is named alone, by which Azure hides others. The caller holds mu.
+func (w *world) quarantined(c call) {
+	var p patch
+	if json.Unmarshal(c.body, &p) != nil {
+		return
+	}
+	var guilty []string
+	for _, id := range p.added() {
+		if !w.now.Usable[id] {
+			guilty = append(guilty, id)
+		}
+		if w.now.Usable[id] != w.settled.usable[id] { // which was it when Azure looked?
+			return
+		}
+	}
+	if len(guilty) == 1 {
+		w.refused[c.line.name+c.machine+guilty[0]] = time.Now().Add(quarantine)
 	}
 }
 

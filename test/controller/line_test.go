@@ -152,8 +152,11 @@ func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		_ = r.Body.Close() // all was read
+		if w.w.plant.sent != nil {
+			w.w.plant.sent(w.w, &c)
+		}
 		r = r.Clone(r.Context())
-		r.Body = io.NopCloser(bytes.NewReader(c.body))
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(c.body)), int64(len(c.body))
 		c.r = r
 	}
 	if w.dead.Err() != nil {
@@ -164,6 +167,9 @@ func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // send lets a request through, until the line is cut.
 func (w wire) send(c call) (*http.Response, error) {
+	if w.w.plant.pretended.concerns(c) {
+		return refused{status: http.StatusOK}.answer(c, string(c.body)), nil
+	}
 	ctx, cancel := context.WithCancel(c.r.Context())
 	free := context.AfterFunc(w.dead, cancel)
 	answer, err := w.RoundTripper.RoundTrip(c.r.WithContext(ctx))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -14,13 +16,16 @@ import (
 	"github.com/podid-io/podid/test/localcluster"
 )
 
-// plane is the API server that the worlds share, one after the other.
-var plane *localcluster.ControlPlane
+// planes are API servers that nobody uses at the moment. A world has one to itself.
+var planes = make(chan *localcluster.ControlPlane, parallel)
+
+// parallel is how many worlds live at a time: most of what one does is to wait.
+const parallel = 4
 
 func TestMain(m *testing.M) {
 	ctrllog.SetLogger(logr.Discard())
 	klog.SetLogger(logr.Discard())
-	code, err := withControlPlane(m.Run)
+	code, err := withControlPlanes(m.Run)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
@@ -28,7 +33,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code) //nolint:forbidigo // TestMain is the main of a test
 }
 
-func withControlPlane(run func() int) (int, error) {
+func withControlPlanes(run func() int) (int, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "podid-controller-")
@@ -36,13 +41,16 @@ func withControlPlane(run func() int) (int, error) {
 		return 0, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // a folder of ours
-	plane, err = localcluster.StartControlPlane(ctx, localcluster.ControlPlaneConfig{Dir: dir, Progress: os.Stderr})
-	if err != nil {
-		return 0, err
-	}
-	defer plane.Stop()
-	if err := plane.InstallCRDs(ctx, "../../config/crd"); err != nil {
-		return 0, err
+	for i := range parallel {
+		plane, err := localcluster.StartControlPlane(ctx, localcluster.ControlPlaneConfig{Dir: filepath.Join(dir, strconv.Itoa(i)), Progress: os.Stderr})
+		if err != nil {
+			return 0, err
+		}
+		defer plane.Stop()
+		if err := plane.InstallCRDs(ctx, "../../config/crd"); err != nil {
+			return 0, err
+		}
+		planes <- plane
 	}
 	return run(), nil
 }

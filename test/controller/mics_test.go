@@ -48,18 +48,21 @@ func (w *world) start() {
 	w.count.Kills++
 	r := &replica{line: newLine(w, fmt.Sprintf("mic-%d", w.count.Kills)), ended: make(chan struct{})}
 	dir := w.t.TempDir()
-	must(w.t, plane.TokenKubeconfig(w.t.Context(), system, "podid-mic", filepath.Join(dir, "kubeconfig")))
+	must(w.t, w.plane.TokenKubeconfig(w.t.Context(), system, "podid-mic", filepath.Join(dir, "kubeconfig")))
 	rest, err := clientcmd.BuildConfigFromFlags("", filepath.Join(dir, "kubeconfig"))
 	must(w.t, err)
 	rest.QPS, rest.Burst = 100, 200
 	rest.Wrap(func(next http.RoundTripper) http.RoundTripper { return wire{line: r.line, RoundTripper: next} })
-	m := w.machines.of(r.line)
-	c, err := mic.New(mic.Config{
-		REST: rest, Machines: w.plant.wrap(m), Namespace: system, Log: slog.New(ear{w: w, r: r}),
+	config := mic.Config{
+		REST: rest, Machines: w.plant.wrap(w.machines.of(r.line)), Namespace: system, Log: slog.New(ear{w: w, r: r}),
 		Window: 50 * time.Millisecond, KeepWarm: w.warm, CheckInterval: 2 * time.Second, DriftInterval: 500 * time.Millisecond,
-		Retry: firstRetry, Quarantine: quarantine,
+		Retry: firstRetry, Quarantine: quarantine, Immutable: []string{w.immutable},
 		Election: mic.Election{LeaseDuration: 30 * time.Second, RetryPeriod: 300 * time.Millisecond}, // which a busy machine renews in time
-	})
+	}
+	if w.plant.config != nil {
+		w.plant.config(&config)
+	}
+	c, err := mic.New(config)
 	must(w.t, err)
 	ctx, stop := context.WithCancel(context.WithoutCancel(w.t.Context())) // world.end ends it at the latest
 	r.stop = stop
@@ -191,6 +194,13 @@ type machines struct {
 
 	mu sync.Mutex
 	by map[*line]*compute.Client // guarded by mu
+}
+
+// forgive forgets when Azure wants to be asked again, as new clients do.
+func (w *world) forgive() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.away = map[string]time.Time{}
 }
 
 // renew has the clients of all who live be new.

@@ -3,6 +3,7 @@ package controller_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -13,8 +14,10 @@ import (
 // server know them by.
 type names struct {
 	namespaces []string
-	// identities, sets and vms are ARM ids.
+	// identities, sets and vms are ARM ids. keeper is an identity that nobody in the
+	// cluster knows of, immutable one that is never to be taken off.
 	identities, sets, vms []string
+	keeper, immutable     string
 	machines              []string // sets and vms, in lower case
 	nodes, pods, defined  []string
 	selectors, pools      []string
@@ -42,12 +45,14 @@ func newNames(r *rand.Rand) names {
 	for i := range 6 {
 		n.identities = append(n.identities, fmt.Sprintf("/subscriptions/%s/resourceGroups/Apps/providers/Microsoft.ManagedIdentity/userAssignedIdentities/Id-%d", subscriptions[0], i))
 	}
+	n.immutable = n.identities[5]
+	n.keeper = strings.Replace(n.identities[0], "Id-0", "Keeper", 1)
 	for i := range 3 {
 		group := fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.Compute", subscriptions[i%2], groups[r.IntN(2)])
 		n.sets = append(n.sets, fmt.Sprintf("%s/virtualMachineScaleSets/Pool-%d", group, i))
 		n.vms = append(n.vms, fmt.Sprintf("%s/virtualMachines/VM-%d", group, i))
 	}
-	for _, id := range append(append([]string{}, n.sets...), n.vms...) {
+	for _, id := range slices.Concat(n.sets, n.vms) {
 		n.machines = append(n.machines, strings.ToLower(id))
 	}
 	return n
@@ -57,7 +62,7 @@ func newNames(r *rand.Rand) names {
 // their own.
 func (n names) state() azemu.State {
 	var s azemu.State
-	for _, id := range n.identities {
+	for _, id := range append(slices.Clone(n.identities), n.keeper) {
 		s.Identities = append(s.Identities, azemu.Identity{ID: id})
 	}
 	for i, id := range n.sets {
@@ -79,7 +84,7 @@ func (n names) state() azemu.State {
 
 // providerID is that of a node on a machine, in the case that somebody chose.
 func (n names) providerID(r *rand.Rand, machine string) string {
-	for _, id := range append(append([]string{}, n.sets...), n.vms...) {
+	for _, id := range slices.Concat(n.sets, n.vms) {
 		if strings.ToLower(id) != machine {
 			continue
 		}

@@ -27,13 +27,17 @@ func (w *world) nodeComes() bool {
 		used[p.Node] = true
 	}
 	n := model.Node{Machine: one(w, w.names.machines), Pool: one(w, w.names.pools)}
-	if taken[n.Machine] && !strings.Contains(n.Machine, "scalesets") {
+	if w.missing[n.Machine] || taken[n.Machine] && !strings.Contains(n.Machine, "scalesets") {
 		return false // a VM is one node
 	}
 	o := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"agentpool": n.Pool}}}
 	o.Spec.ProviderID = w.names.providerID(w.r, n.Machine)
 	if w.r.IntN(8) == 0 && !used[name] { // its pods would stay where they were
-		n.Machine, o.Spec.ProviderID = "", one(w, []string{"", "kind://docker/" + name})
+		n.Machine, n.Outside = "", w.r.IntN(2) == 0
+		o.Spec.ProviderID = ""
+		if n.Outside {
+			o.Spec.ProviderID = "kind://docker/" + name
+		}
 	}
 	if err := w.api.Create(w.t.Context(), o); err != nil {
 		w.fail(err)
@@ -54,23 +58,46 @@ func (w *world) nodeGoes() bool {
 	if !ok {
 		return false
 	}
+	if w.deleteNode(name) && w.r.IntN(3) > 0 { // else its pods stay
+		w.deletePodsOn(name)
+	}
+	return true
+}
+
+func (w *world) deleteNode(name string) bool {
 	w.say("node %s goes", name)
 	next := w.now.Clone()
 	n := next.Nodes[name]
 	n.Gone = true
 	next.Nodes[name] = n
-	if !w.turn(next, func() error {
+	return w.turn(next, func() error {
 		return w.api.Delete(w.t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}})
-	}) {
-		return false
-	}
-	if w.r.IntN(3) == 0 {
-		return true // its pods stay
-	}
+	})
+}
+
+func (w *world) deletePodsOn(name string) {
 	for {
 		pod, ok := pick(w, w.now.Pods, byName, func(_ model.Name, p model.Pod) bool { return p.Node == name })
 		if !ok || !w.deletePod(pod) {
-			return true
+			return
 		}
 	}
+}
+
+// nodeJoins has a node that did not say which machine it is say so.
+func (w *world) nodeJoins() bool {
+	name, ok := pick(w, w.now.Nodes, strings.Compare, func(_ string, n model.Node) bool { return !n.Gone && n.Machine == "" && !n.Outside })
+	machine := one(w, w.names.sets)
+	if !ok || w.missing[strings.ToLower(machine)] {
+		return false
+	}
+	next := w.now.Clone()
+	n := next.Nodes[name]
+	n.Machine, n.Known = strings.ToLower(machine), false
+	next.Nodes[name] = n
+	id := w.names.providerID(w.r, n.Machine)
+	w.say("node %s has providerID %s", name, id)
+	return w.turn(next, func() error {
+		return edit(w, &corev1.Node{}, "", name, func(o *corev1.Node) { o.Spec.ProviderID = id })
+	})
 }

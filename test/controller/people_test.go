@@ -1,6 +1,7 @@
 package controller_test
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -27,53 +28,57 @@ func (w *world) turn(next model.Cluster, write func() error) bool {
 	return true
 }
 
-// lessen takes note of needs that end. A machine whose needs have become fewer may
-// be changed for that.
+// lessen takes note of reasons that end. A machine that needs less may be changed
+// for that.
 func (w *world) lessen(want model.Want) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for machine, needs := range w.needs {
-		fewer := false
-		for id := range needs {
-			if want.Needs[machine][id] != model.None {
-				continue
-			}
-			fewer = true
-			delete(needs, id)
-			if w.ended[machine] == nil {
-				w.ended[machine] = map[string]time.Time{}
-			}
-			w.ended[machine][id] = time.Now()
+	changed := map[string]bool{}
+	for place, reasons := range w.needs {
+		before := len(reasons)
+		maps.DeleteFunc(reasons, func(r model.Reason, _ time.Time) bool { return !want.Why[place][r] })
+		if _, already := w.fewer[place]; len(reasons) < before && !already {
+			w.fewer[place] = time.Now()
 		}
-		if fewer {
-			w.allow(1)
+		if len(reasons) == 0 {
+			delete(w.needs, place)
+			changed[place.Machine] = true
 		}
 	}
+	w.allow(len(changed))
 }
 
-// extend takes note of what the cluster is now, and of the needs that begin.
+// extend takes note of what the cluster is now, and of the reasons that begin.
 func (w *world) extend(next model.Cluster) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	want := next.Want()
 	next.Forget(want)
 	w.now = next
-	for machine, needs := range want.Needs {
-		if w.needs[machine] == nil {
-			w.needs[machine] = map[string]need{}
+	for _, i := range next.Identities {
+		w.named[i.Resource] = true
+	}
+	changed := map[string]bool{}
+	for place, reasons := range want.Why {
+		if w.needs[place] == nil {
+			w.needs[place] = map[model.Reason]time.Time{}
+			changed[place.Machine] = true
 		}
-		more := false
-		for id, n := range needs {
-			before, already := w.needs[machine][id]
-			if !already {
-				before.since, more = time.Now(), true
+		for r := range reasons {
+			if _, already := w.needs[place][r]; !already {
+				w.needs[place][r] = time.Now()
 			}
-			w.needs[machine][id] = need{since: before.since, sure: n == model.Sure}
-		}
-		if more {
-			w.allow(1)
 		}
 	}
+	for machine, needs := range want.Needs { // what mic may bring there, or take off
+		for id, n := range needs {
+			if n == model.Maybe && !w.maybe[model.Place{Machine: machine, Identity: id}] {
+				w.maybe[model.Place{Machine: machine, Identity: id}] = true
+				w.allow(2)
+			}
+		}
+	}
+	w.allow(len(changed))
 }
 
 // pick is one of the keys of a map that meets a condition, always the same for the

@@ -1,16 +1,42 @@
 package controller_test
 
 import (
+	"bytes"
 	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/podid-io/podid/internal/assign"
 	"github.com/podid-io/podid/internal/compute"
+	"github.com/podid-io/podid/internal/mic"
 )
 
-// plant is a bug that is planted, to see that it is found. The zero value is none.
+// plant is a bug that is planted between mic and the world, to see that it is
+// found. The zero value is none.
 type plant struct {
+	// want is what is said when it is found.
+	want string
+	// often are steps that happen more often than otherwise.
+	often []string
+	// bout is done at the beginning of each bout.
+	bout func(*world)
+	// warm is how long what is not needed stays; 0 for by chance.
+	warm time.Duration
+	// config changes what mic is told.
+	config func(*mic.Config)
 	// machines stands between mic and Azure.
 	machines func(azure) azure
+	// sent changes a request, and answer an answer; nil answers are the world's.
+	sent   func(*world, *call)
+	answer func(*world, call, *http.Response)
+	// pretended are requests that are answered as if they had been carried out.
+	pretended pretended
+	// read changes what mic reads of a resource, in its length.
+	read func(resource string, text []byte) []byte
 }
 
 func (p plant) wrap(a azure) azure {
@@ -22,14 +48,131 @@ func (p plant) wrap(a azure) azure {
 
 // plants are the bugs, each under what it is.
 func plants() map[string]plant {
+	const off = "it is not as it should be|no event told of a change" // which mic itself may find out
 	return map[string]plant{
-		"nothing is ever sent, and said to be done": {machines: func(a azure) azure { return liar{a} }},
+		"nothing is sent, and said to be done":    {want: "Assigned, while", machines: func(a azure) azure { return liar{a} }},
+		"all else is taken off with each change":  {want: "a PATCH takes off|" + off, machines: func(a azure) azure { return greedy{a} }},
+		"each change is sent twice":               {want: "a PATCH that changes nothing", machines: func(a azure) azure { return stutterer{a} }},
+		"an object is Assigned from the start":    {want: "Assigned, while", sent: assignedAtOnce},
+		"an edit takes back what there is":        {want: "no longer Assigned, while", often: edits(), sent: takenBack},
+		"an edit of an identity is lost":          {want: off, often: edits(), pretended: pretended{http.MethodPut, object}},
+		"an object stays":                         {want: off, pretended: pretended{http.MethodDelete, object}},
+		"a status is not written":                 {want: "is told to be attached", pretended: pretended{http.MethodPatch, status}},
+		"the system-assigned identity is dropped": {want: "drops the system-assigned identity", sent: systemless},
+		"a pod that has ended is taken for one":   {want: "for which there is no reason", often: []string{"a pod ends"}, read: endless},
+		"what was attached is forgotten with mic": {want: "which nobody needs|no longer Assigned", often: []string{"a mic dies", "a pod goes"}, answer: forgotten},
+		"nothing is kept warm": {
+			want: "after it was needed, not 3s", warm: 3 * time.Second, often: []string{"a pod comes", "a pod goes"}, config: func(c *mic.Config) { c.KeepWarm = -1 },
+		},
+		"what others take off is not seen": {
+			want: "lacks", often: []string{"somebody removes an identity"}, config: func(c *mic.Config) { c.DriftInterval = -1 },
+		},
+		"what is immutable is taken off": {
+			want: "which is immutable", often: append(edits(), "a pod comes", "a pod goes"), config: func(c *mic.Config) { c.Immutable = nil },
+		},
+		"bindings of other namespaces count": {
+			want: "for which there is no reason", config: func(c *mic.Config) { c.Rules.AcrossNamespaces = true },
+		},
+		"what was refused is tried again at once": {
+			want: "which was refused", often: append(edits(), "Azure refuses an identity"), config: func(c *mic.Config) { c.Quarantine = time.Millisecond },
+		},
+		"Azure is not left alone when it wants to be": {want: "before Azure wants one", bout: (*world).throttled, answer: impatient},
 	}
 }
 
-// liar is an Azure that does nothing and says that it did.
+func edits() []string { return []string{"an identity is edited", "a binding is edited"} }
+
+// liar does nothing and says that it did.
 type liar struct{ azure }
 
 func (liar) Update(_ context.Context, _ assign.Scope, _ compute.State, attach, detach []string) (compute.Changes, error) {
-	return compute.Changes{Done: append(append([]string{}, attach...), detach...)}, nil
+	return compute.Changes{Done: slices.Concat(attach, detach)}, nil
+}
+
+// greedy takes off a machine what it was not told to attach.
+type greedy struct{ azure }
+
+func (g greedy) Update(ctx context.Context, scope assign.Scope, s compute.State, attach, detach []string) (compute.Changes, error) {
+	for id := range s.User {
+		if !slices.Contains(attach, id) && !slices.Contains(detach, id) {
+			detach = append(slices.Clone(detach), id)
+		}
+	}
+	return g.azure.Update(ctx, scope, s, attach, detach)
+}
+
+// stutterer sends each change twice.
+type stutterer struct{ azure }
+
+func (s stutterer) Update(ctx context.Context, scope assign.Scope, state compute.State, attach, detach []string) (compute.Changes, error) {
+	done, err := s.azure.Update(ctx, scope, state, attach, detach)
+	if err != nil {
+		return done, err
+	}
+	again, err := s.Get(ctx, scope)
+	if err != nil {
+		return done, nil //nolint:nilerr // the first was carried out
+	}
+	for _, id := range attach {
+		delete(again.User, id)
+	}
+	_, _ = s.azure.Update(ctx, scope, again, attach, nil) // nobody is to know of it
+	return done, nil
+}
+
+// assignedAtOnce has objects be Assigned when they are made.
+func assignedAtOnce(_ *world, c *call) {
+	if c.kind == object && c.r.Method == http.MethodPost {
+		c.body = bytes.Replace(c.body, []byte(`"Created"`), []byte(`"Assigned"`), 1)
+	}
+}
+
+// takenBack has objects be Created when they are edited.
+func takenBack(_ *world, c *call) {
+	if c.kind == object && c.r.Method == http.MethodPut {
+		c.body = bytes.Replace(c.body, []byte(`"Assigned"`), []byte(`"Created"`), 1)
+	}
+}
+
+// systemless drops the system-assigned identity.
+func systemless(_ *world, c *call) {
+	if c.kind == change {
+		c.body = bytes.Replace(c.body, []byte(`"SystemAssigned, UserAssigned"`), []byte(`"UserAssigned"`), 1)
+	}
+}
+
+// pretended are requests of a method and a kind.
+type pretended struct {
+	method string
+	kind   kind
+}
+
+func (p pretended) concerns(c call) bool { return c.kind == p.kind && c.r.Method == p.method }
+
+// forgotten has a record be gone as soon as it is written.
+func forgotten(w *world, c call, answer *http.Response) {
+	if c.kind != record || answer.StatusCode >= http.StatusBadRequest || c.r.Method == http.MethodDelete {
+		return
+	}
+	o, _, err := clientgoscheme.Codecs.UniversalDeserializer().Decode(c.body, nil, nil)
+	if m, ok := o.(*corev1.ConfigMap); ok && err == nil {
+		m.ResourceVersion = ""
+		_ = w.api.Delete(c.r.Context(), m) // it is gone already, or mic is
+	}
+}
+
+// impatient does not pass on when Azure wants to be asked again.
+func impatient(_ *world, c call, answer *http.Response) {
+	if c.kind == change {
+		answer.Header.Set("Retry-After", "0")
+	}
+}
+
+// endless has pods never end.
+func endless(resource string, text []byte) []byte {
+	if resource == "pods" {
+		text = bytes.ReplaceAll(text, []byte("Succeeded"), []byte("Runninggg"))
+		text = bytes.ReplaceAll(text, []byte("Failed"), []byte("Runnin"))
+	}
+	return text
 }

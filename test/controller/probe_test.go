@@ -68,6 +68,9 @@ type reader struct {
 
 func (r *reader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
+	if read := r.line.w.plant.read; read != nil {
+		copy(p, read(r.of, p[:n]))
+	}
 	r.tail = append(r.tail, p[:n]...)
 	for {
 		_, after, found := bytes.Cut(r.tail, []byte(probe))

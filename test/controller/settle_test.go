@@ -3,6 +3,7 @@ package controller_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,8 +17,12 @@ import (
 	"github.com/podid-io/podid/test/controller/model"
 )
 
-// patience is how long it may take until all is as it should be.
-const patience = 90 * time.Second
+// patience is how long it may take until all is as it should be; of a planted bug
+// not more than a moment.
+const (
+	patience       = 90 * time.Second
+	plantsPatience = 12 * time.Second
+)
 
 // settle ends what goes wrong, and waits until the world is as the model wants it.
 func (w *world) settle() {
@@ -25,6 +30,7 @@ func (w *world) settle() {
 	w.say("now nothing goes wrong any more")
 	w.mu.Lock()
 	w.fates = nil
+	close(w.calm)
 	looks := len(w.behind) > 0
 	w.mu.Unlock()
 	w.azure.ClearFault(azemu.EndpointOperationEnd)
@@ -39,7 +45,11 @@ func (w *world) settle() {
 		r.cut()
 		w.bury()
 	}
-	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	most := patience
+	if w.plant.want != "" {
+		most = plantsPatience
+	}
+	ctx, cancel := context.WithTimeout(w.t.Context(), most)
 	defer cancel()
 	w.tellAll()
 	again := false // looked at when all had been heard
@@ -48,7 +58,7 @@ func (w *world) settle() {
 		is, diffs := w.look(ctx)
 		switch {
 		case ctx.Err() != nil:
-			w.fail(fmt.Errorf("after %s it is not as it should be:\n%s", patience, strings.Join(before, "\n")))
+			w.fail(fmt.Errorf("after %s it is not as it should be:\n%s", most, strings.Join(before, "\n")))
 		case len(diffs) == 0 && again:
 			w.settledOn(is)
 			return
@@ -86,6 +96,11 @@ func (w *world) look(ctx context.Context) (model.Is, []string) {
 		is.Machines[id], meant.Machines[id] = machine(m.system, m.has), machine(m.system, m.wanted)
 		if m.updating {
 			diffs = append(diffs, short(id)+" is being changed")
+		}
+	}
+	for _, id := range w.names.machines {
+		if _, exists := is.Machines[id]; !exists && len(w.recorded(id)) > 0 { //nolint:contextcheck // it is the test's own
+			diffs = append(diffs, short(id)+" is gone, and mic still has a record of it")
 		}
 	}
 	if !w.heardAll() {
@@ -176,27 +191,31 @@ func (w *world) settledOn(is model.Is) {
 	over := w.patches - w.allowed
 	w.story.add(fmt.Sprintf("all is as it should be, after %d PATCHes; %d would have been too many", w.patches, w.allowed+1))
 	w.patches, w.allowed = 0, 0
-	w.settled = time.Now()
-	w.behind, w.troubled, w.had = map[string]map[string]bool{}, map[string]bool{}, map[string]map[string]bool{}
-	for id, m := range is.Machines {
-		w.had[id] = map[string]bool{}
-		for i := range m.Has {
-			w.had[id][i] = true
-		}
-	}
-	w.theirs = map[string]map[string]bool{}
-	for id, m := range w.before {
-		w.theirs[id] = map[string]bool{}
-		for i := range m.Has {
-			w.theirs[id][i] = true
-		}
+	w.behind, w.troubled = map[string]map[string]bool{}, map[string]bool{}
+	w.settled = settled{at: time.Now(), usable: maps.Clone(w.now.Usable), had: kept(is.Machines), theirs: kept(w.before)}
+	w.fewer, w.named, w.maybe = map[model.Place]time.Time{}, map[string]bool{}, map[model.Place]bool{}
+	for _, i := range w.now.Identities {
+		w.named[i.Resource] = true
 	}
 	w.know(is.Objects)
+	w.calm = make(chan struct{})
 	w.mu.Unlock()
 	if over > 0 {
 		w.count.Over += over
 		w.fail(fmt.Errorf("%d PATCHes more than what happened can have cost", over))
 	}
+}
+
+// kept is a copy of what machines have.
+func kept(machines map[string]model.Machine) map[string]map[string]bool {
+	out := map[string]map[string]bool{}
+	for id, m := range machines {
+		out[id] = map[string]bool{}
+		for i := range m.Has {
+			out[id][i] = true
+		}
+	}
+	return out
 }
 
 // know takes note of what is known of nodes that may go. The caller holds mu.

@@ -2,6 +2,7 @@ package controller_test
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"github.com/podid-io/podid/test/controller/model"
@@ -17,7 +18,7 @@ type step struct {
 // steps are all that can happen.
 func steps() []step {
 	return []step{
-		{"a pod comes", 26, (*world).podComes},
+		{"a pod comes", 30, (*world).podComes},
 		{"a pod is scheduled", 6, (*world).podScheduled},
 		{"a pod ends", 5, (*world).podEnds},
 		{"a pod goes", 12, (*world).podGoes},
@@ -25,15 +26,19 @@ func steps() []step {
 		{"a pod gets another label", 4, (*world).podRelabelled},
 		{"a namespace speaks for its pods", 4, (*world).namespaceSpeaks},
 		{"a namespace goes and comes back", 1, (*world).namespaceGoes},
-		{"a binding comes", 14, (*world).bindingComes},
+		{"a binding comes", 20, (*world).bindingComes},
 		{"a binding is edited", 5, (*world).bindingEdited},
 		{"a binding goes", 2, (*world).bindingGoes},
-		{"an identity comes", 14, (*world).identityComes},
+		{"an identity comes", 20, (*world).identityComes},
 		{"an identity is edited", 5, (*world).identityEdited},
 		{"an identity is edited, and means the same", 4, (*world).identityRespelled},
-		{"an identity goes", 2, (*world).identityGoes},
+		{"an identity goes", 1, (*world).identityGoes},
 		{"a node comes", 5, (*world).nodeComes},
 		{"a node goes", 3, (*world).nodeGoes},
+		{"a node says which machine it is", 2, (*world).nodeJoins},
+		{"a machine goes", 1, (*world).machineGoes},
+		{"a machine comes", 3, (*world).machineComes},
+		{"somebody deletes an object", 2, (*world).somebodyDeletes},
 		{"somebody assigns an identity", 4, (*world).somebodyAssigns},
 		{"somebody removes an identity", 3, (*world).somebodyRemoves},
 		{"Azure refuses an identity", 2, (*world).identityRefused},
@@ -50,13 +55,19 @@ func steps() []step {
 // found makes a cluster that is in use.
 func (w *world) found() {
 	w.t.Helper()
-	for range 5 {
-		w.nodeComes()
-		w.identityComes()
-		w.bindingComes()
-		w.identityComes()
-		w.bindingComes()
-		w.podComes()
+	for _, has := range []struct {
+		what func() int
+		n    int
+		more func(*world) bool
+	}{
+		{func() int { return len(w.now.Nodes) }, 6, (*world).nodeComes},
+		{func() int { return len(w.now.Identities) }, 6, (*world).identityComes},
+		{func() int { return len(w.now.Bindings) }, 6, (*world).bindingComes},
+		{func() int { return len(w.now.Pods) }, 7, (*world).podComes},
+	} {
+		for has.what() < has.n && w.wrongs() == nil {
+			has.more(w)
+		}
 	}
 }
 
@@ -65,8 +76,11 @@ func (w *world) happen(n int) {
 	w.t.Helper()
 	all := steps()
 	total := 0
-	for _, s := range all {
-		total += s.weight
+	for i := range all {
+		if slices.Contains(w.plant.often, all[i].name) {
+			all[i].weight += 30
+		}
+		total += all[i].weight
 	}
 	for done := 0; done < n && w.wrongs() == nil; {
 		at := w.r.IntN(total)

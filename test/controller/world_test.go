@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -28,6 +29,7 @@ import (
 	"github.com/podid-io/podid/internal/azemu"
 	"github.com/podid-io/podid/internal/compute"
 	"github.com/podid-io/podid/test/controller/model"
+	"github.com/podid-io/podid/test/localcluster"
 )
 
 const system = "podid-system"
@@ -35,51 +37,63 @@ const system = "podid-system"
 // world is a cluster, an Azure, mics between them, and what happens to them all.
 // One goroutine, the story's, makes things happen.
 type world struct {
-	t        *testing.T
-	r        *rand.Rand
-	plant    plant
-	api      client.WithWatch
-	azure    *azemu.Emulator
-	url      string
+	t     *testing.T
+	r     *rand.Rand
+	plant plant
+	plane *localcluster.ControlPlane
+	api   client.WithWatch
+	azure *azemu.Emulator
+	url   string
+	names names
+	story story
+
 	changing sync.RWMutex // held by somebody else who changes a machine; shared by mics
-	names    names
-	story    story
 	replicas []*replica
 	machines *machines // of all replicas
 	warm     time.Duration
-	stirred  chan struct{}
-	count    count
-	told     int // see probe
+	// immutable is the client id of an identity that is never to be taken off.
+	immutable string
+	stirred   chan struct{}
+	count     count
+	told      int               // see probe
+	missing   map[string]bool   // machines that were deleted
+	clients   map[string]string // client ids of identities
 
 	mu sync.Mutex // guards the rest, and fates
-	// now is what people have made of the cluster, and needs what follows from it.
+	// now is what people have made of the cluster. needs are why each identity has to
+	// be where, and since when; fewer is when there was first a reason less, since all
+	// was as it should be.
 	now   model.Cluster
-	needs map[string]map[string]need
-	// ended is when the last need of an identity on a machine ended.
-	ended map[string]map[string]time.Time
+	needs map[model.Place]map[model.Reason]time.Time
+	fewer map[model.Place]time.Time
+	// maybe are identities that may be on a machine, or not.
+	maybe map[model.Place]bool
+	// named are identities that an AzureIdentity has named since then.
+	named map[string]bool
 	// before is what machines have by the doing of others.
 	before map[string]model.Machine
-	// theirs is what of it there was when all was as it should be.
-	theirs map[string]map[string]bool
 	// behind are identities that were taken off behind mic's back.
 	behind map[string]map[string]bool
 	// troubled are machines that something went wrong with.
 	troubled map[string]bool
-	settled  time.Time // when all was as it should be the last time
-	had      map[string]map[string]bool
+	settled  settled
 	fates    []*fate
+	calm     chan struct{} // closed when nothing goes wrong any more
 	hit      map[string]int
 	flying   int // requests to Azure
-	patches  int // since then
+	patches  int // since all was as it should be
 	allowed  int
 	away     map[string]time.Time // when a machine may be changed again, by line and machine
+	refused  map[string]time.Time // when an identity may be tried again, by line, machine and identity
 	wrong    []error
 }
 
-// need is since when an identity is needed on a machine, and whether for sure.
-type need struct {
-	since time.Time
-	sure  bool
+// settled is how it was when all was as it should be the last time.
+type settled struct {
+	at     time.Time
+	had    map[string]map[string]bool // identities on machines
+	theirs map[string]map[string]bool // of these by the doing of others
+	usable map[string]bool            // identities
 }
 
 // count is what has happened.
@@ -88,17 +102,23 @@ type count struct{ Bouts, Steps, Patches, Allowed, Over, Kills int }
 func newWorld(t *testing.T, seed uint64, p plant) *world {
 	t.Helper()
 	w := &world{
-		t: t, r: rand.New(rand.NewPCG(seed, 1)), plant: p, stirred: make(chan struct{}, 1),
-		now: model.New(), needs: map[string]map[string]need{}, ended: map[string]map[string]time.Time{},
+		t: t, r: rand.New(rand.NewPCG(seed, 1)), plant: p, stirred: make(chan struct{}, 1), settled: settled{at: time.Now()},
+		missing: map[string]bool{}, clients: map[string]string{}, calm: make(chan struct{}),
+		now: model.New(), needs: map[model.Place]map[model.Reason]time.Time{}, fewer: map[model.Place]time.Time{}, named: map[string]bool{}, maybe: map[model.Place]bool{},
 		before: map[string]model.Machine{}, behind: map[string]map[string]bool{}, troubled: map[string]bool{},
-		had: map[string]map[string]bool{}, hit: map[string]int{}, away: map[string]time.Time{}, settled: time.Now(),
+		hit: map[string]int{}, away: map[string]time.Time{}, refused: map[string]time.Time{},
 	}
+	w.plane = <-planes
+	t.Cleanup(func() { planes <- w.plane })
 	w.names = newNames(w.r)
-	w.warm = []time.Duration{-1, time.Second, 2 * time.Second}[w.r.IntN(3)]
+	w.warm = one(w, []time.Duration{-1, time.Second, 2 * time.Second})
+	if p.warm > 0 {
+		w.warm = p.warm
+	}
 	scheme := runtime.NewScheme()
 	must(t, clientgoscheme.AddToScheme(scheme), v1.AddToScheme(scheme))
 	var err error
-	w.api, err = client.NewWithWatch(plane.REST(), client.Options{Scheme: scheme})
+	w.api, err = client.NewWithWatch(w.plane.REST(), client.Options{Scheme: scheme})
 	must(t, err)
 	w.apply(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: system}})
 	w.applyFile("../../config/rbac/mic.yaml")
@@ -134,8 +154,16 @@ func (w *world) buildAzure(seed uint64) {
 	for _, id := range w.names.identities {
 		w.now.Usable[strings.ToLower(id)] = true
 	}
+	w.settled.usable = maps.Clone(w.now.Usable)
 	for id, m := range w.shown() {
 		w.before[id] = model.Machine{System: m.system, Has: map[string]model.Owner{}}
+	}
+	for _, i := range w.azure.State().Identities {
+		w.clients[i.ID] = i.ClientID
+		if i.ID == w.names.immutable {
+			w.now.Immutable[strings.ToLower(i.ID)] = true
+			w.immutable = i.ClientID
+		}
 	}
 	w.machines = &machines{by: map[*line]*compute.Client{}, make: w.newClient}
 }

@@ -1,7 +1,7 @@
 // Command soak runs the long tests at full stretch, for as long as it is told
 // to, and prints what they found, a line of JSON for each figure: the churn tests
-// with their planted bugs, in memory and in network namespaces, and each fuzz
-// target of the module in turn.
+// with their planted bugs, in memory and in network namespaces, the test of the
+// controller against its model, and each fuzz target of the module in turn.
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -38,8 +39,8 @@ type soak struct {
 
 func run(ctx context.Context, args []string, out, log io.Writer) error {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
-	lasts := flags.Duration("lasts", time.Minute, "how long each churn test, and each fuzz target, goes on")
-	only := flags.String("only", "", "run one alone: churn, netns or fuzz")
+	lasts := flags.Duration("lasts", time.Minute, "how long each churn test, that of the controller, and each fuzz target, goes on")
+	only := flags.String("only", "", "run one alone: churn, netns, mic or fuzz")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -50,6 +51,8 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	}{
 		{"churn", func(ctx context.Context) error { return s.churn(ctx, "./test/churn") }},
 		{"netns", func(ctx context.Context) error { return s.churn(ctx, "./test/churn/netns") }},
+		// It waits more than it works, so that several worlds live at a time.
+		{"mic", func(ctx context.Context) error { return s.churn(ctx, "./test/controller", "-race", "-worlds", "4") }},
 		{"fuzz", s.fuzz},
 	}
 	start, known := time.Now(), *only == ""
@@ -61,7 +64,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 		}
 	}
 	if !known {
-		return fmt.Errorf("-only %q is unknown: write churn, netns or fuzz", *only)
+		return fmt.Errorf("-only %q is unknown: write churn, netns, mic or fuzz", *only)
 	}
 	return errors.Join(append(errs, s.figure("soak_seconds", int(time.Since(start).Seconds())))...)
 }
@@ -73,18 +76,19 @@ func (s *soak) figure(name string, value any) error {
 	}{name, value})
 }
 
-// churn runs a churn test for so long and at least its whole story, and passes its
-// figures on.
-func (s *soak) churn(ctx context.Context, pkg string) error {
+// churn runs a churn test, or one like it, for so long and at least its whole story,
+// and passes its figures on.
+func (s *soak) churn(ctx context.Context, pkg string, more ...string) error {
 	dir, err := os.MkdirTemp("", "soak")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // a temporary file
 	file := filepath.Join(dir, "figures")
-	failed := s.test(ctx, s.log, "-count=1", "-timeout", s.timeout(), pkg, "-lasts", s.lasts.String(), "-figures", file)
+	args := slices.Concat([]string{"-count=1", "-timeout", s.timeout(), pkg, "-lasts", s.lasts.String(), "-figures", file}, more)
+	failed := s.test(ctx, s.log, args...)
 	if failed != nil {
-		failed = fmt.Errorf("the churn test in %s: %w", pkg, failed)
+		failed = fmt.Errorf("the test in %s: %w", pkg, failed)
 	}
 	f, err := os.Open(file)
 	if err != nil {

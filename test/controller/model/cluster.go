@@ -3,7 +3,11 @@
 // code with the controller that it judges, so that it can disagree.
 package model
 
-import "maps"
+import (
+	"fmt"
+	"maps"
+	"strings"
+)
 
 // Name is the namespace and the name of an object.
 type Name struct{ Namespace, Name string }
@@ -47,10 +51,16 @@ type Identity struct {
 	Resource, Client string
 }
 
+func (i Identity) String() string {
+	return fmt.Sprintf("%s (%q, client %s, uid %s)", i.Name, i.Resource[strings.LastIndex(i.Resource, "/")+1:], i.Client, i.UID)
+}
+
 // Node is a node, or one that has been.
 type Node struct {
 	// Machine is the VM or scale set, in lower case; empty for none of Azure's.
 	Machine, Pool string
+	// Outside says that it never will be one of Azure's.
+	Outside bool
 	// Gone says that there is no Node object any more.
 	Gone bool
 	// Known says that all was as it should be since it came.

@@ -76,13 +76,13 @@ func (w Wanted) allows(o Object, is Is, all *Want) bool {
 		return false
 	case o == w.Object:
 		return true
-	case w.Lost:
-		o.Assigned, o.Machine = w.Assigned, w.Machine
-		return o == w.Object
-	case w.Waits && o.Assigned && o.Identity.Resource != w.Identity.Resource:
+	case w.Waits && o.Assigned && o.Identity.Resource != w.Identity.Resource: // stands
 		all.need(o.Machine, o.Identity.Resource, Maybe)
 		_, there := is.Machines[o.Machine].Has[o.Identity.Resource]
 		return there || o.Identity.Resource == ""
+	case w.Lost:
+		o.Assigned, o.Machine = w.Assigned, w.Machine
+		return o == w.Object
 	default:
 		return false
 	}

@@ -46,11 +46,24 @@ type Want struct {
 	Objects map[Pair]Wanted
 	// Needs are by machine and identity.
 	Needs map[string]map[string]Need
+	// Why are the reasons of those that are sure: a pod or a node, a binding and an
+	// identity that together say so.
+	Why map[Place]map[Reason]bool
+}
+
+// Place is an identity on a machine.
+type Place struct{ Machine, Identity string }
+
+// Reason is why an identity has to be somewhere.
+type Reason struct {
+	Pod, Node string // one of the two: the uid of a pod, or the name of a node
+	Binding   string // uid
+	Identity  string // uid
 }
 
 // Want says what has to become of it.
 func (c Cluster) Want() Want {
-	w := Want{Objects: map[Pair]Wanted{}, Needs: map[string]map[string]Need{}}
+	w := Want{Objects: map[Pair]Wanted{}, Needs: map[string]map[string]Need{}, Why: map[Place]map[Reason]bool{}}
 	for _, p := range c.Pods {
 		if p.Ended || p.Node == "" {
 			continue
@@ -64,9 +77,9 @@ func (c Cluster) Want() Want {
 		if !b.Advance || !ok {
 			continue
 		}
-		for _, n := range c.Nodes {
+		for name, n := range c.Nodes {
 			if !n.Gone && (b.Pool == "" || b.Pool == n.Pool) {
-				w.need(n.Machine, id.Resource, Sure)
+				w.because(n.Machine, id.Resource, Reason{Node: name, Binding: b.UID, Identity: id.UID})
 			}
 		}
 	}
@@ -92,13 +105,10 @@ func (c Cluster) grant(w *Want, p Pod, b Binding) {
 		return
 	}
 	n := c.Nodes[p.Node]
-	switch {
-	case n.Gone && p.Shown[id.Resource] == n.Machine:
-		w.need(n.Machine, id.Resource, Sure)
-	case n.Gone:
+	if n.Gone && p.Shown[id.Resource] != n.Machine {
 		w.need(n.Machine, id.Resource, Maybe)
-	default:
-		w.need(n.Machine, id.Resource, Sure)
+	} else {
+		w.because(n.Machine, id.Resource, Reason{Pod: p.UID, Binding: b.UID, Identity: id.UID})
 	}
 	pair := Pair{p.Name, id.Name}
 	if other, ok := w.Objects[pair]; ok && !c.before(b, c.Bindings[other.Binding]) {
@@ -117,6 +127,16 @@ func (c Cluster) grant(w *Want, p Pod, b Binding) {
 // before is the order in which bindings of a namespace count.
 func (c Cluster) before(x, y Binding) bool {
 	return cmp.Or(cmp.Compare(y.Weight, x.Weight), cmp.Compare(x.Name.Name, y.Name.Name)) < 0
+}
+
+// because adds a need that is sure.
+func (w *Want) because(machine, id string, r Reason) {
+	w.need(machine, id, Sure)
+	place := Place{machine, id}
+	if w.Why[place] == nil {
+		w.Why[place] = map[Reason]bool{}
+	}
+	w.Why[place][r] = true
 }
 
 func (w *Want) need(machine, id string, n Need) {
