@@ -1,6 +1,7 @@
 package assign
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -14,12 +15,13 @@ type Step struct {
 
 // Refusals is what Azure has refused on one scope. One identity that is refused
 // has a whole PATCH refused. Where Azure names it, it goes into quarantine and the
-// rest is sent again. Where it does not, one half is sent and then the other,
-// until there is one alone. When one half is done it must be the other, which is
-// halved at once:
+// rest is sent again. Where it does not, one half is sent. When that is done it must
+// be the other, which is halved at once; when that is refused too, it is halved, and
+// nothing is known of the other, which is tried last, with its like:
 //
 //	(fresh) --refused, named or alone--> quarantine --due--> tried, with others that are due
 //	        --refused, not named--> suspects (two halves), tried in turn
+//	quarantine --due, refused with others, not named--> quarantine, tried alone from then on
 //
 // What is fresh never waits for the others. It knows no clock: now is given.
 type Refusals struct {
@@ -36,11 +38,13 @@ func NewRefusals(first time.Duration, jitter func(time.Duration) time.Duration) 
 	return &Refusals{first: first, jitter: jitter, quarantine: make(map[Step]*quarantine)}
 }
 
-// quarantine is of one that is tried again alone or with its like.
+// quarantine is of one that is tried again with its like; alone, where they were
+// refused together and it is not known which.
 type quarantine struct {
 	failures int
 	due      time.Time
 	why      error
+	alone    bool
 }
 
 // suspects are some of whom at least one may be refused. Two halves of a pair have
@@ -55,9 +59,9 @@ type suspects struct {
 // It is twice as long each time.
 const mostQuarantine = 30
 
-// Next says what of the changes to send in one PATCH. Where that is nothing, but
-// there are changes, due is when there will be. Of what is no change any more it
-// lets go.
+// Next says what of the changes to send in one PATCH. Where that is nothing, due is
+// when there will be something, or when one in quarantine that is no change any more
+// will be let go of; zero for never.
 func (r *Refusals) Next(c Changes, now time.Time) (send []Step, due time.Time) {
 	wanted := c.Steps()
 	r.prune(wanted, now)
@@ -67,15 +71,23 @@ func (r *Refusals) Next(c Changes, now time.Time) (send []Step, due time.Time) {
 	if len(r.suspects) > 0 {
 		return r.suspects[0].steps, time.Time{}
 	}
-	for _, s := range wanted {
-		q := r.quarantine[s]
+	var alone []Step
+	for s, q := range r.quarantine {
 		switch {
-		case !now.Before(q.due):
+		case now.Before(q.due):
+			if due.IsZero() || q.due.Before(due) {
+				due = q.due
+			}
+		case q.alone:
+			alone = append(alone, s)
+		default:
 			send = append(send, s)
-		case due.IsZero() || q.due.Before(due):
-			due = q.due
 		}
 	}
+	if len(send) == 0 && len(alone) > 0 { // each of them takes a PATCH
+		send = []Step{slices.MinFunc(alone, func(x, y Step) int { return r.quarantine[x].due.Compare(r.quarantine[y].due) })}
+	}
+	slices.SortFunc(send, func(x, y Step) int { return cmp.Compare(x.ID, y.ID) })
 	return send, due
 }
 
@@ -118,7 +130,7 @@ func (r *Refusals) prune(wanted []Step, now time.Time) {
 }
 
 // drop takes steps off the lists of suspects. What is left of a pair says nothing
-// about the other half any more.
+// about the other half any more, and is put with its like.
 func (r *Refusals) drop(gone func(Step) bool) {
 	broken := make(map[int]bool)
 	for i, g := range r.suspects {
@@ -126,12 +138,17 @@ func (r *Refusals) drop(gone func(Step) bool) {
 			broken[g.pair], r.suspects[i].steps = true, rest
 		}
 	}
-	for i := range r.suspects {
-		if broken[r.suspects[i].pair] {
-			r.suspects[i].pair = 0
+	var last suspects
+	r.suspects = slices.DeleteFunc(r.suspects, func(g suspects) bool {
+		single := g.pair == 0 || broken[g.pair]
+		if single {
+			last.steps, last.why = slices.Concat(last.steps, g.steps), g.why
 		}
+		return single
+	})
+	if len(last.steps) > 0 {
+		r.suspects = append(r.suspects, last)
 	}
-	r.suspects = slices.DeleteFunc(r.suspects, func(g suspects) bool { return len(g.steps) == 0 })
 }
 
 // Refused takes note that a PATCH of these steps was refused, since one of them
@@ -142,12 +159,20 @@ func (r *Refusals) Refused(sent []Step, named []string, why error, now time.Time
 	if len(guilty) == 0 && len(named) > 0 {
 		return false
 	}
+	before := !slices.ContainsFunc(sent, func(s Step) bool { return r.quarantine[s] == nil })
 	r.drop(func(s Step) bool { return slices.Contains(sent, s) })
-	if len(guilty) == 0 {
+	switch {
+	case len(guilty) > 0:
+		for _, s := range guilty {
+			r.isolate(s, why, now)
+		}
+	case before: // each has been refused alone
+		for _, s := range sent {
+			r.isolate(s, why, now)
+			r.quarantine[s].alone = true
+		}
+	default:
 		r.convict(sent, why, now)
-	}
-	for _, s := range guilty {
-		r.convict([]Step{s}, why, now)
 	}
 	return true
 }
@@ -162,15 +187,20 @@ func (r *Refusals) convict(steps []Step, why error, now time.Time) {
 		return
 	}
 	for _, s := range steps {
-		q := r.quarantine[s]
-		if q == nil {
-			q = new(quarantine)
-			r.quarantine[s] = q
-		}
-		q.due = now.Add(r.jitter(r.first * time.Duration(min(1<<min(q.failures, 10), mostQuarantine))))
-		q.failures++
-		q.why = why
+		r.isolate(s, why, now)
 	}
+}
+
+// isolate puts one in quarantine.
+func (r *Refusals) isolate(s Step, why error, now time.Time) {
+	q := r.quarantine[s]
+	if q == nil {
+		q = new(quarantine)
+		r.quarantine[s] = q
+	}
+	q.due = now.Add(r.jitter(r.first * time.Duration(min(1<<min(q.failures, 10), mostQuarantine))))
+	q.failures++
+	q.why = why
 }
 
 // Done takes note that a PATCH of these steps was carried out.

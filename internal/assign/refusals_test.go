@@ -71,7 +71,7 @@ func TestOneBadOfTwentyTakesAFewPatches(t *testing.T) {
 		first, five int // PATCHes until the others are there, and in five minutes
 	}{
 		"named":     {true, 2, 5},
-		"not named": {false, 9, 12}, // 20 refused; halves of 10, 5, 2 and 1, and what is left of each
+		"not named": {false, 7, 10}, // 20 refused; halves of 10, 5, 3 and 2, one alone, and the rest
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			a := &refusing{bad: map[string]bool{"id-07": true}, names: test.names, there: make(map[string]bool)}
@@ -132,8 +132,8 @@ func TestOneThatNobodyWantsAnyMoreIsLetGo(t *testing.T) {
 	r := assign.NewRefusals(30*time.Second, exactly)
 	r.Refused([]assign.Step{{ID: "a"}}, nil, errors.New("refused"), now)
 	r.Refused([]assign.Step{{ID: "b"}, {ID: "c"}}, nil, errors.New("refused"), now)
-	if steps, due := r.Next(assign.Changes{}, now); len(steps) > 0 || !due.IsZero() || r.Quarantined() != 1 {
-		t.Errorf("Next() = %v, %v; %d in quarantine, want the one that is not due", steps, due, r.Quarantined())
+	if steps, due := r.Next(assign.Changes{}, now); len(steps) > 0 || !due.Equal(now.Add(30*time.Second)) || r.Quarantined() != 1 {
+		t.Errorf("Next() = %v, %v; %d in quarantine, want the one that is not due, until it is", steps, due, r.Quarantined())
 	}
 	if r.Next(assign.Changes{}, now.Add(time.Hour)); r.Quarantined() != 0 {
 		t.Errorf("%d still in quarantine", r.Quarantined())
@@ -175,5 +175,37 @@ func TestWhereAnotherIsNamedNobodyIsToBlame(t *testing.T) {
 	}
 	if got, _ := r.Next(assign.Changes{Attach: []string{"a", "b"}}, now); !slices.Equal(got, sent) || r.Quarantined() != 0 {
 		t.Errorf("Next() = %v with %d in quarantine, want both as if nothing had been", got, r.Quarantined())
+	}
+}
+
+func TestWhereverTheBadOneIsItTakesAFewPatches(t *testing.T) {
+	for i, bad := range idsUpTo(20) {
+		a := &refusing{bad: map[string]bool{bad: true}, there: make(map[string]bool)}
+		a.send(t, assign.NewRefusals(30*time.Second, exactly), idsUpTo(20), now)
+		if a.patches > 8 || len(a.there) != 19 {
+			t.Errorf("with number %d bad %d are there after %d PATCHes, want 19 after 8", i, len(a.there), a.patches)
+		}
+	}
+}
+
+func TestSeveralThatAreNotNamedAreTriedOneByOne(t *testing.T) {
+	const bad = 5
+	a := &refusing{bad: make(map[string]bool), there: make(map[string]bool)}
+	for _, id := range idsUpTo(bad) {
+		a.bad[id] = true
+	}
+	r := assign.NewRefusals(30*time.Second, exactly)
+	at := a.send(t, r, idsUpTo(20), now)
+	for round, most := range []int{1, bad, bad, bad} { // together, and then alone
+		before := a.patches
+		at = a.send(t, r, idsUpTo(20), at)
+		if got := a.patches - before; got > most {
+			t.Errorf("%d PATCHes in round %d, want at most %d", got, round, most)
+		}
+	}
+	delete(a.bad, "id-03") // given the role
+	a.send(t, r, idsUpTo(20), at)
+	if !a.there["id-03"] || len(a.there) != 16 {
+		t.Errorf("%d are there, want the one that is not refused any more too", len(a.there))
 	}
 }

@@ -28,16 +28,18 @@ func (r *Reconciler) change(ctx context.Context, scope assign.Scope, s *state, c
 		}
 		return later{err: r.launch(ctx, scope, s, assign.Changes{})}
 	}
+	steps, due := s.refusals.Next(c, time.Now())
+	r.quarantined(scope, s)
+	if !due.IsZero() {
+		warm.add(later{wait: max(time.Until(due), time.Millisecond)})
+	}
 	if len(c.Attach)+len(c.Detach) == 0 {
 		s.needed, s.problem, s.failures, s.retryAt = window{}, nil, 0, time.Time{}
 		r.troubles.set(scope, nil)
 		return warm
 	}
-	steps, due := s.refusals.Next(c, time.Now())
-	r.quarantined(s)
 	if len(steps) == 0 { // all are in quarantine
 		s.needed = window{}
-		warm.add(later{wait: max(time.Until(due), time.Millisecond)})
 		return warm
 	}
 	s.needed.notice(c, time.Now())
@@ -65,11 +67,15 @@ func (r *Reconciler) change(ctx context.Context, scope assign.Scope, s *state, c
 	return later{err: r.launch(ctx, scope, s, c.Only(steps))}
 }
 
-// quarantined counts the identities in quarantine.
-func (r *Reconciler) quarantined(s *state) {
-	now := s.refusals.Quarantined()
-	r.metrics.quarantined.Add(float64(now - s.quarantined))
-	s.quarantined = now
+// quarantined takes note of how many identities are in quarantine.
+func (r *Reconciler) quarantined(scope assign.Scope, s *state) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := s.refusals.Quarantined(); n > 0 {
+		r.refused[scope] = n
+	} else {
+		delete(r.refused, scope)
+	}
 }
 
 // forgo takes identities off the record that concern nobody any more, and writes

@@ -14,10 +14,9 @@ import (
 
 // metrics are what the controller counts and measures.
 type metrics struct {
-	missed      prometheus.Counter
-	quarantined prometheus.Gauge
-	assigned    prometheus.Histogram
-	drift       *prometheus.CounterVec
+	missed   prometheus.Counter
+	assigned prometheus.Histogram
+	drift    *prometheus.CounterVec
 }
 
 // newMetrics registers the metrics. A process may have several controllers, one
@@ -26,9 +25,6 @@ func newMetrics(r prometheus.Registerer) metrics {
 	m := metrics{
 		missed: register(r, prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "podid_mic_missed_total", Help: "Changes of which no event told, found by looking at everything. Should be 0.",
-		})),
-		quarantined: register(r, prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "podid_mic_quarantined_identities", Help: "Identities that Azure refused to attach or detach, each counted for each VM or scale set.",
 		})),
 		drift: register(r, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "podid_mic_drift_total", Help: "Identities that somebody else attached or detached, as a look at all machines showed.",
@@ -76,32 +72,37 @@ func podOf(o *v1.AzureAssignedIdentity) types.NamespacedName {
 	return types.NamespacedName{Namespace: o.Spec.PodNamespace, Name: o.Spec.Pod}
 }
 
-// sizes shows how many identities scopes have, without naming any.
+// sizes shows how many identities scopes have, and how many are in quarantine,
+// without naming any.
 type sizes struct{ r *Reconciler }
 
 // Descriptions of sizes. The most is a metric of its own: a histogram has none.
 const (
 	sizesName, sizesHelp = "podid_mic_scope_identities", "How many identities podid knows of on a VM or scale set; how many of these there are."
 	mostName, mostHelp   = "podid_mic_scope_identities_max", "The most identities that podid knows of on one VM or scale set."
+
+	quarantinedName, quarantinedHelp = "podid_mic_quarantined_identities", "Identities that Azure refused to attach or detach, each counted for each VM or scale set."
 )
 
 // registerSizes has the scopes of this controller shown, and not those of one
-// before.
-func registerSizes(to prometheus.Registerer, r *Reconciler) {
+// before, until end: a standby has none.
+func registerSizes(to prometheus.Registerer, r *Reconciler) (end func()) {
 	if to == nil {
-		return
+		return func() {}
 	}
 	c := sizes{r}
 	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](to.Register(c)); ok {
 		to.Unregister(already.ExistingCollector)
 		_ = to.Register(c) // there is room now
 	}
+	return func() { to.Unregister(c) }
 }
 
 // Describe says which metrics there are.
 func (c sizes) Describe(to chan<- *prometheus.Desc) {
 	to <- prometheus.NewDesc(sizesName, sizesHelp, nil, nil)
 	to <- prometheus.NewDesc(mostName, mostHelp, nil, nil)
+	to <- prometheus.NewDesc(quarantinedName, quarantinedHelp, nil, nil)
 }
 
 // Collect counts.
@@ -117,10 +118,14 @@ func (c sizes) Collect(to chan<- prometheus.Metric) {
 			}
 		}
 	}
-	count := uint64(len(c.r.sizes))
+	count, quarantined := uint64(len(c.r.sizes)), 0
+	for _, n := range c.r.refused {
+		quarantined += n
+	}
 	c.r.mu.Unlock()
 	to <- prometheus.MustNewConstHistogram(prometheus.NewDesc(sizesName, sizesHelp, nil, nil), count, float64(sum), buckets)
 	to <- prometheus.MustNewConstMetric(prometheus.NewDesc(mostName, mostHelp, nil, nil), prometheus.GaugeValue, float64(most))
+	to <- prometheus.MustNewConstMetric(prometheus.NewDesc(quarantinedName, quarantinedHelp, nil, nil), prometheus.GaugeValue, float64(quarantined))
 }
 
 // size takes note of how many identities a scope has.

@@ -17,8 +17,13 @@ import (
 
 func TestTheSizesOfScopesAreShownWithoutNames(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	newReconciler(Config{Metrics: registry}).size(assign.Scope{Name: "before"}, 999) // has ended
+	before := newReconciler(Config{Metrics: registry})
+	before.size(assign.Scope{Name: "before"}, 999)
+	registerSizes(registry, before)
 	r := newReconciler(Config{Metrics: registry})
+	end := registerSizes(registry, r)
+	r.refused[assign.Scope{Kind: assign.VM, Name: "a"}] = 2
+	r.refused[assign.Scope{Kind: assign.VM, Name: "b"}] = 1
 	r.size(assign.Scope{Kind: assign.VM, Name: "a"}, 3)
 	r.size(assign.Scope{Kind: assign.VM, Name: "b"}, 120)
 	r.size(assign.Scope{Kind: assign.VM, Name: "gone"}, 5)
@@ -41,10 +46,39 @@ podid_mic_scope_identities_count 2
 # HELP podid_mic_scope_identities_max The most identities that podid knows of on one VM or scale set.
 # TYPE podid_mic_scope_identities_max gauge
 podid_mic_scope_identities_max 120
+# HELP podid_mic_quarantined_identities Identities that Azure refused to attach or detach, each counted for each VM or scale set.
+# TYPE podid_mic_quarantined_identities gauge
+podid_mic_quarantined_identities 3
 `
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), sizesName, mostName); err != nil {
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), sizesName, mostName, quarantinedName); err != nil {
 		t.Error(err)
 	}
+	end()
+	if n, err := testutil.GatherAndCount(registry, sizesName, mostName, quarantinedName); n > 0 || err != nil {
+		t.Errorf("%d are shown of one that has ended (%v), want none", n, err)
+	}
+}
+
+func TestQuarantineIsShownForAsLongAsItLasts(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	play(t, Config{KeepWarm: -1, Metrics: registry}, func(l scene) {
+		shown := func(want int) {
+			t.Helper()
+			text := fmt.Sprintf("# HELP %s %s\n# TYPE %s gauge\n%s %d\n", quarantinedName, quarantinedHelp, quarantinedName, quarantinedName, want)
+			if err := testutil.GatherAndCompare(registry, strings.NewReader(text), quarantinedName); err != nil {
+				t.Error(err)
+			}
+		}
+		l.azure.be(func() { l.azure.refuse = func([]string, []string) error { return refused(arm("bad")) } })
+		l.node()
+		l.identity("bad")
+		p := l.pod("web", "bad")
+		l.settle(time.Second)
+		shown(1)
+		l.remove(p)
+		l.settle(5 * time.Minute) // one that nobody wants is let go of when it is due
+		shown(0)
+	})
 }
 
 func TestTheTimeToAssignedBeginsWhenThePodIsBound(t *testing.T) {

@@ -44,6 +44,7 @@ type Reconciler struct {
 	scopes  map[assign.Scope]*state // guarded by mu; each state by the queue: one worker per scope
 	pending touches                 // guarded by mu
 	sizes   map[assign.Scope]int    // guarded by mu; of their records
+	refused map[assign.Scope]int    // guarded by mu; how many of them are in quarantine
 	sights  map[assign.Scope]sight  // guarded by mu; see drift
 	vacant  map[assign.Scope]bool   // guarded by mu; see occupy
 	epoch   int64                   // guarded by mu; a scope that was looked at in an earlier one is to be wholly
@@ -63,17 +64,18 @@ func newReconciler(c Config) *Reconciler {
 		scopes:   make(map[assign.Scope]*state),
 		pending:  make(touches),
 		sizes:    make(map[assign.Scope]int),
+		refused:  make(map[assign.Scope]int),
 		sights:   make(map[assign.Scope]sight),
 		vacant:   make(map[assign.Scope]bool),
 		epoch:    1,
 		metrics:  newMetrics(c.Metrics),
 	}
-	registerSizes(c.Metrics, r)
 	return r
 }
 
 // Start looks for drift and runs the PATCHes until ctx ends, and waits for their ends.
 func (r *Reconciler) Start(ctx context.Context) error {
+	defer registerSizes(r.config.Metrics, r)()
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { r.watchDrift(ctx) }) // ends with ctx

@@ -34,10 +34,8 @@ type state struct {
 	// flight is the PATCH under way, nil when none is; landed is when the last ended.
 	flight *flight
 	landed time.Time
-	// refusals are what Azure refused of single identities, quarantined how many
-	// of them the metrics have.
-	refusals    *assign.Refusals
-	quarantined int
+	// refusals are what Azure refused of single identities.
+	refusals *assign.Refusals
 	// failures in a row, and when to try again after the last; alone says that there
 	// was neither a machine nor a Node then.
 	failures int
@@ -110,7 +108,7 @@ func (r *Reconciler) forget(ctx context.Context, scope assign.Scope, s *state) (
 	if len(r.pending[scope]) > 0 {
 		return false, nil
 	}
-	r.metrics.quarantined.Sub(float64(s.quarantined))
+	delete(r.refused, scope)
 	delete(r.scopes, scope)
 	delete(r.vacant, scope)
 	r.hush(scope, s)
