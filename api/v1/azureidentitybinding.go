@@ -62,7 +62,8 @@ type AzureIdentityBindingStatus struct {
 	AvailableReplicas int32 `json:"availableReplicas,omitempty"`
 	// ObservedGeneration is the generation that the conditions speak of.
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// MatchedPods is how many pods that run have their identity by this binding.
+	// MatchedPods is how many pods that run have their identity by this binding. A pod
+	// to which several bindings give the same identity counts for one of them.
 	MatchedPods int32 `json:"matchedPods,omitempty"`
 	// Conditions by type; DeprecatedSpelling and PreAssign among them.
 	// +listType=map

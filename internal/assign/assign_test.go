@@ -452,6 +452,10 @@ func TestParseProviderID(t *testing.T) {
 			id:   "azure:///subscriptions/sub/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/n",
 			says: `providerID "azure:///subscriptions/sub/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/n" names neither a virtual machine nor an instance of a scale set`,
 		},
+		"a scale set, and none of its instances": {
+			id:   "azure:///subscriptions/sub/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/pool",
+			says: `providerID "azure:///subscriptions/sub/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/pool" names neither a virtual machine nor an instance of a scale set`,
+		},
 		"an empty name": {
 			id:   "azure:///subscriptions/sub/resourceGroups//providers/Microsoft.Compute/virtualMachines/n",
 			says: `providerID "azure:///subscriptions/sub/resourceGroups//providers/Microsoft.Compute/virtualMachines/n" names neither a virtual machine nor an instance of a scale set`,

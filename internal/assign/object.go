@@ -149,9 +149,9 @@ func sameReference(x, y metav1.ObjectMeta) bool {
 		x.Annotations[v1.AnnotationBehavior] == y.Annotations[v1.AnnotationBehavior]
 }
 
-// replacing is o with what the API server wants to see to replace old by it.
+// Replacing is o with what the API server wants to see to replace old by it.
 // Labels, annotations and finalizers of others stay.
-func replacing(old, o *v1.AzureAssignedIdentity) *v1.AzureAssignedIdentity {
+func Replacing(old, o *v1.AzureAssignedIdentity) *v1.AzureAssignedIdentity {
 	scope, ok := o.Annotations[scopeAnnotation]
 	o.ObjectMeta = *old.ObjectMeta.DeepCopy()
 	o.Finalizers = slices.DeleteFunc(o.Finalizers, func(f string) bool { return f == LegacyFinalizer })

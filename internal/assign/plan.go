@@ -240,9 +240,9 @@ func (p *Plan) write(o, old *v1.AzureAssignedIdentity, exists bool) *v1.AzureAss
 	case old.DeletionTimestamp != nil:
 		p.remove(old) // it goes first; its going is an event, and then o is made
 	case !Same(o, old):
-		p.Update = append(p.Update, replacing(old, o))
+		p.Update = append(p.Update, Replacing(old, o))
 	case old.Status.Status != o.Status.Status:
-		p.Mark = append(p.Mark, replacing(old, o))
+		p.Mark = append(p.Mark, Replacing(old, o))
 	default:
 		return old
 	}

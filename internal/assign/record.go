@@ -1,6 +1,9 @@
 package assign
 
-import "maps"
+import (
+	"maps"
+	"slices"
+)
 
 // Ownership is what is known about one identity on a scope.
 //
@@ -80,6 +83,18 @@ func (r Record) Done(ids []string) Record {
 		}
 	}
 	return next
+}
+
+// Ours are the identities that podid may detach, in order.
+func (r Record) Ours() []string {
+	var ids []string
+	for id, o := range r {
+		if o.ours() {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // Without returns the record without ids.

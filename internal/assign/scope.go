@@ -44,7 +44,7 @@ func ParseProviderID(id string) (Scope, error) {
 		return Scope{}, fmt.Errorf("providerID %q is not one of Azure", id)
 	}
 	path = strings.Trim(path, "/")
-	if s, ok := parsePath(path); ok {
+	if s, instance, ok := parsePath(path); ok && instance == (s.Kind == VMSS) {
 		return s, nil
 	}
 	return Scope{}, fmt.Errorf("providerID %q names neither a virtual machine nor an instance of a scale set", id)
@@ -53,27 +53,28 @@ func ParseProviderID(id string) (Scope, error) {
 // ParseID is the reverse of Scope.ID.
 func ParseID(id string) (Scope, error) {
 	path, rooted := strings.CutPrefix(strings.ToLower(id), "/")
-	if s, ok := parsePath(path); rooted && ok && s.ID() == strings.ToLower(id) {
+	if s, _, ok := parsePath(path); rooted && ok && s.ID() == strings.ToLower(id) {
 		return s, nil
 	}
 	return Scope{}, fmt.Errorf("%q is not the id of a virtual machine or a scale set", id)
 }
 
-// parsePath reads an id in lower case and without slashes around it.
-func parsePath(path string) (Scope, bool) {
+// parsePath reads an id in lower case and without slashes around it. instance says
+// that it is of one machine of a scale set.
+func parsePath(path string) (s Scope, instance, ok bool) {
 	p := strings.Split(path, "/")
 	if slices.Contains(p, "") || len(p) != 8 && len(p) != 10 {
-		return Scope{}, false
+		return Scope{}, false, false
 	}
 	fixed := []string{p[0], p[2], p[4], p[5]}
 	if !slices.Equal(fixed, []string{"subscriptions", "resourcegroups", "providers", "microsoft.compute"}) {
-		return Scope{}, false
+		return Scope{}, false, false
 	}
-	s := Scope{Kind: Kind(p[6]), Subscription: p[1], ResourceGroup: p[3], Name: p[7]}
+	s = Scope{Kind: Kind(p[6]), Subscription: p[1], ResourceGroup: p[3], Name: p[7]}
 	if len(p) == 10 {
-		return s, s.Kind == VMSS && p[8] == string(VM)
+		return s, true, s.Kind == VMSS && p[8] == string(VM)
 	}
-	return s, s.Kind == VM || s.Kind == VMSS
+	return s, false, s.Kind == VM || s.Kind == VMSS
 }
 
 // ID is the ARM id of the scope, in lower case; "" for the zero value.

@@ -43,17 +43,21 @@ func bodyOf(answer *azcore.ResponseError) errorBody {
 // quotes, in lists with commas, in JSON within JSON.
 var identityIDs = regexp.MustCompile(`(?i)/subscriptions/[^/\s]+/resourcegroups/[^/\s]+/providers/microsoft\.managedidentity/userassignedidentities/[a-z0-9_-]+`)
 
-// identities are those that are named, each once. Azure names them in the message
-// or in the details below it.
-func (b errorBody) identities() []string {
+// IdentitiesIn are the ARM ids, in lower case, of the user-assigned identities that
+// a text names, each once.
+func IdentitiesIn(text string) []string {
 	var ids []string
-	for _, id := range identityIDs.FindAllString(b.text, -1) {
+	for _, id := range identityIDs.FindAllString(text, -1) {
 		if id = strings.ToLower(id); !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
 	}
 	return ids
 }
+
+// identities are those that are named, each once. Azure names them in the message
+// or in the details below it.
+func (b errorBody) identities() []string { return IdentitiesIn(b.text) }
 
 // identityStatuses finds the status of the identity service in the message of a
 // FailedIdentityOperation.

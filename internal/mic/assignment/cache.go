@@ -41,10 +41,10 @@ func stripPod(o any, labels *singles) (any, error) {
 	}
 	if l, ok := p.Labels[v1.LabelBinding]; ok {
 		stripped.Labels = labels.of(map[string]string{v1.LabelBinding: l})
-		for _, c := range p.Status.Conditions {
-			if c.Type == corev1.PodScheduled {
-				stripped.Status.Conditions = []corev1.PodCondition{{Type: c.Type, LastTransitionTime: c.LastTransitionTime}}
-			}
+	}
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodScheduled {
+			stripped.Status.Conditions = []corev1.PodCondition{{Type: c.Type, LastTransitionTime: c.LastTransitionTime}}
 		}
 	}
 	return stripped, nil

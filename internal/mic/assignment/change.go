@@ -43,14 +43,8 @@ func (r *Reconciler) change(ctx context.Context, scope assign.Scope, s *state, c
 		return warm
 	}
 	s.needed.notice(c, time.Now())
-	if s.alone { // perhaps no more: a Node that comes has the scope looked at
-		nodes, err := r.nodesInCache(ctx, scope)
-		if err != nil {
-			return later{err: err}
-		}
-		if nodes > 0 {
-			s.alone, s.retryAt, s.failures = false, time.Time{}, 0
-		}
+	if err := r.revive(ctx, scope, s); err != nil {
+		return later{err: err}
 	}
 	if wait := max(time.Until(s.needed.over(r.config.Window)), time.Until(s.retryAt)); wait > 0 {
 		warm.add(later{wait: wait})
@@ -65,6 +59,19 @@ func (r *Reconciler) change(ctx context.Context, scope assign.Scope, s *state, c
 		return warm
 	}
 	return later{err: r.launch(ctx, scope, s, c.Only(steps))}
+}
+
+// revive has a scope that was not found tried at once when it has a Node, whose
+// coming has it looked at.
+func (r *Reconciler) revive(ctx context.Context, scope assign.Scope, s *state) error {
+	if !s.alone {
+		return nil
+	}
+	some, err := r.anyNode(ctx, scope)
+	if some {
+		s.alone, s.retryAt, s.failures = false, time.Time{}, 0
+	}
+	return err
 }
 
 // quarantined takes note of how many identities are in quarantine.

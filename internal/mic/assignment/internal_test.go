@@ -214,3 +214,23 @@ func TestANameThatIsStillTakenIsNoSuccess(t *testing.T) {
 		t.Errorf("%d writes are waited for and %d events were sent, want none", len(s.unseen), len(recorder.Events))
 	}
 }
+
+func TestOfSeveralFailuresOneThatPassesIsEnough(t *testing.T) {
+	passing, lasting := &compute.Error{Kind: compute.Conflict}, &compute.Error{Kind: compute.BadIdentity}
+	for sentence, test := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"one that lasts":           {lasting, false},
+		"one that passes":          {passing, true},
+		"one that lasts is first":  {errors.Join(lasting, passing), true},
+		"one that passes is first": {errors.Join(passing, lasting), true},
+		"all last":                 {errors.Join(lasting, lasting), false},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			if got := passes(test.err); got != test.want {
+				t.Errorf("passes() = %v, want %v", got, test.want)
+			}
+		})
+	}
+}

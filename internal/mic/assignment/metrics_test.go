@@ -81,6 +81,41 @@ func TestQuarantineIsShownForAsLongAsItLasts(t *testing.T) {
 	})
 }
 
+func TestAPodThatTakesTheNameOfAnotherIsMeasured(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	play(t, Config{Metrics: registry}, func(l scene) {
+		measured := func(want string) {
+			t.Helper()
+			families, err := registry.Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range families {
+				if f.GetName() != "podid_mic_bound_to_assigned_seconds" {
+					continue
+				}
+				if got := fmt.Sprint(f.GetMetric()[0].GetHistogram().GetSampleCount()); got != want {
+					t.Errorf("measured %s times, want %s", got, want)
+				}
+			}
+		}
+		l.node()
+		l.identity("app")
+		l.pod("db-0", "app")
+		l.settle(time.Second)
+		measured("1")
+		l.store.changed = nil // its going and its coming are one to the cache
+		l.remove(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "db-0"}})
+		l.store.changed = l.events()
+		l.pod("db-0", "app")
+		l.settle(time.Second)
+		measured("2")
+		l.spec("app", strings.ToUpper(arm("app"))) // grants nothing else
+		l.settle(time.Second)
+		measured("2")
+	})
+}
+
 func TestTheTimeToAssignedBeginsWhenThePodIsBound(t *testing.T) {
 	now := time.Now()
 	pod := func(created time.Duration, conditions ...corev1.PodCondition) *corev1.Pod {

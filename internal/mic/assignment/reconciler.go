@@ -106,7 +106,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, scope assign.Scope) (reconci
 	t := r.take(scope, s)
 	plan, wait, err := r.look(ctx, scope, s, t)
 	if err != nil {
-		r.touch(scope, t.pods)
+		r.giveBack(scope, s, t)
 		return reconcile.Result{}, err
 	}
 	changes := s.machine.Plan(time.Now(), r.config.KeepWarm)

@@ -68,9 +68,9 @@ func Release(ctx context.Context, c Config, each func(Released)) error {
 // Azure refuses one.
 func (r *Reconciler) release(ctx context.Context, scope assign.Scope, k kept) Released {
 	o := outcome{record: maps.Clone(k.record), made: k.made, kept: k}
-	before := ours(o.record)
+	before := o.record.Ours()
 	end := func(err error) Released {
-		left := ours(o.record)
+		left := o.record.Ours()
 		out := Released{Scope: scope, Left: left, Err: err, Kept: slices.Sorted(maps.Keys(o.record.Without(left)))}
 		for _, id := range before {
 			if _, still := o.record[id]; !still {
@@ -108,7 +108,7 @@ func (r *Reconciler) release(ctx context.Context, scope assign.Scope, k kept) Re
 
 // releaseNow tries once.
 func (r *Reconciler) releaseNow(ctx context.Context, scope assign.Scope, o outcome) outcome {
-	ids := ours(o.record)
+	ids := o.record.Ours()
 	o.err = nil
 	if len(ids) == 0 {
 		return o
@@ -118,7 +118,7 @@ func (r *Reconciler) releaseNow(ctx context.Context, scope assign.Scope, o outco
 		return o
 	}
 	var errs []error
-	for _, id := range ours(o.record) { // its neighbours are not to wait for it
+	for _, id := range o.record.Ours() { // its neighbours are not to wait for it
 		o = r.releaseSome(ctx, scope, outcome{record: o.record, made: o.made, kept: o.kept}, []string{id})
 		errs = append(errs, o.err)
 	}
@@ -137,20 +137,12 @@ func (r *Reconciler) releaseSome(ctx context.Context, scope assign.Scope, o outc
 	return o
 }
 
-// ours are the identities of a record that podid may detach, sorted.
-func ours(record assign.Record) []string {
-	var ids []string
-	for id, o := range record {
-		if o == assign.Attached || o == assign.Attaching || o == assign.Detaching {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	return ids
-}
-
-// passes reports whether what failed may go well later without anybody's doing.
+// passes reports whether what failed, or some of it, may go well later without
+// anybody's doing.
 func passes(err error) bool {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		return slices.ContainsFunc(several.Unwrap(), passes)
+	}
 	if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
 		return false
 	}

@@ -114,9 +114,6 @@ func (r *Reconciler) whyOutside(ctx context.Context, node string) string {
 	return errOutside.Error()
 }
 
-// identityIDs finds ARM ids of user-assigned identities in what Azure says.
-var identityIDs = regexp.MustCompile(`/subscriptions/[^/\s]+/resourcegroups/[^/\s]+/providers/microsoft\.managedidentity/userassignedidentities/[a-z0-9_-]+`)
-
 // about is what a failure says to who waits for the identity own, an ARM id. A
 // PATCH is for many, unless it is known that it was alone; which identities the
 // others use is not told.
@@ -125,7 +122,7 @@ func about(err error, own string, alone bool) string {
 	if !ok {
 		return strings.Join(strings.Fields(err.Error()), " ")
 	}
-	named := identityIDs.FindAllString(strings.ToLower(e.Reason), -1)
+	named := compute.IdentitiesIn(e.Reason)
 	isOwn := func(id string) bool { return strings.EqualFold(id, own) }
 	mine := slices.ContainsFunc(named, isOwn)
 	others := slices.ContainsFunc(named, func(id string) bool { return !isOwn(id) })
@@ -213,10 +210,14 @@ func (r *Reconciler) tellIdentity(s *state, o *v1.AzureAssignedIdentity, reason,
 // longestNote is how many bytes of a note the API server takes.
 const longestNote = 1024
 
-func cut(note string) string {
+func cut(note string) string { return Cut(note, longestNote) }
+
+// Cut is as much of a text as fits into so many bytes, with an ellipsis where that
+// is not all.
+func Cut(text string, longest int) string {
 	const more = "…"
-	if len(note) <= longestNote {
-		return note
+	if len(text) <= longest {
+		return text
 	}
-	return strings.ToValidUTF8(note[:longestNote-len(more)], "") + more
+	return strings.ToValidUTF8(text[:longest-len(more)], "") + more
 }

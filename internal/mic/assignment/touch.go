@@ -81,6 +81,15 @@ func (r *Reconciler) take(scope assign.Scope, s *state) touched {
 	return touched{all: s.epoch != epoch, pods: pods, epoch: epoch, suspects: s.check.take(pods)}
 }
 
+// giveBack is for what was taken over and could not be looked at.
+func (r *Reconciler) giveBack(scope assign.Scope, s *state, t touched) {
+	for o := range t.suspects {
+		delete(t.pods, o) // of whom no event has told
+	}
+	s.check.suspects = t.suspects
+	r.touch(scope, t.pods)
+}
+
 // doubt has all scopes looked at wholly: it is not known what was touched.
 func (r *Reconciler) doubt() {
 	r.mu.Lock()

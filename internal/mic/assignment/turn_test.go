@@ -3,6 +3,7 @@ package assignment
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -11,9 +12,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/assign"
 )
 
 // reluctant is an API server that does not delete objects, or makes none, for now.
@@ -133,4 +136,42 @@ func TestAPodThatGoesWithItsNamespacesAnnotationIsLetGo(t *testing.T) {
 			t.Errorf("left: %v, and %d who need something", l.store.objects(), owners)
 		}
 	})
+}
+
+// unseenBefore is an API server that has an object that the cache does not show.
+type unseenBefore struct {
+	client.Reader
+	client.Writer
+	has, written *v1.AzureAssignedIdentity
+}
+
+func (*unseenBefore) Create(_ context.Context, o client.Object, _ ...client.CreateOption) error {
+	return apierrors.NewAlreadyExists(schema.GroupResource{}, o.GetName())
+}
+
+func (u *unseenBefore) Get(_ context.Context, _ client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+	if into, ok := o.(*v1.AzureAssignedIdentity); ok {
+		u.has.DeepCopyInto(into)
+	}
+	return nil
+}
+
+func (u *unseenBefore) Update(_ context.Context, o client.Object, _ ...client.UpdateOption) error {
+	u.written, _ = o.(*v1.AzureAssignedIdentity)
+	return nil
+}
+
+func TestWhatOthersPutOnAnUnseenObjectStays(t *testing.T) {
+	api := &unseenBefore{has: &v1.AzureAssignedIdentity{ObjectMeta: metav1.ObjectMeta{
+		ResourceVersion: "42", Labels: map[string]string{"of": "others"}, Finalizers: []string{assign.LegacyFinalizer, "others/finalizer"},
+	}}}
+	r := newReconciler(Config{Live: api, Writer: api, Log: slog.New(slog.DiscardHandler)})
+	o := &v1.AzureAssignedIdentity{Spec: v1.AzureAssignedIdentitySpec{NodeName: "node"}}
+	if err := r.create(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	got := api.written
+	if got.ResourceVersion != "42" || got.Labels["of"] != "others" || got.Labels[v1.LabelNodeName] != "node" || !slices.Equal(got.Finalizers, []string{"others/finalizer"}) {
+		t.Errorf("written: %+v", got.ObjectMeta)
+	}
 }

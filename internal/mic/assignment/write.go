@@ -49,10 +49,11 @@ func (r *Reconciler) write(ctx context.Context, scope assign.Scope, s *state, pl
 	for _, l := range []struct {
 		objects []*v1.AzureAssignedIdentity
 		do      write
-		first   bool // that the pod has it
-	}{{plan.Mark, r.mark, true}, {plan.Create, r.create, true}, {plan.Update, r.replace, false}} {
+		first   func(context.Context, *v1.AzureAssignedIdentity) bool // that the pod has it
+	}{{plan.Mark, r.mark, always}, {plan.Create, r.create, always}, {plan.Update, r.replace, r.ofAnother}} {
 		for _, o := range l.objects {
-			begin := func() { w.begin(ctx, o, l.do, func(o *v1.AzureAssignedIdentity) { w.wrote(ctx, o, l.first) }) }
+			first := l.first(ctx, o)
+			begin := func() { w.begin(ctx, o, l.do, func(o *v1.AzureAssignedIdentity) { w.wrote(ctx, o, first) }) }
 			if o.Status.Status == v1.Assigned {
 				usable = append(usable, begin)
 			} else {
@@ -69,6 +70,15 @@ func (r *Reconciler) write(ctx context.Context, scope assign.Scope, s *state, pl
 	_ = w.group.Wait() // errors are in errs
 	r.touch(scope, w.again)
 	return later{wait: w.wait, err: errors.Join(w.errs...)}
+}
+
+func always(context.Context, *v1.AzureAssignedIdentity) bool { return true }
+
+// ofAnother reports whether the object that o replaces was for another pod.
+func (r *Reconciler) ofAnother(ctx context.Context, o *v1.AzureAssignedIdentity) bool {
+	var old v1.AzureAssignedIdentity
+	err := r.config.Cache.Get(ctx, client.ObjectKeyFromObject(o), &old)
+	return err == nil && old.Spec.PodUID != o.Spec.PodUID
 }
 
 // write is one way to write an object.
@@ -161,8 +171,7 @@ func (r *Reconciler) create(ctx context.Context, o *v1.AzureAssignedIdentity) er
 	if now.DeletionTimestamp != nil {
 		return errors.Join(r.remove(ctx, &now), errLater)
 	}
-	o.ResourceVersion = now.ResourceVersion
-	return r.config.Writer.Update(ctx, o)
+	return r.config.Writer.Update(ctx, assign.Replacing(&now, o))
 }
 
 // mark changes the state of an object, unless it has changed otherwise.

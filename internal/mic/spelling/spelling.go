@@ -10,9 +10,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -37,6 +39,9 @@ const (
 	reasonAllowed    = "NamespaceAllowed"
 	reasonNotAllowed = "NamespaceNotAllowed"
 )
+
+// pause is how long a write waits for what somebody else has written.
+const pause = time.Second
 
 // kind is how the controller handles one of the kinds.
 type kind struct {
@@ -142,7 +147,9 @@ func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	answer := r.kind.create()
 	answer.SetNamespace(req.Namespace)
 	answer.SetName(req.Name)
-	if err := r.client.Status().Patch(ctx, answer, client.RawPatch(types.MergePatchType, patch)); client.IgnoreNotFound(err) != nil {
+	if err := r.client.Status().Patch(ctx, answer, client.RawPatch(types.MergePatchType, patch)); apierrors.IsConflict(err) {
+		return reconcile.Result{RequeueAfter: pause}, nil // somebody else has written; that is on its way here
+	} else if client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, fmt.Errorf("write conditions of %s %s: %w", r.kind.name, req, err)
 	}
 	// Once: the next time the condition says so already.

@@ -103,12 +103,13 @@ func attached(objects []v1.AzureAssignedIdentity, troubles map[assign.Scope]trou
 	return c
 }
 
-// longestMessage is how many bytes the message of a condition may have.
-const longestMessage = 32768
+// How many bytes the message of a condition, and the note of an Event, may have.
+const (
+	longestMessage = 32768
+	longestNote    = 1024
+)
 
-func cut(message string) string {
-	return message[:min(len(message), longestMessage)]
-}
+func cut(message string) string { return assignment.Cut(message, longestMessage) }
 
 // bindingOf decides about a binding; the object is nil when there is none.
 func (c *Controller) bindingOf(ctx context.Context, name types.NamespacedName) (client.Object, status, error) {
@@ -130,7 +131,7 @@ func (c *Controller) bindingOf(ctx context.Context, name types.NamespacedName) (
 	}) {
 		why := meta.FindStatusCondition(s.conditions, v1.ConditionPreAssign).Message
 		s.done = func() {
-			c.recorder.Eventf(&o, nil, corev1.EventTypeWarning, "InvalidSelector", "PreAssign", "%s", why[:min(len(why), 1024)])
+			c.recorder.Eventf(&o, nil, corev1.EventTypeWarning, "InvalidSelector", "PreAssign", "%s", assignment.Cut(why, longestNote))
 		}
 	}
 	return named(&v1.AzureIdentityBinding{}, &o), s, nil
