@@ -29,8 +29,12 @@ func (o *options) cleanupCommand(ctx context.Context, stdout io.Writer) *cobra.C
 			return o.cleanup(ctx, theirs, stdout)
 		},
 	}
-	o.flags = c.Flags()
-	o.addSharedFlags(o.flags)
+	o.addFlags(c.Flags()) // all, so that the command line of a Deployment serves
+	for _, name := range []string{
+		"coalesce-window", "keep-warm", "drift-interval", "exception-namespaces", "allow-cross-namespace", "metrics-listen", "health-listen", "pprof-listen",
+	} {
+		o.flags.Lookup(name).Hidden = true // they mean nothing here
+	}
 	o.flags.DurationVar(&timeout, "timeout", 5*time.Minute, "how long it may take, the time included that it waits for the lease")
 	o.flags.BoolVar(&theirs, "legacy", false, "delete the AzureAssignedIdentities of AAD Pod Identity too, with their finalizer, and take off what they say that it attached; waits while its MIC leads")
 	return c

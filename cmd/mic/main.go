@@ -47,12 +47,13 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	root.Flags().Bool("version", false, "print the version") // without cobra's -v, which is klog's
 	cleaning := o
-	root.AddCommand(cleaning.cleanupCommand(ctx, stdout))
+	clean := cleaning.cleanupCommand(ctx, stdout)
+	root.AddCommand(clean)
 	o.addFlags(root.Flags())
 	root.AddCommand(telemetry.AskCommands(ctx, "the controller that runs in this pod", defaultHealth, stdout)...)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asUsage(err) })
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetArgs(telemetry.DoubleDashes(root.Flags(), args))
+	root.SetArgs(telemetry.DoubleDashes(clean.Flags(), telemetry.DoubleDashes(root.Flags(), args)))
 	root.SetOut(stdout)
 	root.SetErr(os.Stderr) // and with it lines of deprecation
 	return root.ExecuteContext(ctx)

@@ -3,8 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -49,25 +48,41 @@ func TestVersion(t *testing.T) {
 
 func TestALongerLeaseNeedsNoOtherFlag(t *testing.T) {
 	t.Setenv("POD_NAMESPACE", "")
-	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	base := []string{
-		"--namespace=x", "--health-listen=", "--metrics-listen=",
-		"--kubeconfig=" + write("kubeconfig", `{"apiVersion": "v1", "kind": "Config", "current-context": "x", "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
-			"clusters": [{"name": "x", "cluster": {"server": "http://127.0.0.1:1"}}], "users": [{"name": "x"}]}`),
-		"--cloud-config=" + write("azure.json", `{"cloud": "AzureCloud", "tenantId": "t", "aadClientId": "c", "aadClientSecret": "s"}`),
-	}
+	base := append(nowhere(t), "--health-listen=", "--metrics-listen=")
 	ended, cancel := context.WithCancel(t.Context())
 	cancel() // it is to start, and no more
 	for _, flag := range []string{"--leader-election-lease-duration=5s", "--leader-election-lease-duration=60s"} {
 		if err := run(ended, append(base, flag), t.Output()); err != nil {
 			t.Errorf("%s: %v", flag, err)
+		}
+	}
+}
+
+// nowhere is flags by which mic finds an API server and an Azure that do not answer.
+func nowhere(t *testing.T) []string {
+	t.Helper()
+	dir := t.TempDir()
+	return []string{
+		"--namespace=x",
+		"--kubeconfig=" + write(t, dir, "kubeconfig", `{"apiVersion": "v1", "kind": "Config", "current-context": "x", "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+			"clusters": [{"name": "x", "cluster": {"server": "http://127.0.0.1:1"}}], "users": [{"name": "x"}]}`),
+		"--cloud-config=" + write(t, dir, "azure.json", `{"cloud": "AzureCloud", "tenantId": "t", "aadClientId": "c", "aadClientSecret": "s"}`),
+	}
+}
+
+func TestCleanupTakesTheFlagsOfMic(t *testing.T) {
+	t.Setenv("POD_NAMESPACE", "")
+	ended, cancel := context.WithCancel(t.Context())
+	cancel() // it is to start, and no more
+	for _, flags := range []string{
+		"--legacy --keep-warm=1m --drift-interval=1m --coalesce-window=1s --metrics-listen=:1 --health-listen=:2",
+		"-legacy -keep-warm=1m -timeout=1m",
+		"--legacy --compatibility=aad-pod-identity --exception-namespaces=a",
+		"-legacy -clientQps=8 -prometheus-port=1 -logtostderr -v=5 -identity-assignment-reconcile-interval=3m",
+	} {
+		err := run(ended, slices.Concat([]string{"cleanup"}, nowhere(t), strings.Fields(flags)), t.Output())
+		if err == nil || !strings.Contains(err.Error(), "no time was left") {
+			t.Errorf("%s: %v", flags, err)
 		}
 	}
 }

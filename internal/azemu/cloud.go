@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 const defaultLocation = "westeurope"
@@ -21,6 +22,7 @@ type cloud struct {
 	apps       map[string]App
 	scopes     map[string]*scope
 	operations map[string]*operation
+	forgetAt   time.Time      // when operations that ended are forgotten next
 	deleted    map[string]int // how often an identity was deleted
 
 	roleDefinitions map[string]RoleDefinition // custom ones, by GUID

@@ -2,6 +2,7 @@ package azemu
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -84,6 +85,7 @@ func (e *Emulator) startOperation(s *scope, goal assignment, c changes, now time
 
 // begin has op run. The caller holds mu.
 func (e *Emulator) begin(s *scope, op *operation, delay time.Duration, now time.Time) {
+	e.cloud.forgetOperations(now)
 	e.cloud.operations[op.id] = op
 	s.running, s.provisioning = op.id, "Updating"
 	if op.deletes {
@@ -104,6 +106,21 @@ func (e *Emulator) begin(s *scope, op *operation, delay time.Duration, now time.
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.endOperation(op, time.Now())
+	})
+}
+
+// remembered is how long after its end one can ask how an operation ended.
+const remembered = time.Hour
+
+// forgetOperations forgets, now and then, those that nobody will ask about. The
+// caller holds mu.
+func (c *cloud) forgetOperations(now time.Time) {
+	if now.Before(c.forgetAt) {
+		return
+	}
+	c.forgetAt = now.Add(remembered / 10)
+	maps.DeleteFunc(c.operations, func(_ string, op *operation) bool {
+		return op.status != inProgress && now.Sub(op.end) > remembered
 	})
 }
 

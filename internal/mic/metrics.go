@@ -96,7 +96,7 @@ func outcome(ctx context.Context, err error) string {
 	}
 	e, ok := errors.AsType[*compute.Error](err)
 	switch {
-	case ctx.Err() != nil:
+	case errors.Is(context.Cause(ctx), context.Canceled):
 		return "canceled"
 	case !ok:
 		return "failed"

@@ -13,8 +13,9 @@ const (
 	// longestDrift is how long the time between two looks grows while nothing
 	// changes behind podid's back.
 	longestDrift = 30 * time.Minute
-	// listTimeout bounds one list.
-	listTimeout = 2 * time.Minute
+	// listTimeout bounds one list, in which requests wait for their turns; each has a
+	// bound of its own.
+	listTimeout = 15 * time.Minute
 )
 
 // Directions of drift, as labels: see assign.Drift.
