@@ -49,7 +49,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.compatibility, "compatibility", "", compatibleAPI+": the defaults of AAD Pod Identity, for the day of moving over; see docs/compatibility.md")
 	f.DurationVar(&o.window, "coalesce-window", assignment.DefaultWindow, "how long the need for a change of a VM or scale set waits for others, from the last one that came, and ten times that at most; 0 means not at all")
 	f.DurationVar(&o.keepWarm, "keep-warm", assignment.DefaultKeepWarm, "how long an identity stays on a VM or scale set after its last pod; 0 means not at all")
-	f.DurationVar(&o.driftInterval, "drift-interval", 5*time.Minute, "how often Azure is asked whether identities that podid attached are still there; 0 means not at all")
+	f.DurationVar(&o.driftInterval, "drift-interval", 5*time.Minute, "shortest time between two looks whether identities that podid attached are still there; it doubles up to 30m while nothing changes; 0 means never")
 	f.StringSliceVar(&o.exceptionNamespaces, "exception-namespaces", nil, "namespaces where an AzurePodIdentityException counts; * means all (default kube-system and --namespace)")
 	f.BoolVar(&o.acrossNamespaces, "allow-cross-namespace", false, "let pods match bindings of other namespaces")
 	f.StringVar(&o.metricsListen, "metrics-listen", ":8888", "address of /metrics; empty means none")

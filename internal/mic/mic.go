@@ -57,8 +57,9 @@ type Config struct {
 	// CheckInterval is how often a VM or scale set is looked at wholly. The default
 	// is assignment.DefaultCheck.
 	CheckInterval time.Duration
-	// DriftInterval is how often Azure is asked whether what was attached is still
-	// there. The default is 5m; a negative one is not at all.
+	// DriftInterval is the shortest time between two looks whether what was attached
+	// is still there; it doubles up to half an hour while nothing changes. The default
+	// is 5m; a negative one is never.
 	DriftInterval time.Duration
 	// Immutable are client ids, in any case, of identities that are never detached.
 	// The default is none.
