@@ -2,6 +2,7 @@ package assign_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -283,6 +284,24 @@ func TestPlan(t *testing.T) {
 				Waiting: []string{"web-ns-reader"},
 				Invalid: []string{"web-ns-bad: spec.resourceID of the AzureIdentity is not the id of a user-assigned managed identity: write /subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/Microsoft.ManagedIdentity/userAssignedIdentities/NAME (az identity show --query id)"},
 			},
+		},
+		"a resourceID with more than names in it is not attached, and stops no other": {
+			change: func(s *assign.Snapshot) {
+				for i, id := range []string{
+					"/subscriptions/s/resourcegroups/g/providers/microsoft.managedidentity/userassignedidentities/$(id)",
+					"/subscriptions/s/resourcegroups/g/providers/microsoft.managedidentity/userassignedidentities/reader.x",
+					"/subscriptions/s/resourcegroups/g/providers/microsoft.managedidentity/userassignedidentities/reader;x",
+					"/subscriptions/s/resourcegroups/g;id/providers/microsoft.managedidentity/userassignedidentities/reader",
+					"/subscriptions/s/resourcegroups/../providers/microsoft.managedidentity/userassignedidentities/reader",
+					"/subscriptions/`id`/resourcegroups/g/providers/microsoft.managedidentity/userassignedidentities/reader",
+					"/subscriptions/s/resourcegroups/g/providers/microsoft.managedidentity/userassignedidentities/reader\n",
+				} {
+					name := fmt.Sprint("bad-", i)
+					s.Identities = append(s.Identities, azureIdentity("ns", name, func(o *v1.AzureIdentity) { o.Spec.ResourceID = id }))
+					s.PreAssigned = append(s.PreAssigned, binding("ns", name, name, "another"))
+				}
+			},
+			want: summary{Create: states{name: v1.Created}, Attach: []string{"reader"}, Waiting: []string{"web-ns-reader"}},
 		},
 		"an object that does not say its scope is corrected": {
 			change: func(s *assign.Snapshot) {

@@ -211,9 +211,11 @@ func (p *Plan) inAdvance(s Snapshot) {
 	}
 }
 
-// resourceID is the rule of the CRD. Objects from before it was there, or from
-// an API server without it, are checked here again.
-var resourceID = regexp.MustCompile(`^(?i)/subscriptions/[^/]+/resourcegroups/[^/]+/providers/microsoft[.]managedidentity/userassignedidentities/[^/]+$`)
+// resourceID is the rule of the CRD: the characters that Azure lets such names
+// have, and no others, which could be taken for the end of the id, or by a shell for
+// a command. Objects from before it was there, or from an API server without it, are
+// checked here again.
+var resourceID = regexp.MustCompile(`^(?i)/subscriptions/[a-z0-9-]+/resourcegroups/[\p{L}\p{N}_().-]*[\p{L}\p{N}_()-]/providers/microsoft[.]managedidentity/userassignedidentities/[a-z0-9_-]+$`)
 
 // attachable reports whether the identity is one to attach to machines, and why
 // it can be of no use at all; "" when it can.

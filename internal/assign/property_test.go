@@ -67,7 +67,7 @@ func drawWishes(t *rapid.T, label string) assign.Snapshot {
 		case 1:
 			o.Spec.ResourceID = ""
 		default:
-			o.Spec.ResourceID = prefix + n[0] + "." + n[1]
+			o.Spec.ResourceID = prefix + n[0] + "_" + n[1]
 		}
 		s.Identities = append(s.Identities, o)
 	}

@@ -41,10 +41,11 @@ func bodyOf(answer *azcore.ResponseError) errorBody {
 
 // identityIDs finds ARM ids of user-assigned identities, wherever they stand: in
 // quotes, in lists with commas, in JSON within JSON.
-var identityIDs = regexp.MustCompile(`(?i)/subscriptions/[^/\s]+/resourcegroups/[^/\s]+/providers/microsoft\.managedidentity/userassignedidentities/[a-z0-9_-]+`)
+var identityIDs = regexp.MustCompile(`(?i)/subscriptions/[^/\s]+/resourcegroups/[^/\s]+/providers/microsoft\.managedidentity/userassignedidentities/[^\s"'\\,]+`)
 
 // IdentitiesIn are the ARM ids, in lower case, of the user-assigned identities that
-// a text names, each once.
+// a text names, each once, up to the quote, comma or blank that ends them. What else
+// stands behind a name is not cut off: what is left could be the name of another.
 func IdentitiesIn(text string) []string {
 	var ids []string
 	for _, id := range identityIDs.FindAllString(text, -1) {
@@ -55,9 +56,20 @@ func IdentitiesIn(text string) []string {
 	return ids
 }
 
-// identities are those that are named, each once. Azure names them in the message
-// or in the details below it.
-func (b errorBody) identities() []string { return IdentitiesIn(b.text) }
+var wellFormed = regexp.MustCompile(`^(/[^/]+){7}/[a-z0-9_-]+$`)
+
+// identities are those that are named. Azure names them in the message or in the
+// details below it. What can be the name of none, though it begins like one, is left
+// out.
+func (b errorBody) identities() []string {
+	var ids []string
+	for _, id := range IdentitiesIn(b.text) {
+		if wellFormed.MatchString(id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
 
 // identityStatuses finds the status of the identity service in the message of a
 // FailedIdentityOperation.

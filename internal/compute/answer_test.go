@@ -51,6 +51,24 @@ func TestErrorsNameTheIdentities(t *testing.T) {
 			[]string{two},
 			"give mic's identity the role Managed Identity Operator on " + id("two_2-b"),
 		},
+		"a name that is none, which begins with that of another": {
+			azemu.EndpointVMSSPatch,
+			azemu.Fault{Status: 400, Code: "FailedIdentityOperation", Message: "Resources '" + one + ".x', '" + one + ";x', '" + one + "$(id)' and '" + one + "/x' were not found."},
+			nil,
+			"on it",
+		},
+		"the same, and one that is one": {
+			azemu.EndpointVMSSPatch,
+			azemu.Fault{Status: 403, Code: "LinkedAuthorizationFailed", Message: strings.NewReplacer("ONE", one+".x", "TWO", two).Replace(linked)},
+			[]string{two},
+			"give mic's identity the role Managed Identity Operator on " + id("two_2-b"),
+		},
+		"in double quotes, and at the end": {
+			azemu.EndpointVMSSPatch,
+			azemu.Fault{Status: 400, Code: "FailedIdentityOperation", Message: "Resource \"" + one + "\" was not found, like " + two},
+			[]string{one, two},
+			"on it",
+		},
 		"none": {
 			azemu.EndpointVMSSPatch,
 			azemu.Fault{Status: 400, Code: "InvalidParameter", Message: "The value of parameter identity of " + base + "Microsoft.Compute/virtualMachineScaleSets/pool is invalid."},

@@ -127,13 +127,15 @@ func TestFailuresTellNobodyOfOthers(t *testing.T) {
 		alone  bool
 		want   string
 	}{
-		"one's own identity":                 {compute.BadIdentity, "400: '" + prefix + "Reader' was not found.", false, advice + " (400: '" + prefix + "Reader' was not found.)"},
-		"another's":                          {compute.BadIdentity, "400: '" + prefix + "reader-2' was not found.", false, generic},
-		"both":                               {compute.BadIdentity, "400: '" + prefix + "reader," + prefix + "other' were not found.", false, advice},
-		"a bad one that is not named":        {compute.BadIdentity, "400: 'other' was not found.", false, generic},
-		"another's, and nothing is advised":  {compute.Other, "500: " + prefix + "other", false, generic},
-		"no identity at all":                 {compute.Other, "500: oops", false, "change scale set g/pool: 500: oops"},
-		"a bad one that is not named, alone": {compute.BadIdentity, "400: 'Reader' was not found.", true, advice + " (400: 'Reader' was not found.)"},
+		"one's own identity":                  {compute.BadIdentity, "400: '" + prefix + "Reader' was not found.", false, advice + " (400: '" + prefix + "Reader' was not found.)"},
+		"another's":                           {compute.BadIdentity, "400: '" + prefix + "reader-2' was not found.", false, generic},
+		"one whose name begins the same":      {compute.Other, "500: " + prefix + "reader.x", false, generic},
+		"another's, at the end of a sentence": {compute.Other, "500: " + prefix + "other.", false, generic},
+		"both":                                {compute.BadIdentity, "400: '" + prefix + "reader," + prefix + "other' were not found.", false, advice},
+		"a bad one that is not named":         {compute.BadIdentity, "400: 'other' was not found.", false, generic},
+		"another's, and nothing is advised":   {compute.Other, "500: " + prefix + "other", false, generic},
+		"no identity at all":                  {compute.Other, "500: oops", false, "change scale set g/pool: 500: oops"},
+		"a bad one that is not named, alone":  {compute.BadIdentity, "400: 'Reader' was not found.", true, advice + " (400: 'Reader' was not found.)"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			err := &compute.Error{Kind: test.kind, Scope: scope, Doing: "change", Reason: test.reason}

@@ -46,9 +46,10 @@ type outcome struct {
 	made        string
 	kept        kept
 	add, remove []string
-	done        []string // of these, for certain
-	withheld    []string // not detached, since it is not known whether they may be
-	left        []string // not sent yet, since there was something to tell before
+	there       map[string]bool // before
+	done        []string        // of these, for certain
+	withheld    []string        // not detached, since it is not known whether they may be
+	left        []string        // not sent yet, since there was something to tell before
 	err         error
 }
 
@@ -134,7 +135,7 @@ func (r *Reconciler) patch(ctx context.Context, scope assign.Scope, o outcome, a
 	if len(add)+len(remove) == 0 {
 		return o
 	}
-	o.add, o.remove = add, remove
+	o.add, o.remove, o.there = add, remove, present.User
 	// What Azure does not show is not there, whatever we meant to do before.
 	undone := before.Without(slices.DeleteFunc(slices.Clone(add), func(id string) bool { return present.User[id] }))
 	if present.User = maps.Clone(present.User); present.User == nil {
@@ -262,14 +263,19 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 
 // refuse takes note that Azure refused an identity, or some, and reports whether it
 // was one of those that were sent. One that is on the machine already, and that
-// nobody needs, is to go with the next PATCH.
+// nobody needs, is to go with the next PATCH. One that is neither was not named by
+// Azure but misread, or made up: who is to blame is found as if none were named.
 func (s *state) refuse(f *flight, o outcome) bool {
 	e, ok := errors.AsType[*compute.Error](o.err)
 	if !ok || e.Kind != compute.BadIdentity || errors.Is(o.err, errRewritten) {
 		return false
 	}
-	s.machine.Cool(e.Identities)
-	return s.refusals.Refused(f.changes.Only(o.failed()).Steps(), e.Identities, o.err, time.Now())
+	named := slices.DeleteFunc(slices.Clone(e.Identities), func(id string) bool {
+		_, known := o.record[id]
+		return !known && !o.there[id] && !slices.Contains(o.add, id) && !slices.Contains(o.remove, id)
+	})
+	s.machine.Cool(named)
+	return s.refusals.Refused(f.changes.Only(o.failed()).Steps(), named, o.err, time.Now())
 }
 
 // ended are the changes that are settled, or were carried out.

@@ -144,6 +144,64 @@ func TestOneThatWasNotSentPutsNobodyInQuarantine(t *testing.T) {
 	})
 }
 
+// What Azure names is misread, or is of nobody: it is as if none were named.
+func TestOneThatIsNowhereDoesNotHideTheBadOne(t *testing.T) {
+	play(t, Config{}, func(l scene) {
+		l.azure.be(func() {
+			l.azure.refuse = func(attach, _ []string) error {
+				if slices.Contains(attach, arm("bad")) {
+					return refused(arm("a"))
+				}
+				return nil
+			}
+		})
+		l.node()
+		for _, name := range []string{"b", "bad", "c", "d"} {
+			l.identity(name)
+			l.pod(name, name)
+		}
+		l.settle(10 * time.Second)
+		if got := l.azure.attached(); !slices.Equal(got, []string{"b", "c", "d"}) {
+			t.Errorf("%v are attached, want all but the bad one", got)
+		}
+		if quarantined, _, _ := l.known(); quarantined != 1 || l.azure.patches > 6 {
+			t.Errorf("%d in quarantine after %d PATCHes, want one after a few", quarantined, l.azure.patches)
+		}
+	})
+}
+
+// Objects may be from before the rule that names are well formed.
+func TestANameThatIsNoneStopsNobody(t *testing.T) {
+	for _, evil := range []string{"good.x", "good;x", "good$(id)", "none;x"} {
+		t.Run(evil, func(t *testing.T) {
+			play(t, Config{}, func(l scene) {
+				l.azure.be(func() {
+					l.azure.refuse = func(attach, _ []string) error {
+						if slices.Contains(attach, arm(evil)) {
+							return refused(arm("good"))
+						}
+						return nil
+					}
+				})
+				l.node()
+				l.identity("good")
+				l.identity("evil")
+				l.spec("evil", arm(evil))
+				l.pod("good", "good")
+				l.pod("evil", "evil")
+				l.settle(time.Second)
+				want := map[string]v1.AssignedState{"team/good-team-good": v1.Assigned, "team/evil-team-evil": v1.Created}
+				if got := l.store.objects(); !maps.Equal(got, want) {
+					t.Errorf("%v, want %v", got, want)
+				}
+				if got := l.azure.attached(); !slices.Equal(got, []string{"good"}) || l.azure.patches != 1 {
+					t.Errorf("%v are attached after %d PATCHes, want good after 1", got, l.azure.patches)
+				}
+			})
+		})
+	}
+}
+
 func TestOneThatIsGoneAndNotNeededIsTakenOffAtOnce(t *testing.T) {
 	play(t, Config{KeepWarm: time.Hour}, func(l scene) {
 		l.node()

@@ -17,6 +17,7 @@ import (
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/assign"
 	"github.com/podid-io/podid/internal/mic/assignment"
+	"github.com/podid-io/podid/internal/shell"
 )
 
 // identity decides about an AzureIdentity; the object is nil when there is none.
@@ -93,7 +94,7 @@ func attached(objects []v1.AzureAssignedIdentity, troubles map[assign.Scope]trou
 		first := troubles[where[0]]
 		c.Reason, c.Message = first.reason, first.problem
 		if first.reason == v1.ReasonRefused {
-			c.Message += fmt.Sprintf(". If it exists: az role assignment create --assignee MIC --role 'Managed Identity Operator' --scope %s, where MIC is the object id of mic's own identity", id)
+			c.Message += fmt.Sprintf(". If it exists: az role assignment create --assignee MIC --role 'Managed Identity Operator' --scope %s, where MIC is the object id of mic's own identity", shell.Quote(id))
 		}
 		if more := len(where) - 1; more > 0 {
 			c.Message = fmt.Sprintf("(and on %d more) ", more) + c.Message

@@ -61,6 +61,21 @@ func TestAttachedIsWhatPodsHave(t *testing.T) {
 	}
 }
 
+// The id is from a spec, and the command is for the shell of an administrator.
+func TestTheCommandIsNoMoreThanItSays(t *testing.T) {
+	pool := assign.Scope{Kind: assign.VMSS, Subscription: "s", ResourceGroup: "g", Name: "pool"}
+	const evil = "/x/$(touch PWNED)'`id`\x1b[2J"
+	object := v1.AzureAssignedIdentity{
+		Spec:   v1.AzureAssignedIdentitySpec{AzureIdentityRef: &v1.AzureIdentityRef{Spec: v1.AzureIdentitySpec{ResourceID: evil}}},
+		Status: v1.AzureAssignedIdentityStatus{Status: v1.Created},
+	}
+	object.Annotations = map[string]string{"podid.io/scope": pool.ID()}
+	got := attached([]v1.AzureAssignedIdentity{object}, map[assign.Scope]trouble{pool: {v1.ReasonRefused, "refused"}}, evil).Message
+	if want := ` --scope '/x/$(touch PWNED)'\''` + "`id`" + `[2J', where MIC`; !strings.Contains(got, want) {
+		t.Errorf("attached() says %q, want %q in it", got, want)
+	}
+}
+
 func TestWhatWasWrongStaysUntilItIsTried(t *testing.T) {
 	attaching := metav1.Condition{Status: metav1.ConditionFalse, Reason: v1.ReasonAttaching, ObservedGeneration: 2}
 	refused := metav1.Condition{Status: metav1.ConditionFalse, Reason: v1.ReasonRefused, ObservedGeneration: 2}
