@@ -143,11 +143,16 @@ func read(o *v1.AzureAssignedIdentity) model.Object {
 // told are the differences between what users are told in conditions and counts,
 // and the objects.
 func told(objects []model.Object, identities []v1.AzureIdentity, bindings []v1.AzureIdentityBinding) (diffs []string) {
-	pods, waiting, by := map[model.Name]int32{}, map[model.Name]bool{}, map[model.Name]int32{}
+	pods, waiting, by, now := map[model.Name]int32{}, map[model.Name]bool{}, map[model.Name]int32{}, map[model.Name]string{}
+	for i := range identities {
+		now[model.Name{Namespace: identities[i].Namespace, Name: identities[i].Name}] = resourceOf(identities[i].Spec)
+	}
 	for _, o := range objects {
 		pods[o.Identity.Name]++
 		by[o.Binding]++
-		waiting[o.Identity.Name] = waiting[o.Identity.Name] || !o.Assigned
+		if !o.Assigned || o.Identity.Resource != now[o.Identity.Name] { // what stands is not what is asked for
+			waiting[o.Identity.Name] = true
+		}
 	}
 	for i := range identities {
 		o := &identities[i]
