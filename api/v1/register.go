@@ -53,7 +53,8 @@ const (
 	// pod needs it. Where it is False, its message says what to do.
 	ConditionAttached = "Attached"
 	// ConditionPreAssign on an AzureIdentityBinding is False while the annotation
-	// AnnotationPreAssign is no selector of nodes.
+	// AnnotationPreAssign is no selector of nodes, or its identity cannot be put on
+	// one of them.
 	ConditionPreAssign = "PreAssign"
 	// ConditionEffective on an AzurePodIdentityException is False when its
 	// namespace is not among those whose exceptions count.

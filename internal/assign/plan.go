@@ -62,6 +62,8 @@ type Plan struct {
 	// Waiting are the objects, from any list or none, whose identity is not known
 	// to be attached.
 	Waiting []*v1.AzureAssignedIdentity
+	// Advance are the bindings whose identity is to be there before any pod.
+	Advance []Advance
 	// Invalid are the objects, from any list or none, whose identity cannot be
 	// attached to anything. They stay Created.
 	Invalid []Invalid
@@ -192,24 +194,6 @@ func (p *Plan) need(o Owner, id string) {
 }
 
 func ownerOf(pod identity.Pod) Owner { return Owner{Namespace: pod.Namespace, Name: pod.Name} }
-
-// inAdvance takes note of what is needed before any pod.
-func (p *Plan) inAdvance(s Snapshot) {
-	identities := make(map[objectName]*v1.AzureIdentity, len(s.Identities))
-	for _, i := range s.Identities {
-		identities[nameOf(i)] = i
-	}
-	for _, b := range s.PreAssigned {
-		i, ok := identities[objectName{b.Namespace, b.Spec.Canonical().AzureIdentity}]
-		if !ok {
-			continue
-		}
-		id := identity.FromAPI(i)
-		if attach, why := attachable(id); attach && why == "" {
-			p.need(Owner{Binding: true, Namespace: b.Namespace, Name: b.Name}, id.ResourceID)
-		}
-	}
-}
 
 // resourceID is the rule of the CRD: the characters that Azure lets such names
 // have, and no others, which could be taken for the end of the id, or by a shell for

@@ -80,6 +80,52 @@ func advance(b *v1.AzureIdentityBinding) assign.Owner {
 	return assign.Owner{Binding: true, Namespace: b.Namespace, Name: b.Name}
 }
 
+// reportAdvance tells, once per problem, of bindings whose identity is not on the
+// scope before any pod, and takes it back when it holds no more.
+func (r *Reconciler) reportAdvance(scope assign.Scope, s *state, plan assign.Plan, t touched) {
+	wanted := make(owners, len(plan.Advance))
+	for _, a := range plan.Advance {
+		wanted[advance(a.Binding)] = struct{}{}
+		reason, why := "", ""
+		switch {
+		case a.Why != "":
+			reason, why = v1.ReasonInvalid, a.Why
+		case !a.There:
+			reason, why = s.why(a.ID)
+		}
+		r.tellAdvance(scope, s, a.Binding, reason, why)
+	}
+	for binding := range s.advance {
+		o := assign.Owner{Binding: true, Namespace: binding.Namespace, Name: binding.Name}
+		if !wanted.has(o) && (t.all || t.pods.has(o)) {
+			r.hushAdvance(scope, s, binding)
+		}
+	}
+}
+
+func (r *Reconciler) tellAdvance(scope assign.Scope, s *state, b *v1.AzureIdentityBinding, reason, problem string) {
+	key, is := client.ObjectKeyFromObject(b), gist(problem)
+	switch {
+	case s.advance[key] == is:
+	case problem == "":
+		r.hushAdvance(scope, s, key)
+	default:
+		s.advance[key] = is
+		if r.config.Status != nil {
+			r.config.Status.TellAdvance(scope, key, reason, problem)
+		}
+		r.config.Recorder.Eventf(b, nil, corev1.EventTypeWarning, reasonFailed, actionAssign, "%s", cut(scope.String()+": "+problem))
+	}
+}
+
+// hushAdvance takes back what was told about a binding in advance.
+func (r *Reconciler) hushAdvance(scope assign.Scope, s *state, binding types.NamespacedName) {
+	delete(s.advance, binding)
+	if r.config.Status != nil {
+		r.config.Status.TellAdvance(scope, binding, "", "")
+	}
+}
+
 // binding gathers a binding whose identity is to be on the scope in advance.
 func (g *gatherer) binding(o assign.Owner) error {
 	var b v1.AzureIdentityBinding

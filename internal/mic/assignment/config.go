@@ -31,6 +31,9 @@ type Lister interface {
 // a reason, one word, and what is wrong, or both empty. It does not block.
 type Status interface {
 	Tell(scope assign.Scope, identity types.NamespacedName, reason, problem string)
+	// TellAdvance is the same for a binding whose identity is to be on the scope
+	// before any pod.
+	TellAdvance(scope assign.Scope, binding types.NamespacedName, reason, problem string)
 }
 
 // Config says what the controller works with.

@@ -72,21 +72,11 @@ func (r *Reconciler) reportWaiting(ctx context.Context, scope assign.Scope, s *s
 		now[owner][key] = told
 	}
 	for _, o := range plan.Waiting {
-		id := strings.ToLower(o.Spec.AzureIdentityRef.Spec.Canonical().ResourceID)
-		alone, problem := s.refusals.Why(assign.Step{ID: id})
-		if problem == nil {
-			problem = s.problem
+		reason, why := s.why(strings.ToLower(o.Spec.AzureIdentityRef.Spec.Canonical().ResourceID))
+		if why != "" && scope == (assign.Scope{}) {
+			reason, why = "", r.whyOutside(ctx, o.Spec.NodeName)
 		}
-		switch {
-		case problem == nil:
-			report(o, "", "")
-		case scope == (assign.Scope{}):
-			report(o, "", r.whyOutside(ctx, o.Spec.NodeName))
-		case alone:
-			report(o, v1.ReasonRefused, about(problem, id, alone))
-		default:
-			report(o, v1.ReasonNotChanged, about(problem, id, alone))
-		}
+		report(o, reason, why)
 	}
 	for _, i := range plan.Invalid {
 		report(i.Object, v1.ReasonInvalid, i.Why)
@@ -95,6 +85,24 @@ func (r *Reconciler) reportWaiting(ctx context.Context, scope assign.Scope, s *s
 		delete(s.reported, o)
 	}
 	maps.Copy(s.reported, now)
+	r.reportAdvance(scope, s, plan, t)
+}
+
+// why says why an identity is not attached, and a reason for conditions; both are
+// empty where nothing is wrong.
+func (s *state) why(id string) (reason, why string) {
+	alone, problem := s.refusals.Why(assign.Step{ID: id})
+	if problem == nil {
+		problem = s.problem
+	}
+	switch {
+	case problem == nil:
+		return "", ""
+	case alone:
+		return v1.ReasonRefused, about(problem, id, alone)
+	default:
+		return v1.ReasonNotChanged, about(problem, id, alone)
+	}
 }
 
 // errOutside is the problem of all nodes of which the scope is not known.
@@ -181,6 +189,9 @@ func (r *Reconciler) hushOne(scope assign.Scope, s *state, identity types.Namesp
 func (r *Reconciler) hush(scope assign.Scope, s *state) {
 	for identity := range s.problems {
 		r.hushOne(scope, s, identity)
+	}
+	for binding := range s.advance {
+		r.hushAdvance(scope, s, binding)
 	}
 }
 

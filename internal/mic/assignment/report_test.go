@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/compute"
 )
 
@@ -82,6 +83,56 @@ func TestAProblemThatHoldsNoMoreIsTakenBack(t *testing.T) {
 				}
 				then(l)
 				l.settle(10 * time.Minute)
+				if got := l.told.problems[app]; got != "" {
+					t.Errorf("in the end it is said that %q, want nothing", got)
+				}
+			})
+		})
+	}
+}
+
+func TestABindingInAdvanceIsToldOf(t *testing.T) {
+	for sentence, test := range map[string]struct {
+		first func(l scene) // before the binding
+		want  string
+		then  func(l scene, b *v1.AzureIdentityBinding)
+	}{
+		"an identity that Azure refuses, and then does not": {
+			first: func(l scene) {
+				l.azure.be(func() { l.azure.refuse = func([]string, []string) error { return refused(arm("app")) } })
+			},
+			want: "Managed Identity Operator on " + arm("app"),
+			then: func(l scene, _ *v1.AzureIdentityBinding) { l.azure.be(func() { l.azure.refuse = nil }) },
+		},
+		"an identity that is none, and then is": {
+			first: func(l scene) { l.spec("app", "/subscriptions/s") },
+			want:  "is not the id of a user-assigned managed identity",
+			then:  func(l scene, _ *v1.AzureIdentityBinding) { l.spec("app", arm("app")) },
+		},
+		"an identity that Azure refuses, and then the binding goes": {
+			first: func(l scene) {
+				l.azure.be(func() { l.azure.refuse = func([]string, []string) error { return refused(arm("app")) } })
+			},
+			want: "Managed Identity Operator on " + arm("app"),
+			then: func(l scene, b *v1.AzureIdentityBinding) { l.remove(b) },
+		},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			play(t, Config{KeepWarm: -1}, func(l scene) {
+				l.node()
+				l.identity("app")
+				test.first(l)
+				b := &v1.AzureIdentityBinding{
+					ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "app", Annotations: map[string]string{v1.AnnotationPreAssign: "*"}},
+					Spec:       v1.AzureIdentityBindingSpec{AzureIdentity: "app", Selector: "app"},
+				}
+				l.store.put(b)
+				l.settle(10 * time.Second)
+				if got := l.told.problems[app]; !strings.Contains(got, test.want) || l.told.times != 1 {
+					t.Fatalf("told %d times: %q, want once, of %q", l.told.times, got, test.want)
+				}
+				test.then(l, b)
+				l.settle(20 * time.Minute)
 				if got := l.told.problems[app]; got != "" {
 					t.Errorf("in the end it is said that %q, want nothing", got)
 				}

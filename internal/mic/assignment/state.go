@@ -45,6 +45,7 @@ type state struct {
 	problem  error
 	reported reported
 	problems map[types.NamespacedName]string // by AzureIdentity, the gist of what was told about it
+	advance  map[types.NamespacedName]string // likewise, by binding in advance
 	check    check
 }
 
@@ -120,6 +121,6 @@ func (r *Reconciler) newState(k kept) *state {
 		machine: assign.NewMachine(k.record, time.Now()), made: k.made, kept: k,
 		unseen: make(unseen), backlog: make(owners),
 		refusals: assign.NewRefusals(r.config.Quarantine, jitter),
-		reported: make(reported), problems: make(map[types.NamespacedName]string),
+		reported: make(reported), problems: make(map[types.NamespacedName]string), advance: make(map[types.NamespacedName]string),
 	}
 }

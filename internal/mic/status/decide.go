@@ -24,12 +24,7 @@ import (
 func (c *Controller) identity(ctx context.Context, name types.NamespacedName) (client.Object, status, error) {
 	var o v1.AzureIdentity
 	if err := c.cache.Get(ctx, name, &o); err != nil {
-		if client.IgnoreNotFound(err) == nil {
-			c.mu.Lock()
-			delete(c.troubles, name)
-			c.mu.Unlock()
-		}
-		return nil, status{}, client.IgnoreNotFound(err)
+		return nil, status{}, c.gone(key{false, name}, err)
 	}
 	objects, err := c.objects(ctx, assignment.AssignedByIdentity, name)
 	if err != nil {
@@ -41,7 +36,7 @@ func (c *Controller) identity(ctx context.Context, name types.NamespacedName) (c
 	if len(objects) == 0 || *spec.Type != v1.UserAssignedMSI || spec.ResourceID == "" {
 		meta.RemoveStatusCondition(&s.conditions, v1.ConditionAttached)
 	} else {
-		troubles, told := c.troublesOf(name)
+		troubles, told := c.troublesOf(key{false, name})
 		condition := attached(objects, troubles, spec.ResourceID)
 		condition.ObservedGeneration = o.Generation
 		if told || !stillTrue(meta.FindStatusCondition(s.conditions, v1.ConditionAttached), condition) {
@@ -51,12 +46,23 @@ func (c *Controller) identity(ctx context.Context, name types.NamespacedName) (c
 	return named(&v1.AzureIdentity{}, &o), s, nil
 }
 
-// troublesOf is what is wrong with an identity, by scope. told says that anything
-// was told about it.
-func (c *Controller) troublesOf(identity types.NamespacedName) (troubles map[assign.Scope]trouble, told bool) {
+// gone forgets what is wrong with an object that could not be read since there is
+// none, and returns what else it could not be read for.
+func (c *Controller) gone(k key, err error) error {
+	if client.IgnoreNotFound(err) == nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.troubles, k)
+	}
+	return client.IgnoreNotFound(err)
+}
+
+// troublesOf is what is wrong with an identity, or a binding in advance, by scope.
+// told says that anything was told about it.
+func (c *Controller) troublesOf(k key) (troubles map[assign.Scope]trouble, told bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	troubles, told = c.troubles[identity]
+	troubles, told = c.troubles[k]
 	return maps.Clone(troubles), told
 }
 
@@ -90,18 +96,23 @@ func attached(objects []v1.AzureAssignedIdentity, troubles map[assign.Scope]trou
 	case len(troubles) == 0:
 		c.Reason, c.Message = v1.ReasonAttaching, "it is on its way to where pods need it"
 	default:
-		where := slices.SortedFunc(maps.Keys(troubles), func(x, y assign.Scope) int { return cmp.Compare(x.ID(), y.ID()) })
-		first := troubles[where[0]]
+		first, more := firstOf(troubles)
 		c.Reason, c.Message = first.reason, first.problem
 		if first.reason == v1.ReasonRefused {
 			c.Message += fmt.Sprintf(". If it exists: az role assignment create --assignee MIC --role 'Managed Identity Operator' --scope %s, where MIC is the object id of mic's own identity", shell.Quote(id))
 		}
-		if more := len(where) - 1; more > 0 {
-			c.Message = fmt.Sprintf("(and on %d more) ", more) + c.Message
-		}
-		c.Message = cut(c.Message)
+		c.Message = cut(more + c.Message)
 	}
 	return c
+}
+
+// firstOf is the trouble of the first scope, and how many more there are.
+func firstOf(troubles map[assign.Scope]trouble) (first trouble, more string) {
+	where := slices.SortedFunc(maps.Keys(troubles), func(x, y assign.Scope) int { return cmp.Compare(x.ID(), y.ID()) })
+	if n := len(where) - 1; n > 0 {
+		more = fmt.Sprintf("(and on %d more) ", n)
+	}
+	return troubles[where[0]], more
 }
 
 // How many bytes the message of a condition, and the note of an Event, may have.
@@ -116,7 +127,7 @@ func cut(message string) string { return assignment.Cut(message, longestMessage)
 func (c *Controller) bindingOf(ctx context.Context, name types.NamespacedName) (client.Object, status, error) {
 	var o v1.AzureIdentityBinding
 	if err := c.cache.Get(ctx, name, &o); err != nil {
-		return nil, status{}, client.IgnoreNotFound(err)
+		return nil, status{}, c.gone(key{true, name}, err)
 	}
 	objects, err := c.objects(ctx, assignment.AssignedByBinding, name)
 	if err != nil {
@@ -124,8 +135,9 @@ func (c *Controller) bindingOf(ctx context.Context, name types.NamespacedName) (
 	}
 	s := newStatus(o.Status.MatchedPods, o.Status.Conditions)
 	s.pods = int32(min(len(objects), 1<<30))
-	if _, err := assignment.Nodes(&o); err == nil {
-		meta.RemoveStatusCondition(&s.conditions, v1.ConditionPreAssign)
+	if nodes, err := assignment.Nodes(&o); err == nil {
+		troubles, _ := c.troublesOf(key{true, name})
+		inAdvance(&s, o.Generation, nodes != nil, troubles)
 	} else if meta.SetStatusCondition(&s.conditions, metav1.Condition{
 		Type: v1.ConditionPreAssign, Status: metav1.ConditionFalse, ObservedGeneration: o.Generation, Reason: v1.ReasonInvalid,
 		Message: cut(fmt.Sprintf("annotation %s is no selector of nodes: write one like agentpool=apps, or * for all (%v)", v1.AnnotationPreAssign, err)),
@@ -136,6 +148,19 @@ func (c *Controller) bindingOf(ctx context.Context, name types.NamespacedName) (
 		}
 	}
 	return named(&v1.AzureIdentityBinding{}, &o), s, nil
+}
+
+// inAdvance decides about a binding whose annotation makes sense, if it has one.
+func inAdvance(s *status, generation int64, annotated bool, troubles map[assign.Scope]trouble) {
+	if !annotated || len(troubles) == 0 {
+		meta.RemoveStatusCondition(&s.conditions, v1.ConditionPreAssign)
+		return
+	}
+	first, more := firstOf(troubles)
+	meta.SetStatusCondition(&s.conditions, metav1.Condition{
+		Type: v1.ConditionPreAssign, Status: metav1.ConditionFalse, ObservedGeneration: generation,
+		Reason: first.reason, Message: cut(more + first.problem),
+	})
 }
 
 // named gives the empty object into which an answer is read the name of another,

@@ -97,3 +97,30 @@ func TestWhatWasWrongStaysUntilItIsTried(t *testing.T) {
 		})
 	}
 }
+
+func TestABindingInAdvanceSaysWhatIsWrong(t *testing.T) {
+	pool := assign.Scope{Kind: assign.VMSS, Subscription: "s", ResourceGroup: "g", Name: "pool"}
+	spare := assign.Scope{Kind: assign.VMSS, Subscription: "s", ResourceGroup: "g", Name: "spare"}
+	for sentence, test := range map[string]struct {
+		annotated bool
+		troubles  map[assign.Scope]trouble
+		want      string // the message; empty for no condition
+	}{
+		"nothing":                    {true, nil, ""},
+		"on one scope":               {true, map[assign.Scope]trouble{pool: {v1.ReasonRefused, "refused"}}, "refused"},
+		"on two":                     {true, map[assign.Scope]trouble{pool: {v1.ReasonRefused, "refused"}, spare: {v1.ReasonRefused, "x"}}, "(and on 1 more) refused"},
+		"before the annotation went": {false, map[assign.Scope]trouble{pool: {v1.ReasonRefused, "refused"}}, ""},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			s := newStatus(0, []metav1.Condition{{Type: v1.ConditionPreAssign, Status: metav1.ConditionFalse, Message: "before"}})
+			inAdvance(&s, 1, test.annotated, test.troubles)
+			got := ""
+			for _, c := range s.conditions {
+				got = c.Message
+			}
+			if got != test.want {
+				t.Errorf("the condition says %q, want %q", got, test.want)
+			}
+		})
+	}
+}

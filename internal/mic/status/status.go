@@ -56,9 +56,9 @@ type Controller struct {
 	writer   client.Client
 	recorder events.EventRecorder
 
-	mu       sync.Mutex                                        // guards the rest
-	queue    queue                                             // nil until it runs
-	troubles map[types.NamespacedName]map[assign.Scope]trouble // by AzureIdentity
+	mu       sync.Mutex                       // guards the rest
+	queue    queue                            // nil until it runs
+	troubles map[key]map[assign.Scope]trouble // of whom anything was told
 }
 
 // trouble is what is wrong with an identity on a scope.
@@ -75,7 +75,7 @@ func Add(m manager.Manager, recorder events.EventRecorder) (*Controller, error) 
 	}
 	c := &Controller{
 		cache: m.GetCache(), writer: writer, recorder: recorder,
-		troubles: make(map[types.NamespacedName]map[assign.Scope]trouble),
+		troubles: make(map[key]map[assign.Scope]trouble),
 	}
 	t, err := controller.NewTyped("status", m, controller.TypedOptions[key]{Reconciler: c, MaxConcurrentReconciles: 2})
 	if err != nil {
@@ -141,18 +141,28 @@ func concerned(o *v1.AzureAssignedIdentity) []key {
 
 // Tell takes note of how it stands with an identity on a scope.
 func (c *Controller) Tell(scope assign.Scope, identity types.NamespacedName, reason, problem string) {
+	c.tell(scope, key{false, identity}, trouble{reason, problem})
+}
+
+// TellAdvance takes note of how it stands with a binding whose identity is to be on
+// a scope before any pod.
+func (c *Controller) TellAdvance(scope assign.Scope, binding types.NamespacedName, reason, problem string) {
+	c.tell(scope, key{true, binding}, trouble{reason, problem})
+}
+
+func (c *Controller) tell(scope assign.Scope, k key, t trouble) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.troubles[identity] == nil {
-		c.troubles[identity] = make(map[assign.Scope]trouble, 1) // empty too: see troublesOf
+	if c.troubles[k] == nil {
+		c.troubles[k] = make(map[assign.Scope]trouble, 1) // empty too: see troublesOf
 	}
-	if problem == "" {
-		delete(c.troubles[identity], scope)
+	if t.problem == "" {
+		delete(c.troubles[k], scope)
 	} else {
-		c.troubles[identity][scope] = trouble{reason, problem}
+		c.troubles[k][scope] = t
 	}
 	if c.queue != nil {
-		c.queue.AddAfter(key{false, identity}, pause)
+		c.queue.AddAfter(k, pause)
 	}
 }
 
