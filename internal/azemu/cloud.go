@@ -27,6 +27,7 @@ type cloud struct {
 
 	roleDefinitions map[string]RoleDefinition // custom ones, by GUID
 	roleAssignments map[string]RoleAssignment
+	groups          map[string]Group // by object id
 }
 
 // scope is what ARM assigns identities to: a VM or a scale set.
@@ -64,6 +65,7 @@ func newCloud(tenant string) *cloud {
 		scopes: map[string]*scope{}, operations: map[string]*operation{},
 		deleted:         map[string]int{},
 		roleDefinitions: map[string]RoleDefinition{}, roleAssignments: map[string]RoleAssignment{},
+		groups: map[string]Group{},
 	}
 }
 
@@ -76,6 +78,7 @@ func (c *cloud) clone() *cloud {
 		scopes: map[string]*scope{}, operations: c.operations,
 		deleted:         c.deleted,
 		roleDefinitions: maps.Clone(c.roleDefinitions), roleAssignments: maps.Clone(c.roleAssignments),
+		groups: maps.Clone(c.groups),
 	}
 	for k, s := range c.scopes {
 		cp := *s

@@ -24,6 +24,9 @@ func (c *cloud) state() State {
 		out.RoleDefinitions = append(out.RoleDefinitions, c.roleDefinitions[k])
 	}
 	out.RoleAssignments = c.assignmentsSorted()
+	for _, key := range slices.Sorted(maps.Keys(c.groups)) {
+		out.Groups = append(out.Groups, c.groups[key])
+	}
 	for _, k := range slices.Sorted(maps.Keys(c.scopes)) {
 		s := c.scopes[k]
 		if s.id.resourceType() == kindVM {

@@ -100,19 +100,23 @@ func TestSDKListsRoleAssignments(t *testing.T) {
 		{Scope: inGroup, PrincipalID: "object-2", Role: "Virtual Machine Contributor"},
 		{Scope: identities + "one", PrincipalID: "object-1", Role: "Managed Identity Operator"},
 		{Scope: inGroup + "-2", PrincipalID: "object-1", Role: "Owner"},
+		{Scope: inGroup, PrincipalID: "group-1", Role: "Owner"},
 	}
+	state.Groups = []azemu.Group{{ObjectID: "group-1", Members: []string{"object-3"}}}
 	w := start(t, azemu.Config{Seed: state})
 	assignments, _ := w.roleClients(t)
 	tests := map[string]struct {
 		scope, filter string
 		want          []string
 	}{
-		"at, above and below":           {inGroup, "", []string{"MG", "S", "S/G", "S/G/one"}},
-		"at and above":                  {strings.ToUpper(inGroup), "atScope()", []string{"MG", "S", "S/G"}},
-		"of a principal":                {inGroup, "principalId eq 'OBJECT-1'", []string{"MG", "S", "S/G/one"}},
-		"assigned to, in a part":        {inGroup, "atScope() and assignedTo('object-1')", []string{"MG", "S"}},
-		"of a resource":                 {identities + "one", "assignedTo('object-1')", []string{"MG", "S", "S/G/one"}},
-		"of a subscription, everything": {"/subscriptions/" + subscription, "assignedTo('object-1')", []string{"MG", "S", "S/G-2", "S/G/one"}},
+		"at, above and below":            {inGroup, "", []string{"MG", "S", "S/G", "S/G", "S/G/one"}},
+		"at and above":                   {strings.ToUpper(inGroup), "atScope()", []string{"MG", "S", "S/G", "S/G"}},
+		"of a principal":                 {inGroup, "principalId eq 'OBJECT-1'", []string{"MG", "S", "S/G/one"}},
+		"assigned to, in a part":         {inGroup, "atScope() and assignedTo('object-1')", []string{"MG", "S"}},
+		"assigned to, by a group":        {inGroup, "assignedTo('object-3')", []string{"S/G"}},
+		"of a principal, without groups": {inGroup, "principalId eq 'object-3'", nil},
+		"of a resource":                  {identities + "one", "assignedTo('object-1')", []string{"MG", "S", "S/G/one"}},
+		"of a subscription, everything":  {"/subscriptions/" + subscription, "assignedTo('object-1')", []string{"MG", "S", "S/G-2", "S/G/one"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -139,6 +143,10 @@ func TestSDKListsRoleAssignments(t *testing.T) {
 	_, err := assignments.NewListForScopePager(inGroup[1:], &armauthorization.RoleAssignmentsClientListForScopeOptions{Filter: new("scope()")}).NextPage(t.Context())
 	if code(t, err) != "UnsupportedQuery" {
 		t.Errorf("with a filter that is none: %v", err)
+	}
+	_, err = assignments.NewListForScopePager(inGroup[1:], &armauthorization.RoleAssignmentsClientListForScopeOptions{Filter: new("assignedTo('nobody')")}).NextPage(t.Context())
+	if code(t, err) != "PrincipalNotFound" {
+		t.Errorf("of one whom nobody knows: %v", err)
 	}
 }
 
@@ -294,6 +302,8 @@ func TestEnforcedRoles(t *testing.T) {
 		"a contributor gives no roles":                  {has: []azemu.RoleAssignment{{Scope: "/", Role: "Contributor"}}, do: give, want: "AuthorizationFailed", says: []string{"Microsoft.Authorization/roleAssignments/write"}},
 		"an administrator of access does":               {has: []azemu.RoleAssignment{{Scope: inGroup, Role: "User Access Administrator"}}, do: give},
 		"the group's name is not a prefix":              {has: []azemu.RoleAssignment{{Scope: inGroup[:len(inGroup)-1], Role: "Owner"}}, do: get, want: "AuthorizationFailed"},
+		"in a group that has it":                        {has: []azemu.RoleAssignment{{Scope: inGroup, Role: "Reader", PrincipalID: someGUID + "8"}}, do: get},
+		"in another group than the one that has it":     {has: []azemu.RoleAssignment{{Scope: inGroup, Role: "Reader", PrincipalID: someGUID + "9"}}, do: get, want: "AuthorizationFailed"},
 		"who has it is somebody else":                   {has: []azemu.RoleAssignment{{Scope: inGroup, Role: "Owner", PrincipalID: ownerObject}}, do: get, want: "AuthorizationFailed"},
 		"an action alone is not the machine":            {has: []azemu.RoleAssignment{one}, do: patch("one"), want: "AuthorizationFailed"},
 	}
@@ -308,6 +318,7 @@ func TestEnforcedRoles(t *testing.T) {
 				state.RoleAssignments = append(state.RoleAssignments, a)
 			}
 			state.ScaleSets[0].Identity = &azemu.Assigned{UserAssigned: test.before}
+			state.Groups = []azemu.Group{{ObjectID: someGUID + "8", Members: []string{strings.ToUpper(appObject)}}, {ObjectID: someGUID + "9", Members: []string{ownerObject}}}
 			w := start(t, azemu.Config{Seed: state, EnforceRoles: true})
 			err := test.do(t, w)
 			if got := code(t, err); got != test.want {
@@ -331,11 +342,12 @@ func TestStateWithRolesThatMakeNoSense(t *testing.T) {
 	}
 	defer e.Close()
 	for name, s := range map[string]azemu.State{
-		"a role that there is not": {RoleAssignments: []azemu.RoleAssignment{{Scope: inGroup, PrincipalID: "object-1", Role: "King"}}},
-		"nobody":                   {RoleAssignments: []azemu.RoleAssignment{{Scope: inGroup, Role: "Reader"}}},
-		"nowhere":                  {RoleAssignments: []azemu.RoleAssignment{{PrincipalID: "object-1", Role: "Reader"}}},
-		"a role without a name":    {RoleDefinitions: []azemu.RoleDefinition{{AssignableScopes: []string{inGroup}}}},
-		"a role for everywhere":    {RoleDefinitions: []azemu.RoleDefinition{{RoleName: "mine", AssignableScopes: []string{"/"}}}},
+		"a role that there is not":     {RoleAssignments: []azemu.RoleAssignment{{Scope: inGroup, PrincipalID: "object-1", Role: "King"}}},
+		"nobody":                       {RoleAssignments: []azemu.RoleAssignment{{Scope: inGroup, Role: "Reader"}}},
+		"nowhere":                      {RoleAssignments: []azemu.RoleAssignment{{PrincipalID: "object-1", Role: "Reader"}}},
+		"a role without a name":        {RoleDefinitions: []azemu.RoleDefinition{{AssignableScopes: []string{inGroup}}}},
+		"a group that nobody can name": {Groups: []azemu.Group{{Members: []string{"object-1"}}}},
+		"a role for everywhere":        {RoleDefinitions: []azemu.RoleDefinition{{RoleName: "mine", AssignableScopes: []string{"/"}}}},
 	} {
 		if err := e.MergeState(s); err == nil || !strings.HasPrefix(err.Error(), "role ") {
 			t.Errorf("%s: %v", name, err)

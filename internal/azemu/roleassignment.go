@@ -60,13 +60,17 @@ func (e *Emulator) listRoleAssignments(c *armCall) (armReply, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	who, assigned := f["assignedto"]
+	if assigned && !e.cloud.knows(who) { // its groups have to be looked up
+		return armReply{}, noPrincipal(who, e.cloud.tenant)
+	}
 	list := []roleAssignmentBody{}
 	_, atScope := f["atscope"]
 	for _, a := range e.cloud.assignmentsSorted() {
 		if !roles.Covers(a.Scope, c.role.scope) && (atScope || !roles.Covers(c.role.scope, a.Scope)) {
 			continue
 		}
-		if !f.admits("principalid", a.PrincipalID) || !f.admits("assignedto", a.PrincipalID) {
+		if !f.admits("principalid", a.PrincipalID) || assigned && !e.cloud.isOrIn(who, a.PrincipalID) {
 			continue
 		}
 		list = append(list, a.body())
@@ -128,9 +132,7 @@ func (c *cloud) newRoleAssignment(p rolePath, d roleAssignmentDetails) (RoleAssi
 	case d.PrincipalID == "":
 		return RoleAssignment{}, invalid("InvalidCreateRoleAssignmentRequest", "The request to create role assignment '%s' is not valid. Principal ID is missing.", p.name)
 	case !known && d.PrincipalType == "": // else nobody looks it up
-		return RoleAssignment{}, invalid("PrincipalNotFound",
-			"Principal %s does not exist in the directory %s. Check that you have the correct principal ID. If you are creating this principal and then immediately assigning a role, this error might be related to a replication delay. In this case, set the role assignment principalType property to a value, such as ServicePrincipal, User, or Group. See https://aka.ms/docs-principaltype",
-			strings.ReplaceAll(d.PrincipalID, "-", ""), c.tenant)
+		return RoleAssignment{}, noPrincipal(d.PrincipalID, c.tenant)
 	case known && d.PrincipalType != "" && d.PrincipalType != "ServicePrincipal":
 		return RoleAssignment{}, invalid("UnmatchedPrincipalType",
 			"The PrincipalId '%s' has type 'ServicePrincipal' , which is different from specified PrincipalType '%s'.", d.PrincipalID, d.PrincipalType)
@@ -145,6 +147,12 @@ func (c *cloud) newRoleAssignment(p rolePath, d roleAssignmentDetails) (RoleAssi
 		a.DelegatedManagedIdentityResourceID = *d.Delegated
 	}
 	return a, nil
+}
+
+func noPrincipal(id, tenant string) *armError {
+	return invalid("PrincipalNotFound",
+		"Principal %s does not exist in the directory %s. Check that you have the correct principal ID. If you are creating this principal and then immediately assigning a role, this error might be related to a replication delay. In this case, set the role assignment principalType property to a value, such as ServicePrincipal, User, or Group. See https://aka.ms/docs-principaltype",
+		strings.ReplaceAll(id, "-", ""), tenant)
 }
 
 func (e *Emulator) deleteRoleAssignment(c *armCall) (armReply, error) {

@@ -50,11 +50,24 @@ type RoleDefinition struct {
 	Description      string             `json:"description,omitempty"`
 }
 
+// Group is a group of Entra ID.
+type Group struct {
+	ObjectID string `json:"objectId"`
+	// Members are the object ids of its members.
+	Members []string `json:"members"`
+}
+
 // builtIn reports whether it is one of Azure's own: no custom role can be
 // assigned everywhere.
 func (d RoleDefinition) builtIn() bool { return slices.Contains(d.AssignableScopes, "/") }
 
 func (c *cloud) applyRoles(s State) error {
+	for _, g := range s.Groups {
+		if g.ObjectID == "" {
+			return fmt.Errorf("role group of %d members needs an objectId", len(g.Members))
+		}
+		c.groups[strings.ToLower(g.ObjectID)] = g
+	}
 	for _, d := range s.RoleDefinitions {
 		if d.RoleName == "" || len(d.AssignableScopes) == 0 || d.builtIn() {
 			return fmt.Errorf("role definition %q needs a roleName and assignableScopes other than /", cmp.Or(d.RoleName, d.Name))
@@ -112,7 +125,7 @@ func (c *cloud) assignmentsSorted() []RoleAssignment {
 // permits reports whether a principal may do something on a scope.
 func (c *cloud) permits(principal, action, scope string) bool {
 	for _, a := range c.roleAssignments {
-		if a.Condition != "" || !strings.EqualFold(a.PrincipalID, principal) || !roles.Covers(a.Scope, scope) {
+		if a.Condition != "" || !c.isOrIn(principal, a.PrincipalID) || !roles.Covers(a.Scope, scope) {
 			continue
 		}
 		d, ok := c.roleNamed(a.Role)
@@ -121,6 +134,27 @@ func (c *cloud) permits(principal, action, scope string) bool {
 		}
 	}
 	return false
+}
+
+// isOrIn reports whether a principal is another one, or is in that group.
+func (c *cloud) isOrIn(principal, other string) bool {
+	return strings.EqualFold(principal, other) || containsFold(c.groups[strings.ToLower(other)].Members, principal)
+}
+
+// knows reports whether Entra ID knows an object id: that of an app, an identity or
+// a machine, of a group, or of one who was given a role or is in a group, as people.
+func (c *cloud) knows(id string) bool {
+	for _, g := range c.groups {
+		if c.isOrIn(id, g.ObjectID) {
+			return true
+		}
+	}
+	for _, a := range c.roleAssignments {
+		if strings.EqualFold(a.PrincipalID, id) {
+			return true
+		}
+	}
+	return c.servicePrincipal(id)
 }
 
 // servicePrincipal reports whether there is an app, an identity or a machine

@@ -17,6 +17,8 @@ type State struct {
 	Identities []Identity `json:"identities,omitempty"`
 	// Apps are the service principals that can sign in.
 	Apps []App `json:"apps,omitempty"`
+	// Groups are those of Entra ID whose roles their members have.
+	Groups []Group `json:"groups,omitempty"`
 	// RoleDefinitions are the custom roles.
 	RoleDefinitions []RoleDefinition `json:"roleDefinitions,omitempty"`
 	// RoleAssignments are who has which role, of consequence with

@@ -9,3 +9,6 @@ var ParseCertificate = parseCertificate
 func TenantOf(fetch func(context.Context) (string, error)) func(context.Context) (string, error) {
 	return newTenant(fetch).get
 }
+
+// AccountIn reads the claims of a token.
+var AccountIn = accountIn

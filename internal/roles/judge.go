@@ -13,6 +13,9 @@ type Grant struct {
 	// Role is the name of the role.
 	Role        string
 	Permissions []Permission
+	// Condition restricts it to something that cannot be told here: a grant with one
+	// does not count.
+	Condition string
 }
 
 // Verdict says what of a need is there.
@@ -21,6 +24,8 @@ type Verdict struct {
 	Lacking []string
 	// By are the grants that allow the others, the nearest to the scope first.
 	By []Grant
+	// Conditional are those that would allow some of Lacking if they had no condition.
+	Conditional []Grant
 }
 
 // Judge looks for the actions of a need among what was assigned. Names of roles
@@ -38,9 +43,7 @@ func Judge(n Need, grants []Grant) Verdict {
 	var v Verdict
 	used := make([]bool, len(near))
 	for _, action := range n.Job.Actions() {
-		i := slices.IndexFunc(near, func(g Grant) bool {
-			return slices.ContainsFunc(g.Permissions, func(p Permission) bool { return p.Allows(action) })
-		})
+		i := slices.IndexFunc(near, func(g Grant) bool { return g.Condition == "" && g.allows(action) })
 		if i < 0 {
 			v.Lacking = append(v.Lacking, action)
 			continue
@@ -48,11 +51,18 @@ func Judge(n Need, grants []Grant) Verdict {
 		used[i] = true
 	}
 	for i, g := range near {
-		if used[i] {
+		switch {
+		case used[i]:
 			v.By = append(v.By, g)
+		case g.Condition != "" && slices.ContainsFunc(v.Lacking, g.allows):
+			v.Conditional = append(v.Conditional, g)
 		}
 	}
 	return v
+}
+
+func (g Grant) allows(action string) bool {
+	return slices.ContainsFunc(g.Permissions, func(p Permission) bool { return p.Allows(action) })
 }
 
 // depth is how far a scope is from the top.

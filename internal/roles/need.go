@@ -2,10 +2,8 @@ package roles
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,10 +34,7 @@ func (j Job) Actions() []string {
 			"Microsoft.Compute/locations/operations/read",
 		}
 	case Identities:
-		return []string{
-			"Microsoft.ManagedIdentity/userAssignedIdentities/read",
-			"Microsoft.ManagedIdentity/userAssignedIdentities/assign/action",
-		}
+		return []string{"Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"}
 	default:
 		return nil
 	}
@@ -86,17 +81,25 @@ type Need struct {
 	Scope string
 	// Why tells what of the cluster it is for.
 	Why string
+	// Of are the ARM ids of the machines or identities that it is for.
+	Of []string
+	// Unusual says that it is for few of the nodes, which are in another resource
+	// group than the most. A node says itself where it is: see Expect.
+	Unusual bool
 }
 
 // Subscription is the one that the scope is in.
 func (n Need) Subscription() string { return strings.Split(n.Scope, "/")[2] }
+
+// OnGroup reports whether the scope is a resource group.
+func (n Need) OnGroup() bool { return strings.Count(n.Scope, "/") == 4 }
 
 // Needs lists what mic needs, resource groups of nodes first. byGroup asks for
 // the resource groups of identities in place of the identities. Refused tells of
 // nodes and identities whose ids are none.
 func Needs(c Cluster, byGroup bool) (needs []Need, refused []error) {
 	needs, refused = machines(c.Nodes)
-	names, scopes := map[string][]string{}, map[string]string{}
+	names, found := map[string][]string{}, map[string]*Need{}
 	for _, i := range c.Identities {
 		if err := CheckIdentity(i.ResourceID); err != nil {
 			refused = append(refused, fmt.Errorf("AzureIdentity %s: resourceID %q: %w", i.Name, i.ResourceID, err))
@@ -107,7 +110,13 @@ func Needs(c Cluster, byGroup bool) (needs []Need, refused []error) {
 			scope = strings.Join(strings.Split(scope, "/")[:5], "/")
 		}
 		key := strings.ToLower(scope)
-		scopes[key] = cmp.Or(scopes[key], scope)
+		if found[key] == nil {
+			found[key] = &Need{Job: Identities, Scope: scope}
+		}
+		n := found[key]
+		if !slices.ContainsFunc(n.Of, func(id string) bool { return strings.EqualFold(id, i.ResourceID) }) {
+			n.Of = append(n.Of, i.ResourceID)
+		}
 		names[key] = append(names[key], i.Name)
 	}
 	for _, key := range slices.Sorted(maps.Keys(names)) {
@@ -116,17 +125,24 @@ func Needs(c Cluster, byGroup bool) (needs []Need, refused []error) {
 		if more := len(names[key]) - 1; more > 0 {
 			why += fmt.Sprintf(" and %d more", more)
 		}
-		needs = append(needs, Need{Job: Identities, Scope: scopes[key], Why: why})
+		found[key].Why = why
+		needs = append(needs, *found[key])
 	}
 	return needs, refused
 }
 
-// machines are the needs for the resource groups of nodes.
+// group is what is known of the nodes of a resource group.
+type group struct {
+	sets, vms, nodes int
+	machines         []string
+}
+
+// machines are the needs for the resource groups of nodes. All but the one with
+// the most nodes are unusual; where several have as many, all are.
 func machines(nodes map[assign.Scope]int) (needs []Need, refused []error) {
-	type group struct{ sets, vms, nodes int }
 	groups := map[string]*group{}
 	for _, scope := range slices.SortedFunc(maps.Keys(nodes), func(a, b assign.Scope) int { return cmp.Compare(a.ID(), b.ID()) }) {
-		if err := checkNames(scope.Subscription, scope.ResourceGroup, scope.Name); err != nil {
+		if err := CheckMachine(scope); err != nil {
 			refused = append(refused, fmt.Errorf("%s of %s: %w", count(nodes[scope], "node"), strconv.Quote(scope.ID()), err))
 			continue
 		}
@@ -137,24 +153,60 @@ func machines(nodes map[assign.Scope]int) (needs []Need, refused []error) {
 			groups[id] = g
 		}
 		g.nodes += nodes[scope]
+		g.machines = append(g.machines, scope.ID())
 		if scope.Kind == assign.VMSS {
 			g.sets++
 		} else {
 			g.vms++
 		}
 	}
+	most, times := 0, 0
+	for _, g := range groups {
+		switch {
+		case g.nodes > most:
+			most, times = g.nodes, 1
+		case g.nodes == most:
+			times++
+		}
+	}
 	for _, id := range slices.Sorted(maps.Keys(groups)) {
 		g := groups[id]
-		why := fmt.Sprintf("%s, in %s and %s", count(g.nodes, "node"), count(g.sets, "scale set"), count(g.vms, "VM"))
-		switch {
-		case g.vms == 0:
-			why = fmt.Sprintf("%s, in %s", count(g.nodes, "node"), count(g.sets, "scale set"))
-		case g.sets == 0:
-			why = count(g.nodes, "node")
-		}
-		needs = append(needs, Need{Job: Machines, Scope: id, Why: why})
+		needs = append(needs, Need{Job: Machines, Scope: id, Why: g.String(), Of: g.machines, Unusual: g.nodes < most || times > 1})
 	}
 	return needs, refused
+}
+
+func (g *group) String() string {
+	switch {
+	case g.vms == 0:
+		return fmt.Sprintf("%s, in %s", count(g.nodes, "node"), count(g.sets, "scale set"))
+	case g.sets == 0:
+		return count(g.nodes, "node")
+	default:
+		return fmt.Sprintf("%s, in %s and %s", count(g.nodes, "node"), count(g.sets, "scale set"), count(g.vms, "VM"))
+	}
+}
+
+// Expect makes the resource groups of nodes that are named usual: each by its name,
+// or by its ARM id where nodes are in several of the name, in any case.
+func Expect(needs []Need, groups []string) error {
+	for _, name := range groups {
+		var found []int
+		for i, n := range needs {
+			if n.Job == Machines && (strings.EqualFold(n.Scope, name) || strings.EqualFold(n.Scope[strings.LastIndex(n.Scope, "/")+1:], name)) {
+				found = append(found, i)
+			}
+		}
+		switch len(found) {
+		case 0:
+			return fmt.Errorf("no node is in the resource group %q", name)
+		case 1:
+			needs[found[0]].Unusual = false
+		default:
+			return fmt.Errorf("nodes are in several resource groups named %q: write the ARM id, such as %s", name, needs[found[0]].Scope)
+		}
+	}
+	return nil
 }
 
 func count(n int, what string) string {
@@ -162,33 +214,4 @@ func count(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
-}
-
-// segment is a part of an id. What else there may be in one, such as a question
-// mark, would make a request for the id one for something else, or a line for a
-// shell another.
-var segment = regexp.MustCompile(`^[\p{L}\p{N}_().-]+$`)
-
-var errNoIdentity = errors.New("want /subscriptions/S/resourceGroups/G/providers/Microsoft.ManagedIdentity/userAssignedIdentities/N")
-
-// CheckIdentity asks for the ARM id of a user-assigned identity, and nothing else in it.
-func CheckIdentity(id string) error {
-	p := strings.Split(id, "/")
-	if len(p) != 9 || p[0] != "" {
-		return errNoIdentity
-	}
-	fixed := []string{p[1], p[3], p[5], p[6], p[7]}
-	if !slices.EqualFunc(fixed, []string{"subscriptions", "resourceGroups", "providers", "Microsoft.ManagedIdentity", "userAssignedIdentities"}, strings.EqualFold) {
-		return errNoIdentity
-	}
-	return checkNames(p[2], p[4], p[8])
-}
-
-func checkNames(names ...string) error {
-	for _, s := range names {
-		if !segment.MatchString(s) || s == "." || s == ".." {
-			return fmt.Errorf("%q is no name in Azure", s)
-		}
-	}
-	return nil
 }

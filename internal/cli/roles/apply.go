@@ -8,6 +8,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v2"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/podid-io/podid/internal/roles"
 )
 
 // apply makes what is missing. What fails is told in its row, and holds up
@@ -24,7 +26,7 @@ func (az *azure) apply(ctx context.Context, r *report) {
 	var g errgroup.Group
 	g.SetLimit(atOnce)
 	for _, x := range r.Roles {
-		if x.State != missingState {
+		if !x.toMake() {
 			continue
 		}
 		g.Go(func() error { // ends with its requests
@@ -46,12 +48,35 @@ func (x *row) make(ctx, patience context.Context, az *azure) {
 	case err == nil:
 		x.State = createdState
 	case is(err, "RoleAssignmentExists"):
-		x.State = presentState
+		if x.State, x.Error = az.again(ctx, x); x.State != presentState {
+			return
+		}
 	default:
 		x.State, x.Error = failedState, advice(err)
 		return
 	}
-	x.Lacking, x.Command = nil, ""
+	x.Lacking, x.Command, x.Conditions, x.Error = nil, "", nil, ""
+}
+
+// again judges an assignment that Azure says is there: it may have a condition, or
+// have been made meanwhile.
+func (az *azure) again(ctx context.Context, x *row) (is state, why string) {
+	if x.blind {
+		return unknownState, "it is there; whether it has a condition cannot be told without --principal-tenant-id"
+	}
+	now, err := az.at(ctx, x.PrincipalID, x.need)
+	if err != nil {
+		return failedState, "it is there, and cannot be looked at: " + err.Error()
+	}
+	v := roles.Judge(x.need, now.grants)
+	switch {
+	case len(v.Lacking) == 0:
+		return presentState, ""
+	case len(v.Conditional) > 0:
+		return failedState, "it is there with a condition, and does not count: take the condition off, or delete it"
+	default:
+		return failedState, "Azure says that it is there, and does not show it yet: run this again"
+	}
 }
 
 func (az *azure) assign(ctx context.Context, x *row) error {
@@ -69,17 +94,24 @@ func (az *azure) assign(ctx context.Context, x *row) error {
 
 // define makes or changes a custom role.
 func (az *azure) define(ctx context.Context, c *customRole) error {
-	actions := make([]*string, 0, len(c.Actions))
-	for _, a := range c.Actions {
-		actions = append(actions, &a)
-	}
 	_, err := az.definitions.CreateOrUpdate(ctx, strings.TrimPrefix(c.Scope, "/"), c.guid, armauthorization.RoleDefinition{
 		Properties: &armauthorization.RoleDefinitionProperties{
 			RoleName: &c.Name, RoleType: new("CustomRole"), Description: new(description),
-			AssignableScopes: []*string{&c.Scope}, Permissions: []*armauthorization.Permission{{Actions: actions}},
+			AssignableScopes: pointers(c.AssignableScopes), Permissions: []*armauthorization.Permission{{Actions: pointers(c.Actions)}},
 		},
 	}, nil)
+	az.mu.Lock()
+	defer az.mu.Unlock()
+	delete(az.known, strings.ToLower(c.guid))
 	return err
+}
+
+func pointers(list []string) []*string {
+	out := make([]*string, 0, len(list))
+	for _, s := range list {
+		out = append(out, &s)
+	}
+	return out
 }
 
 // description is that of custom roles.

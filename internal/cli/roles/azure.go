@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -27,10 +26,15 @@ const atOnce = 8
 
 // azure reads and makes role assignments as the person who signed in.
 type azure struct {
+	name        string // of the cloud
 	credential  azcore.TokenCredential
 	options     *arm.ClientOptions
 	assignments *armauthorization.RoleAssignmentsClient
 	definitions *armauthorization.RoleDefinitionsClient
+
+	// principalTenant is the tenant that mic's identity is in; empty where that is
+	// the one that the scopes are in.
+	principalTenant string
 
 	mu    sync.Mutex
 	known map[string]definition // by name in lower case, guarded by mu
@@ -38,9 +42,28 @@ type azure struct {
 
 // definition is a role as Azure has it.
 type definition struct {
-	id, name    string // name is the GUID
+	name        string // the GUID
 	roleName    string
 	permissions []roles.Permission
+	scopes      []string // where it may be assigned
+	data        bool     // it allows something with data too
+}
+
+// allowsOnly reports whether it allows these actions, and nothing else.
+func (d definition) allowsOnly(actions []string) bool {
+	var has []string
+	for _, p := range d.permissions {
+		if len(p.NotActions) > 0 {
+			return false
+		}
+		for _, a := range p.Actions {
+			has = append(has, strings.ToLower(a))
+		}
+	}
+	want := strings.Split(strings.ToLower(strings.Join(actions, ",")), ",")
+	slices.Sort(has)
+	slices.Sort(want)
+	return !d.data && slices.Equal(slices.Compact(has), want)
 }
 
 func newAzure(credential azcore.TokenCredential, where cloud.Configuration, client *http.Client) (*azure, error) {
@@ -66,81 +89,6 @@ func newAzure(credential azcore.TokenCredential, where cloud.Configuration, clie
 	return az, err
 }
 
-// grants are the roles that a principal, or a group that it is in, has in a
-// subscription: on it, above and below. Who may not look there looks at each scope.
-func (az *azure) grants(ctx context.Context, principal, subscription string, needs []roles.Need) ([]roles.Grant, error) {
-	all, err := az.assigned(ctx, "/subscriptions/"+subscription, fmt.Sprintf("assignedTo('%s')", principal), needs)
-	if !is(err, "AuthorizationFailed") {
-		return all, err
-	}
-	for _, n := range needs {
-		some, err := az.assigned(ctx, n.Scope, fmt.Sprintf("atScope() and assignedTo('%s')", principal), []roles.Need{n})
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, some...)
-	}
-	return all, nil
-}
-
-// assigned lists the role assignments that could matter for needs.
-func (az *azure) assigned(ctx context.Context, scope, filter string, needs []roles.Need) ([]roles.Grant, error) {
-	filter = url.PathEscape(filter) // the SDK sends it as it is
-	pager := az.assignments.NewListForScopePager(strings.TrimPrefix(scope, "/"), &armauthorization.RoleAssignmentsClientListForScopeOptions{Filter: &filter})
-	var grants []roles.Grant
-	for pager.More() {
-		answer, err := pager.NextPage(ctx)
-		if is(err, "PrincipalNotFound") { // it is so new that nothing can be assigned to it
-			return nil, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list the role assignments of %s: %w", scope, plain(err))
-		}
-		for _, a := range answer.Value {
-			// What a condition restricts cannot be told here: it does not count.
-			if a == nil || a.Properties == nil || value(a.Properties.Condition) != "" {
-				continue
-			}
-			at := value(a.Properties.Scope)
-			if at == "" || !slices.ContainsFunc(needs, func(n roles.Need) bool { return roles.Covers(at, n.Scope) }) {
-				continue
-			}
-			// The role can be read where it was assigned, but above scope not by everybody.
-			from := scope
-			if roles.Covers(scope, at) {
-				from = at
-			}
-			d, err := az.definition(ctx, from, value(a.Properties.RoleDefinitionID))
-			if err != nil {
-				return nil, err
-			}
-			grants = append(grants, roles.Grant{Scope: at, Role: d.roleName, Permissions: d.permissions})
-		}
-	}
-	return grants, nil
-}
-
-// definition reads a role once, as it is seen from a scope.
-func (az *azure) definition(ctx context.Context, scope, id string) (definition, error) {
-	name := id[strings.LastIndex(id, "/")+1:]
-	key := strings.ToLower(name)
-	az.mu.Lock()
-	d, ok := az.known[key]
-	az.mu.Unlock()
-	if ok {
-		return d, nil
-	}
-	answer, err := az.definitions.Get(ctx, strings.TrimPrefix(scope, "/"), name, nil)
-	if err != nil {
-		return definition{}, fmt.Errorf("read the role %s: %w", name, plain(err))
-	}
-	d = definitionOf(answer.RoleDefinition)
-	az.mu.Lock()
-	defer az.mu.Unlock()
-	az.known[key] = d
-	return d, nil
-}
-
 // custom finds a custom role by its name.
 func (az *azure) custom(ctx context.Context, scope, name string) (d definition, found bool, err error) {
 	pager := az.definitions.NewListPager(strings.TrimPrefix(scope, "/"), &armauthorization.RoleDefinitionsClientListOptions{Filter: new(fmt.Sprintf("roleName eq '%s'", name))})
@@ -159,14 +107,15 @@ func (az *azure) custom(ctx context.Context, scope, name string) (d definition, 
 }
 
 func definitionOf(r armauthorization.RoleDefinition) definition {
-	d := definition{id: value(r.ID), name: value(r.Name)}
+	d := definition{name: value(r.Name)}
 	if r.Properties == nil {
 		return d
 	}
-	d.roleName = value(r.Properties.RoleName)
+	d.roleName, d.scopes = value(r.Properties.RoleName), values(r.Properties.AssignableScopes)
 	for _, p := range r.Properties.Permissions {
 		if p != nil {
 			d.permissions = append(d.permissions, roles.Permission{Actions: values(p.Actions), NotActions: values(p.NotActions)})
+			d.data = d.data || len(p.DataActions) > 0
 		}
 	}
 	return d
@@ -185,6 +134,12 @@ func values(list []*string) []string {
 		out = append(out, value(s))
 	}
 	return out
+}
+
+// gone reports whether Azure says that something does not exist.
+func gone(err error) bool {
+	answer, ok := errors.AsType[*azcore.ResponseError](err)
+	return ok && answer.StatusCode == http.StatusNotFound
 }
 
 // is reports whether err is an answer of Azure with this code.

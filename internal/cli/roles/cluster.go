@@ -1,9 +1,12 @@
 package roles
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -17,38 +20,54 @@ import (
 // page is how many objects one answer of the API server holds.
 const page = 500
 
-// cluster reads nodes and AzureIdentities. Notes tell of what does not count.
-func (o *options) cluster(ctx context.Context) (c roles.Cluster, notes []string, err error) {
+// apiTimeout is the deadline of a request to the API server, where --request-timeout
+// gives none.
+const apiTimeout = 30 * time.Second
+
+// cluster reads nodes and AzureIdentities into the report and the cluster.
+func (o *options) cluster(ctx context.Context, r *report) (c roles.Cluster, err error) {
 	config, err := o.kube.ToRESTConfig()
 	if err != nil {
-		return c, nil, fmt.Errorf("kubeconfig: %w", err)
+		return c, fmt.Errorf("kubeconfig: %w", err)
+	}
+	config.Timeout = cmp.Or(config.Timeout, apiTimeout)
+	r.Cluster = config.Host
+	if raw, err := o.kube.ToRawKubeConfigLoader().RawConfig(); err == nil {
+		r.Context = cmp.Or(*o.kube.Context, raw.CurrentContext)
 	}
 	scheme := runtime.NewScheme()
 	if err := errors.Join(corev1.AddToScheme(scheme), v1.AddToScheme(scheme)); err != nil {
-		return c, nil, err
+		return c, err
 	}
 	api, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
-		return c, nil, fmt.Errorf("cluster %s: %w", config.Host, err)
+		return c, fmt.Errorf("cluster %s: %w", config.Host, err)
 	}
-	if c.Nodes, notes, err = nodes(ctx, api); err != nil {
-		return c, nil, err
+	if c.Nodes, err = r.nodes(ctx, api); err != nil {
+		return c, err
 	}
-	c.Identities, err = identities(ctx, api)
-	return c, notes, err
+	c.Identities, err = r.identities(ctx, api)
+	return c, err
 }
 
-func nodes(ctx context.Context, api client.Client) (scopes map[assign.Scope]int, notes []string, err error) {
-	scopes = map[assign.Scope]int{}
+func (r *report) nodes(ctx context.Context, api client.Client) (map[assign.Scope]int, error) {
+	scopes := map[assign.Scope]int{}
 	for next := ""; ; {
 		var list corev1.NodeList
 		if err := api.List(ctx, &list, client.Limit(page), client.Continue(next)); err != nil {
-			return nil, nil, fmt.Errorf("list nodes: %w", err)
+			return nil, fmt.Errorf("list nodes: %w", err)
 		}
 		for i := range list.Items {
 			scope, err := assign.ParseProviderID(list.Items[i].Spec.ProviderID)
 			if err != nil {
-				notes = append(notes, fmt.Sprintf("left out: node %s: %s", list.Items[i].Name, err))
+				// A node of another cloud needs nothing of Azure; one of Azure that is
+				// misnamed may.
+				note := fmt.Sprintf("node %s: %s", list.Items[i].Name, err)
+				if strings.HasPrefix(strings.ToLower(list.Items[i].Spec.ProviderID), "azure:") {
+					r.leaveOut(note)
+				} else {
+					r.Notes = append(r.Notes, "left out: "+note)
+				}
 				continue
 			}
 			scopes[scope]++
@@ -58,13 +77,14 @@ func nodes(ctx context.Context, api client.Client) (scopes map[assign.Scope]int,
 		}
 	}
 	if len(scopes) == 0 {
-		return nil, nil, errors.New("no node of this cluster is a machine of Azure: is it the right cluster?")
+		return nil, errors.New("no node of this cluster is a machine of Azure: is it the right cluster?")
 	}
-	return scopes, notes, nil
+	return scopes, nil
 }
 
-// identities are the AzureIdentities of type 0. The others need no role.
-func identities(ctx context.Context, api client.Client) ([]roles.Identity, error) {
+// identities are the AzureIdentities of type 0 that mic attaches. The others need
+// no role.
+func (r *report) identities(ctx context.Context, api client.Client) ([]roles.Identity, error) {
 	var found []roles.Identity
 	for next := ""; ; {
 		var list v1.AzureIdentityList
@@ -73,7 +93,7 @@ func identities(ctx context.Context, api client.Client) ([]roles.Identity, error
 		}
 		for i := range list.Items {
 			o := &list.Items[i]
-			if spec := o.Spec.Canonical(); *spec.Type == v1.UserAssignedMSI {
+			if spec := o.Spec.Canonical(); *spec.Type == v1.UserAssignedMSI && spec.ResourceID != "" {
 				found = append(found, roles.Identity{Name: o.Namespace + "/" + o.Name, ResourceID: spec.ResourceID})
 			}
 		}

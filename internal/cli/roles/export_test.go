@@ -1,10 +1,7 @@
 package roles
 
 // What tests see of the inside.
-var (
-	Patiently = patiently
-	Quote     = quote
-)
+var Patiently = patiently
 
 // LongestWait is how long assignments wait together.
 const LongestWait = longestWait

@@ -27,7 +27,7 @@ type principal struct {
 
 // principals finds out who mic is. It is several where mic uses the identity of
 // the machine that it happens to run on.
-func (az *azure) principals(ctx context.Context, who whose, c roles.Cluster) ([]principal, error) {
+func (az *azure) principals(ctx context.Context, r *report, who whose, c roles.Cluster) ([]principal, error) {
 	switch {
 	case who.principalID != "":
 		return []principal{{ID: strings.ToLower(who.principalID)}}, nil
@@ -35,7 +35,7 @@ func (az *azure) principals(ctx context.Context, who whose, c roles.Cluster) ([]
 		p, err := az.userAssigned(ctx, who.identity)
 		return []principal{p}, err
 	default:
-		return az.ofMachines(ctx, who, c)
+		return az.ofMachines(ctx, r, who, c)
 	}
 }
 
@@ -58,14 +58,22 @@ func (az *azure) userAssigned(ctx context.Context, id string) (principal, error)
 	return principal{ID: *answer.Properties.PrincipalID, Identity: id}, nil
 }
 
-// ofMachines reads the identities of VMs and scale sets.
-func (az *azure) ofMachines(ctx context.Context, who whose, c roles.Cluster) ([]principal, error) {
+// ofMachines reads the identities of VMs and scale sets. A machine that cannot be
+// read is told and left out: a Node outlives its machine, and whoever made it may
+// have made it up.
+func (az *azure) ofMachines(ctx context.Context, r *report, who whose, c roles.Cluster) ([]principal, error) {
 	found := map[string]principal{}
+	var last error
 	scopes := slices.SortedFunc(maps.Keys(c.Nodes), func(a, b assign.Scope) int { return cmp.Compare(a.ID(), b.ID()) })
 	for _, scope := range scopes {
+		if roles.CheckMachine(scope) != nil {
+			continue // which is told with the needs
+		}
 		has, err := az.identitiesOf(ctx, scope)
 		if err != nil {
-			return nil, fmt.Errorf("read the identities of %s: %w", scope, plain(err))
+			r.leaveOut(fmt.Sprintf("%s: read its identities: %s", scope, plain(err)))
+			last = err
+			continue
 		}
 		p, ok := has.used(who.clientID)
 		switch {
@@ -78,11 +86,50 @@ func (az *azure) ofMachines(ctx context.Context, who whose, c roles.Cluster) ([]
 			break
 		}
 	}
-	if len(found) == 0 {
+	r.unsure = last != nil && who.clientID == ""
+	switch {
+	case len(found) > 0:
+		return slices.SortedFunc(maps.Values(found), func(a, b principal) int { return cmp.Compare(a.Identity, b.Identity) }), nil
+	case last != nil:
+		return nil, fmt.Errorf("no machine shows who mic is, and not all could be read: %w; give --identity-resource-id or --principal-id", plain(last))
+	default:
 		return nil, fmt.Errorf("no machine of this cluster shows the identity with client id %s that azure.json names: give --identity-resource-id or --principal-id", who.clientID)
 	}
-	return slices.SortedFunc(maps.Values(found), func(a, b principal) int { return cmp.Compare(a.Identity, b.Identity) }), nil
 }
+
+// safe refuses a principal whose identity pods may have as well: with mic's roles
+// they could change every machine.
+func safe(p principal, identities []roles.Identity) error {
+	for _, i := range identities {
+		if p.Identity != "" && strings.EqualFold(p.Identity, i.ResourceID) {
+			return fmt.Errorf("%s is the identity of AzureIdentity %s too: pods that have it would have mic's roles. Give mic an identity of its own", p.Identity, i.Name)
+		}
+	}
+	return nil
+}
+
+// there asks for one at least of what a need is for: what does not exist is no
+// reason to let mic do something to its resource group.
+func (az *azure) there(ctx context.Context, n roles.Need) error {
+	err := errNotThere
+	for _, id := range n.Of {
+		var one error
+		if n.Job == roles.Identities {
+			_, one = az.userAssigned(ctx, id)
+		} else if scope, parseErr := assign.ParseID(id); parseErr == nil {
+			_, one = az.identitiesOf(ctx, scope)
+		}
+		switch {
+		case one == nil:
+			return nil
+		case !gone(one):
+			err = plain(one)
+		}
+	}
+	return err
+}
+
+var errNotThere = errors.New("nothing of that exists in Azure")
 
 // machine is the identities of a VM or scale set.
 type machine struct {

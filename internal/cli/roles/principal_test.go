@@ -24,7 +24,7 @@ func TestWhoMicIsByItsConfiguration(t *testing.T) {
 		},
 		"the machines' own, one for each": {
 			set: both, vm: azemu.Assigned{Type: "SystemAssigned"}, config: `"useManagedIdentityExtension": true`,
-			status: 1, want: []string{"the identity of " + strings.ToLower(vmID), "the identity of " + strings.ToLower(setID), "PRINCIPAL ", "6 of 6 missing"}, mics: 2,
+			status: 2, want: []string{"mic may be ", "the identity of " + strings.ToLower(vmID), "the identity of " + strings.ToLower(setID), "PRINCIPAL ", "6 of 6 missing", "Nothing is made: "}, mics: 2,
 		},
 		"the only one of the machines": {
 			set: user, vm: user, config: `"useManagedIdentityExtension": true`, status: 1, want: []string{"mic is " + micObject}, mics: 1,
@@ -38,8 +38,8 @@ func TestWhoMicIsByItsConfiguration(t *testing.T) {
 			status: 2, want: []string{"shows the identity with client id another", "give --identity-resource-id or --principal-id"},
 		},
 		"an application": {
-			config: `"tenantId": "t", "aadClientId": "app-1", "aadClientSecret": "hidden"`,
-			status: 2, want: []string{`give --principal-id "$(az ad sp show --id app-1 --query id --output tsv)"`},
+			config: `"tenantId": "t", "aadClientId": "44444444-4444-4444-4444-444444444444", "aadClientSecret": "hidden"`,
+			status: 2, want: []string{`give --principal-id "$(az ad sp show --id 44444444-4444-4444-4444-444444444444 --query id --output tsv)"`},
 		},
 		"nobody": {status: 2, want: []string{"no credential", "or give --principal-id and --cloud"}, config: `"tenantId": "t"`},
 	} {
@@ -48,7 +48,7 @@ func TestWhoMicIsByItsConfiguration(t *testing.T) {
 			must(t, w.azure.MergeState(azemu.State{ScaleSets: []azemu.ScaleSet{{ID: setID, Identity: &test.set}}, VMs: []azemu.VM{{ID: vmID, Identity: &test.vm}}}))
 			file := write(t, "azure.json", `{"cloud": "AzureStackCloud", `+test.config+`}`)
 			status, out, errs := w.run("--cloud", "", "--cloud-config", file)
-			if status != test.status || strings.Count(out, "mic is ") != test.mics || strings.Contains(out+errs, "hidden") {
+			if status != test.status || strings.Count(out, "\nmic ") != test.mics || strings.Contains(out+errs, "hidden") {
 				t.Errorf("status %d, want %d", status, test.status)
 			}
 			for _, want := range test.want {
@@ -81,6 +81,7 @@ func TestWhatIsWrongIsTold(t *testing.T) {
 		"an unknown output":               {[]string{"--principal-id", micObject, "-o", "yaml"}, "--output=yaml: write table or json"},
 		"an unknown scope":                {[]string{"--principal-id", micObject, "--identity-scope", "all"}, "write identity or resource-group"},
 		"a delegate that is none":         {[]string{"--principal-id", micObject, "--delegated-managed-identity-resource-id", "mic"}, "want the ARM id of a resource"},
+		"a tenant that is none":           {[]string{"--principal-id", micObject, "--principal-tenant-id", "contoso"}, "--principal-tenant-id=contoso: want a GUID"},
 		"an unknown cloud":                {[]string{"--principal-id", micObject, "--cloud", "Azur"}, `--cloud: cloud "Azur" is unknown`},
 		"an unknown flag":                 {[]string{"--colour"}, "unknown flag: --colour"},
 		"an argument":                     {[]string{"now"}, `argument "now": the command takes none`},

@@ -3,20 +3,15 @@
 package roles
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"github.com/podid-io/podid/internal/cli/exit"
-	"github.com/podid-io/podid/internal/entra"
-	"github.com/podid-io/podid/internal/mic/cloudconfig"
 	"github.com/podid-io/podid/internal/roles"
+	"github.com/podid-io/podid/internal/shell"
 )
 
 // The statuses that the command ends with, beside 0.
@@ -42,7 +37,10 @@ type options struct {
 	principalID, identity, cloudConfig string
 	cloud, tenant                      string
 	leastPrivilege, apply              bool
-	identityScope, delegated, output   string
+	managedIdentity                    bool
+	nodeGroups                         []string
+	identityScope, output              string
+	delegated, principalTenant         string
 }
 
 // New makes the command.
@@ -59,19 +57,16 @@ Say who mic is by one of --principal-id, --identity-resource-id and --cloud-conf
 Sign in to Azure first, for example with az login.
 
 The command ends with status 0 when nothing is missing (or is any more), with 1 when
-something is, and with 2 when that could not be found out. docs/roles.md has the rest.`,
+something is, and with 2 when that could not be found out, or not of everything.
+docs/roles.md has the rest.`,
 		Example: `  podid roles --identity-resource-id /subscriptions/S/resourceGroups/G/providers/Microsoft.ManagedIdentity/userAssignedIdentities/mic
   podid roles --principal-id 00000000-0000-0000-0000-000000000000 --apply`,
 		RunE: func(c *cobra.Command, args []string) error {
-			missing, err := o.run(c, args)
-			switch {
-			case err != nil:
+			r, err := o.run(c, args)
+			if err != nil {
 				return tell(c, err)
-			case missing:
-				return errMissing
-			default:
-				return nil
 			}
+			return r.status()
 		},
 	}
 	cmd.SetFlagErrorFunc(tell)
@@ -89,6 +84,9 @@ func (o *options) addFlags(c *cobra.Command) {
 	f.BoolVar(&o.leastPrivilege, "least-privilege", false, "custom roles with the actions that mic needs and no others, in place of Virtual Machine Contributor and Managed Identity Operator")
 	f.StringVar(&o.identityScope, "identity-scope", "identity", "where mic may assign identities: identity, each one of its own, or resource-group, all in the groups that they are in")
 	f.StringVar(&o.delegated, "delegated-managed-identity-resource-id", "", "ARM id of the resource that has mic's identity, for assignments made from another tenant (managed applications, Lighthouse)")
+	f.StringVar(&o.principalTenant, "principal-tenant-id", "", "tenant that mic's identity is in, where it is another than that of the subscriptions, to look up there what it has")
+	f.StringArrayVar(&o.nodeGroups, "node-resource-group", nil, "resource group with nodes where mic is to change machines, beside the one with the most nodes: its name, or its ARM id (can be repeated)")
+	f.BoolVar(&o.managedIdentity, "use-managed-identity", false, "sign in as the managed identity of the machine that the command runs on")
 	f.BoolVar(&o.apply, "apply", false, "make what is missing")
 	f.StringVarP(&o.output, "output", "o", "table", "table or json")
 	o.kube.AddFlags(f)
@@ -96,137 +94,46 @@ func (o *options) addFlags(c *cobra.Command) {
 
 // tell says what is wrong, and makes the status of it.
 func tell(c *cobra.Command, err error) error {
-	_, _ = fmt.Fprintln(c.ErrOrStderr(), "podid roles:", err) // nowhere else to say it
+	_, _ = fmt.Fprintln(c.ErrOrStderr(), "podid roles:", shell.Printable(err.Error())) // nowhere else to say it
 	return errNotFoundOut
 }
 
-// run reports whether something is missing still.
-func (o *options) run(c *cobra.Command, args []string) (missing bool, err error) {
+// run makes the report, and what it says is missing if told to.
+func (o *options) run(c *cobra.Command, args []string) (*report, error) {
 	if err := o.check(args); err != nil {
-		return false, err
+		return nil, err
 	}
 	ctx := c.Context()
 	az, who, err := o.signIn()
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	cluster, notes, err := o.cluster(ctx)
+	r := &report{Cloud: az.name, Roles: []*row{}}
+	cluster, err := o.cluster(ctx, r)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	needs, refused := roles.Needs(cluster, o.identityScope == byGroup)
-	for _, r := range refused {
-		notes = append(notes, "left out: "+r.Error())
+	for _, err := range refused {
+		r.leaveOut(err.Error())
 	}
-	r := &report{Roles: []*row{}, Notes: notes}
-	if r.Principals, err = az.principals(ctx, who, cluster); err != nil {
-		return false, err
+	if err := roles.Expect(needs, o.nodeGroups); err != nil {
+		return nil, fmt.Errorf("--node-resource-group: %w", err)
+	}
+	if r.SignedIn, err = o.account(ctx, az); err != nil {
+		return nil, err
+	}
+	if r.Principals, err = az.principals(ctx, r, who, cluster); err != nil {
+		return nil, err
+	}
+	if err := o.checkPrincipals(r.Principals, cluster.Identities); err != nil {
+		return nil, err
 	}
 	if err := az.compare(ctx, r, needs, o); err != nil {
-		return false, err
+		return nil, err
 	}
-	if o.apply {
+	if o.apply && !r.ambiguous() {
 		az.apply(ctx, r)
 	}
-	if err := r.print(c.OutOrStdout(), o); err != nil {
-		return false, err
-	}
-	return r.count(missingState, failedState) > 0, nil
-}
-
-// Values of --identity-scope.
-const (
-	byIdentity = "identity"
-	byGroup    = "resource-group"
-)
-
-func (o *options) check(args []string) error {
-	switch {
-	case len(args) > 0:
-		return fmt.Errorf("argument %q: the command takes none", args[0])
-	case o.output != "table" && o.output != "json":
-		return fmt.Errorf("--output=%s: write table or json", o.output)
-	case o.identityScope != byIdentity && o.identityScope != byGroup:
-		return fmt.Errorf("--identity-scope=%s: write %s or %s", o.identityScope, byIdentity, byGroup)
-	}
-	if _, err := arm.ParseResourceID(o.delegated); o.delegated != "" && err != nil {
-		return fmt.Errorf("--delegated-managed-identity-resource-id=%s: want the ARM id of a resource", o.delegated)
-	}
-	return o.checkWho()
-}
-
-// checkWho asks for one way to know who mic is.
-func (o *options) checkWho() error {
-	switch {
-	case o.principalID == "" && o.identity == "" && o.cloudConfig == "":
-		return errors.New("who is mic? Give one of --principal-id, --identity-resource-id and --cloud-config")
-	case o.principalID != "" && o.identity != "":
-		return errors.New("give --principal-id or --identity-resource-id: both say who mic is")
-	case o.principalID != "" && !isGUID(o.principalID):
-		return fmt.Errorf("--principal-id=%s: want a GUID, the object id of the service principal", o.principalID)
-	}
-	if o.identity != "" {
-		if err := roles.CheckIdentity(o.identity); err != nil {
-			return fmt.Errorf("--identity-resource-id=%s: %w", o.identity, err)
-		}
-	}
-	return nil
-}
-
-// whose says what is known of who mic is.
-type whose struct {
-	principalID, identity string
-	// machine says that it is a managed identity of the machines: the one with this
-	// client id, or without one that which they use when they are not told.
-	machine  bool
-	clientID string
-}
-
-// signIn makes the client for Azure.
-func (o *options) signIn() (*azure, whose, error) {
-	who := whose{principalID: o.principalID, identity: o.identity}
-	name := o.cloud
-	var where cloud.Configuration
-	custom := strings.EqualFold(name, cloudconfig.CustomCloud)
-	if o.cloudConfig != "" {
-		c, err := cloudconfig.Read(o.cloudConfig, o.Getenv)
-		if err != nil {
-			return nil, whose{}, fmt.Errorf("%w; or give --principal-id and --cloud", err)
-		}
-		if who, err = whoIs(who, c.ARM); err != nil {
-			return nil, whose{}, err
-		}
-		where, custom = c.ARM.Cloud, custom || name == "" && c.ARM.DisableInstanceDiscovery
-	}
-	if name != "" || o.cloudConfig == "" {
-		if name == "" {
-			name = "AzureCloud"
-		}
-		var err error
-		if where, err = cloudconfig.Cloud(name, o.Getenv); err != nil {
-			return nil, whose{}, fmt.Errorf("--cloud: %w", err)
-		}
-	}
-	credential, err := entra.PersonCredential(entra.PersonConfig{
-		Cloud: where, TenantID: o.tenant, Transport: o.HTTP, DisableInstanceDiscovery: custom,
-	})
-	if err != nil {
-		return nil, whose{}, err
-	}
-	az, err := newAzure(credential, where, o.HTTP)
-	return az, who, err
-}
-
-// whoIs reads who mic is from its configuration, unless that was told.
-func whoIs(who whose, c entra.ARMConfig) (whose, error) {
-	switch {
-	case who.principalID != "" || who.identity != "":
-		return who, nil
-	case c.ManagedIdentity:
-		return whose{machine: true, clientID: c.ClientID}, nil
-	default:
-		return whose{}, fmt.Errorf(
-			"mic is the application %[1]s, and its object id is known to Entra ID alone: give --principal-id \"$(az ad sp show --id %[1]s --query id --output tsv)\"",
-			quote(c.ClientID))
-	}
+	return r, r.print(c.OutOrStdout(), o)
 }

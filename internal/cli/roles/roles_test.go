@@ -22,6 +22,7 @@ var update = flag.Bool("update", false, "write the golden files")
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
+	got = strings.ReplaceAll(got, plane.REST().Host, "https://cluster.example")
 	if *update {
 		must(t, os.WriteFile(path, []byte(got), 0o600))
 	}
@@ -69,7 +70,7 @@ func TestWhatIsMissingIsToldMadeAndEnough(t *testing.T) {
 		"built-in":        nil,
 		"least-privilege": {"--least-privilege"},
 		"resource-group":  {"--identity-scope=resource-group"},
-		"delegated":       {"--delegated-managed-identity-resource-id", micID},
+		"delegated":       {"--delegated-managed-identity-resource-id", micID, "--principal-tenant-id", azemu.DefaultTenant},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -123,10 +124,11 @@ func TestMicIsRefusedAsLongAsTheIdentityIsMissing(t *testing.T) {
 		t.Fatalf("before: %v", err)
 	}
 	// What mic's condition tells to run and what podid roles tells differ in how
-	// they name mic alone.
+	// they name mic and the role alone.
 	status, out, _ := w.run("--principal-id", micObject)
-	want := "--role 'Managed Identity Operator' --scope " + identities + "one\n"
-	if status != 1 || !strings.Contains(out, want) || strings.Contains(out, "--role 'Virtual Machine Contributor'") {
+	want := "# Managed Identity Operator\naz role assignment create --name "
+	scope := " --role f1a07417-d97a-45cb-824c-7a7467783830 --scope " + identities + "one --subscription "
+	if status != 1 || !strings.Contains(out, want) || !strings.Contains(out, scope) || strings.Contains(out, "# Virtual Machine Contributor") {
 		t.Errorf("status %d: %s", status, out)
 	}
 	if status, out, _ = w.run("--principal-id", micObject, "--apply"); status != 0 {

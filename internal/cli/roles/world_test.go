@@ -91,8 +91,7 @@ func newAzure(t *testing.T, assignments ...azemu.RoleAssignment) *world {
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
 	t.Cleanup(transport.CloseIdleConnections)
 	for k, v := range map[string]string{ // the SDK reads them itself
-		"AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential",
-		"AZURE_TENANT_ID":         azemu.DefaultTenant, "AZURE_CLIENT_ID": "admin", "AZURE_CLIENT_SECRET": "secret",
+		"AZURE_TENANT_ID": azemu.DefaultTenant, "AZURE_CLIENT_ID": "admin", "AZURE_CLIENT_SECRET": "secret",
 	} {
 		t.Setenv(k, v)
 	}
