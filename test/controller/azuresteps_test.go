@@ -69,11 +69,11 @@ func (w *world) somebodyRemoves() bool {
 	return true
 }
 
-// grant lets mic send more PATCHes.
-func (w *world) grant(n int) {
+// grant lets mic send more PATCHes of a machine, or of any one where that is empty.
+func (w *world) grant(machine string, n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.allow(n)
+	w.allow(machine, n)
 }
 
 // elsewhere is a change that is not mic's. It may take a while, in which mic meets
@@ -89,7 +89,7 @@ func (w *world) elsewhere(machine, id string, attach bool) bool {
 	if w.missing[machine] || w.shown()[machine].wanted[id] == attach || attach && !w.now.Usable[id] {
 		return false
 	}
-	w.grant(2) // that mic has to read it again, and to put back what is needed
+	w.grant(machine, 2) // that mic has to read it again, and to put back what is needed
 	err := w.azure.Edit(x)
 	w.say("somebody has %s on %s: %t, in %s: %v", short(id), short(machine), attach, time.Duration(x.Takes), err)
 	return err == nil
@@ -142,6 +142,9 @@ func (w *world) identityRefused() bool {
 		must(w.t, w.azure.MergeState(azemu.State{Identities: []azemu.Identity{{ID: id, NoPermission: true}}}))
 	}
 	w.say("Azure refuses %s, deleted %t", short(id), gone)
+	w.mu.Lock()
+	w.deleted[strings.ToLower(id)] = gone
+	w.mu.Unlock()
 	next := w.now.Clone()
 	next.Usable[strings.ToLower(id)] = false
 	w.extend(next)

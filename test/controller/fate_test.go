@@ -38,7 +38,7 @@ func (w *world) meet(c call, through sending) (*http.Response, error) {
 	c.line.note(c)
 	w.mu.Lock()
 	if c.kind == change {
-		w.patches++
+		w.patches[c.machine]++
 	}
 	if c.machine != "" {
 		w.flying++
@@ -57,7 +57,7 @@ func (w *world) meet(c call, through sending) (*http.Response, error) {
 		}
 	}
 	if met != nil {
-		w.allow(met.cost)
+		w.allow(c.machine, met.cost)
 		w.hit[met.name]++
 		w.blur()
 	}

@@ -67,7 +67,7 @@ func (w *world) operationFails() {
 	}
 	// Nobody knows what is there then: it is all sent again, and taken off again. What
 	// is named is sent apart.
-	w.grant(3)
+	w.grant("", 3)
 	w.say("the next operation takes %s and ends with %q, named %t, %d carried out", time.Duration(end.Delay), end.Code, end.Named, end.Carried)
 	must(w.t, w.azure.SetFault(azemu.EndpointOperationEnd, end))
 }
@@ -101,7 +101,7 @@ func (w *world) micDies() bool {
 		r = l
 	}
 	w.say("%s is killed", r.name)
-	w.grant(dead)
+	w.grant("", dead)
 	r.cut()
 	return true
 }
@@ -128,7 +128,7 @@ func (w *world) micWillDie() bool {
 func (w *world) micReplaced() bool {
 	r := one(w, w.replicas)
 	w.say("%s is stopped", r.name)
-	w.grant(1)
+	w.grant("", 1)
 	r.stop()
 	<-r.ended
 	r.cut()

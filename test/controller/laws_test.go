@@ -186,7 +186,7 @@ func (w *world) heard(c call, answer *http.Response, err error) {
 		w.troubled[c.machine] = true
 	}
 	if err == nil && (answer.StatusCode == http.StatusForbidden || answer.StatusCode == http.StatusBadRequest) {
-		w.allow(2) // this one, and what of it is not refused
+		w.allow(c.machine, 2) // this one, and what of it is not refused
 		w.quarantined(c)
 	}
 	if err == nil && answer.StatusCode == http.StatusTooManyRequests {
@@ -203,16 +203,21 @@ func (w *world) quarantined(c call) {
 		return
 	}
 	var guilty []string
+	hidden := false
 	for _, id := range p.added() {
-		if !w.now.Usable[id] {
-			guilty = append(guilty, id)
-		}
 		if w.now.Usable[id] != w.settled.usable[id] { // which was it when Azure looked?
 			return
 		}
+		if !w.now.Usable[id] {
+			guilty = append(guilty, id)
+			hidden = hidden || w.deleted[id]
+		}
 	}
-	if len(guilty) == 1 {
-		w.refused[c.line.name+c.machine+guilty[0]] = time.Now().Add(quarantine)
+	if hidden && len(guilty) > 1 {
+		return
+	}
+	for _, id := range guilty {
+		w.refused[c.line.name+c.machine+id] = time.Now().Add(quarantine)
 	}
 }
 

@@ -1,6 +1,7 @@
 package controller_test
 
 import (
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -110,7 +111,7 @@ func (w *world) identityComes() bool {
 // someIdentity has an AzureIdentity say something.
 func (w *world) someIdentity(i *model.Identity) {
 	if w.r.IntN(8) > 0 {
-		i.Resource = strings.ToLower(one(w, w.names.identities))
+		i.Resource = strings.ToLower(one(w, slices.Concat(w.names.identities, []string{w.names.immutable, w.names.immutable})))
 	} else {
 		i.Resource = "" // on the nodes already
 	}

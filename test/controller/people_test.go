@@ -45,7 +45,9 @@ func (w *world) lessen(want model.Want) {
 			changed[place.Machine] = true
 		}
 	}
-	w.allow(len(changed))
+	for machine := range changed {
+		w.allow(machine, 1)
+	}
 }
 
 // extend takes note of what the cluster is now, and of the reasons that begin.
@@ -74,11 +76,13 @@ func (w *world) extend(next model.Cluster) {
 		for id, n := range needs {
 			if n == model.Maybe && !w.maybe[model.Place{Machine: machine, Identity: id}] {
 				w.maybe[model.Place{Machine: machine, Identity: id}] = true
-				w.allow(2)
+				w.allow(machine, 2)
 			}
 		}
 	}
-	w.allow(len(changed))
+	for machine := range changed {
+		w.allow(machine, 1)
+	}
 }
 
 // pick is one of the keys of a map that meets a condition, always the same for the

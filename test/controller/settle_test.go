@@ -39,14 +39,14 @@ func (w *world) settle() {
 		// The time between two looks for what others changed grows while they change
 		// nothing. Who begins to lead begins anew.
 		w.say("%s is stopped, so that the next looks at once", r.name)
-		w.grant(1)
+		w.grant("", 1)
 		r.stop()
 		<-r.ended
 		r.cut()
 		w.bury()
 	}
 	most := patience
-	if w.plant.want != "" {
+	if w.plant.stuck {
 		most = plantsPatience
 	}
 	ctx, cancel := context.WithTimeout(w.t.Context(), most)
@@ -191,11 +191,7 @@ func told(objects []model.Object, identities []v1.AzureIdentity, bindings []v1.A
 func (w *world) settledOn(is model.Is) {
 	w.mu.Lock()
 	w.count.Bouts++
-	w.count.Patches += w.patches
-	w.count.Allowed += w.allowed
-	over := w.patches - w.allowed
-	w.story.add(fmt.Sprintf("all is as it should be, after %d PATCHes; %d would have been too many", w.patches, w.allowed+1))
-	w.patches, w.allowed = 0, 0
+	over := w.reckon()
 	w.behind, w.troubled = map[string]map[string]bool{}, map[string]bool{}
 	w.settled = settled{at: time.Now(), usable: maps.Clone(w.now.Usable), had: kept(is.Machines), theirs: kept(w.before)}
 	w.fewer, w.named, w.maybe = map[model.Place]time.Time{}, map[string]bool{}, map[model.Place]bool{}
@@ -209,6 +205,27 @@ func (w *world) settledOn(is model.Is) {
 		w.count.Over += over
 		w.fail(fmt.Errorf("%d PATCHes more than what happened can have cost", over))
 	}
+}
+
+// reckon says how many PATCHes there were too many. What is not of one machine, such
+// as the death of a mic, may have cost one anywhere. The caller holds mu.
+func (w *world) reckon() (over int) {
+	sent, allowed := 0, w.allowed[""]
+	for machine, n := range w.patches {
+		sent += n
+		over += max(0, n-w.allowed[machine])
+	}
+	for machine, n := range w.allowed {
+		if machine != "" {
+			allowed += n
+		}
+	}
+	over = max(0, over-w.allowed[""])
+	w.count.Patches += sent
+	w.count.Allowed += allowed
+	w.story.add(fmt.Sprintf("all is as it should be, after %d PATCHes, of at most %d", sent, allowed))
+	w.patches, w.allowed = map[string]int{}, map[string]int{}
+	return over
 }
 
 // kept is a copy of what machines have.

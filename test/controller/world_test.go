@@ -67,7 +67,8 @@ type world struct {
 	needs map[model.Place]map[model.Reason]time.Time
 	fewer map[model.Place]time.Time
 	// maybe are identities that may be on a machine, or not.
-	maybe map[model.Place]bool
+	maybe   map[model.Place]bool
+	deleted map[string]bool // identities that Azure has not
 	// named are identities that an AzureIdentity has named since then.
 	named map[string]bool
 	// before is what machines have by the doing of others.
@@ -80,9 +81,9 @@ type world struct {
 	fates    []*fate
 	calm     chan struct{} // closed when nothing goes wrong any more
 	hit      map[string]int
-	flying   int // requests to Azure
-	patches  int // since all was as it should be
-	allowed  int
+	flying   int            // requests to Azure
+	patches  map[string]int // of machines, since all was as it should be
+	allowed  map[string]int
 	away     map[string]time.Time // when a machine may be changed again, by line and machine
 	refused  map[string]time.Time // when an identity may be tried again, by line, machine and identity
 	wrong    []error
@@ -104,7 +105,8 @@ func newWorld(t *testing.T, seed uint64, p plant) *world {
 	w := &world{
 		t: t, r: rand.New(rand.NewPCG(seed, 1)), plant: p, stirred: make(chan struct{}, 1), settled: settled{at: time.Now()},
 		missing: map[string]bool{}, clients: map[string]string{}, calm: make(chan struct{}),
-		now: model.New(), needs: map[model.Place]map[model.Reason]time.Time{}, fewer: map[model.Place]time.Time{}, named: map[string]bool{}, maybe: map[model.Place]bool{},
+		now: model.New(), needs: map[model.Place]map[model.Reason]time.Time{}, fewer: map[model.Place]time.Time{}, maybe: map[model.Place]bool{},
+		named: map[string]bool{}, deleted: map[string]bool{}, patches: map[string]int{}, allowed: map[string]int{},
 		before: map[string]model.Machine{}, behind: map[string]map[string]bool{}, troubled: map[string]bool{},
 		hit: map[string]int{}, away: map[string]time.Time{}, refused: map[string]time.Time{},
 	}
@@ -204,8 +206,9 @@ func (w *world) stir() {
 	}
 }
 
-// allow lets mic send more PATCHes. The caller holds mu.
-func (w *world) allow(n int) { w.allowed += n }
+// allow lets mic send more PATCHes of a machine, or of any one where that is empty.
+// The caller holds mu.
+func (w *world) allow(machine string, n int) { w.allowed[machine] += n }
 
 // apply creates objects where they are not there.
 func (w *world) apply(objects ...client.Object) {
