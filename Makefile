@@ -45,7 +45,7 @@ test: deps build $(JS_CLIENT) ## run every test, on a real API server and in net
 	@echo "fuzzing: $(FUZZ) for each target"
 	@$(GO) run ./test/soak -only fuzz -lasts $(FUZZ)
 
-bench: deps build ## measure; BENCH=nmi: the node agent alone; BENCHFLAGS: -json prints one JSON object a line, -strict fails when a goal is missed
+bench: deps build ## measure; BENCH=nmi or mic: one program alone; BENCHFLAGS: -json prints one JSON object a line, -strict fails when a goal is missed
 	@$(GO) run ./test/localcluster/build >&2
 	@CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/bench ./test/bench && $(BIN)/bench -only "$(BENCH)" $(BENCHFLAGS)
 

@@ -4,8 +4,9 @@
 //	bench [-json] [-only NAME,...] [-rounds N] [-strict]
 //
 // The programs mic, nmi and azemu are those beside this one, as `make build`
-// leaves them. They run on a node that is a network namespace, and the clients
-// have the addresses of its pods, behind one link of it.
+// leaves them, in a sandbox with a network of its own. nmi runs on a node that is
+// a network namespace, and its clients have the addresses of the node's pods,
+// behind one link of it; mic has an API server and an Azure on the loopback.
 package main
 
 import (

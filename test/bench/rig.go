@@ -233,8 +233,8 @@ func await(ctx context.Context, limit time.Duration, ok func() error) error {
 	}
 }
 
-// freePort is a port of the node that nobody listens on: nothing runs there but
-// what we start.
+// freePort is a port of the node, or of the sandbox, that nobody listens on:
+// nothing runs in either but what we start.
 func (r *rig) freePort(on netip.Addr) string {
 	return netip.AddrPortFrom(on, uint16(r.port.Add(1))).String() //nolint:gosec // far from the end
 }
