@@ -13,8 +13,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/transport"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/azemu"
 	"github.com/podid-io/podid/internal/mic"
 	"github.com/podid-io/podid/internal/mic/lease"
@@ -99,21 +101,52 @@ func TestCleanupLeavesARecordThatMakesNoSense(t *testing.T) {
 	}
 }
 
+// Of objects that cannot be listed, of one that cannot be deleted, and of one that
+// is kept, since what it says could not be written down.
 func TestCleanupDetachesNothingOfWhichObjectsMayTell(t *testing.T) {
-	w := assignedWorld(t)
-	w.edit = func(c *mic.Config) {
-		c.REST.Wrap(func(way http.RoundTripper) http.RoundTripper {
-			return roundTrip(func(r *http.Request) (*http.Response, error) {
-				if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/azureassignedidentities") {
-					return nil, errors.New("the connection is cut")
-				}
-				return way.RoundTrip(r)
-			})
+	for which, test := range map[string]struct {
+		method, path string
+		legacy       bool
+		want         string
+	}{
+		"unlisted": {
+			method: http.MethodGet, path: "/azureassignedidentities", want: "left: AzureAssignedIdentities, and with them what is attached to machines: ",
+		},
+		"undeleted": {
+			method: http.MethodDelete, path: "-writer", want: "left: what is attached to machines: 1 AzureAssignedIdentities stay",
+		},
+		"kept": {
+			method: http.MethodPut, path: "/podid-scope-", legacy: true, want: "left: what is attached to machines: 1 AzureAssignedIdentities stay",
+		},
+	} {
+		t.Run(which, func(t *testing.T) {
+			w := assignedWorld(t)
+			if test.legacy {
+				w.apply(w.ns, w.theirs("foreign", "node-0", v1.UserAssignedMSI, v1.Assigned))
+			}
+			w.edit = func(c *mic.Config) { c.REST.Wrap(without(test.method, test.path)) }
+			said, err := w.cleanup(patience, test.legacy)
+			if err == nil || !strings.Contains(said, test.want) || len(w.attached("other")) != 1 || len(w.attached("pool")) != 2 {
+				t.Errorf("cleanup ended with %v; other has %v, pool %v; it said:\n%s", err, w.attached("other"), w.attached("pool"), said)
+			}
+			w.edit = nil
+			if said, err = w.cleanup(patience, test.legacy); err != nil || len(w.attached("other")) > 0 {
+				t.Errorf("a second time ended with %v; other has %v; it said:\n%s", err, w.attached("other"), said)
+			}
 		})
 	}
-	said, err := w.cleanup(patience, false)
-	if err == nil || !strings.Contains(said, "left: AzureAssignedIdentities, and with them what is attached to machines: ") || len(w.attached("other")) != 1 {
-		t.Errorf("cleanup ended with %v; other has %v; it said:\n%s", err, w.attached("other"), said)
+}
+
+// without cuts the connection under requests of a method whose path has something
+// in it.
+func without(method, path string) transport.WrapperFunc {
+	return func(way http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			if r.Method == method && strings.Contains(r.URL.Path, path) {
+				return nil, errors.New("the connection is cut")
+			}
+			return way.RoundTrip(r)
+		})
 	}
 }
 

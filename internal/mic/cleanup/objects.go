@@ -26,10 +26,11 @@ const (
 	page = 500
 )
 
-// objects deletes the AzureAssignedIdentities, and reports whether it has seen all:
-// no identity is to go of which an object says that it is there.
+// objects deletes the AzureAssignedIdentities, and reports whether it has seen all,
+// and none stays that was to go: no identity is to go of which an object says that
+// it is there.
 func (r *run) objects(ctx context.Context) bool {
-	var deleted, theirs atomic.Int64
+	var deleted, stay, theirs atomic.Int64
 	var list v1.AzureAssignedIdentityList
 	for next := ""; ; {
 		list = v1.AzureAssignedIdentityList{}
@@ -46,14 +47,19 @@ func (r *run) objects(ctx context.Context) bool {
 				continue
 			}
 			if r.keep[o.UID] || r.keepLegacy && slices.Contains(o.Finalizers, assign.LegacyFinalizer) {
-				continue // and why has been said
+				stay.Add(1) // and why has been said
+				continue
 			}
 			g.Go(func() error {
-				if err := r.delete(ctx, o); err != nil {
+				gone, err := r.delete(ctx, o)
+				if err != nil {
 					r.leave(fmt.Sprintf("AzureAssignedIdentity %s/%s", o.Namespace, o.Name), err)
-					return nil
+				} else {
+					deleted.Add(1)
 				}
-				deleted.Add(1)
+				if !gone {
+					stay.Add(1)
+				}
 				return nil
 			})
 		}
@@ -66,11 +72,15 @@ func (r *run) objects(ctx context.Context) bool {
 	if n := theirs.Load(); n > 0 {
 		r.say("%d AzureAssignedIdentities are of AAD Pod Identity, and stay: --legacy deletes them", n)
 	}
-	return true
+	if n := stay.Load(); n > 0 {
+		r.leave("what is attached to machines", fmt.Errorf("%d AzureAssignedIdentities stay, and may say that it is there", n))
+	}
+	return stay.Load() == 0
 }
 
 // delete deletes one object, without the finalizer that nobody would take off it.
-func (r *run) delete(ctx context.Context, o *v1.AzureAssignedIdentity) error {
+// One that waits for others counts as gone: it is no longer there for anybody.
+func (r *run) delete(ctx context.Context, o *v1.AzureAssignedIdentity) (gone bool, err error) {
 	if slices.Contains(o.Finalizers, assign.LegacyFinalizer) {
 		o.Finalizers = slices.DeleteFunc(o.Finalizers, func(f string) bool { return f == assign.LegacyFinalizer })
 		patch, err := json.Marshal(map[string]any{
@@ -78,21 +88,21 @@ func (r *run) delete(ctx context.Context, o *v1.AzureAssignedIdentity) error {
 			"metadata": map[string]any{"resourceVersion": o.ResourceVersion, "finalizers": o.Finalizers},
 		})
 		if err != nil {
-			return err
+			return false, err
 		}
 		bare := &v1.AzureAssignedIdentity{}
 		bare.Namespace, bare.Name = o.Namespace, o.Name
 		if err := r.api.Patch(ctx, bare, client.RawPatch(types.MergePatchType, patch)); err != nil {
-			return client.IgnoreNotFound(err)
+			return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 		}
 	}
 	if err := r.api.Delete(ctx, o, client.Preconditions{UID: &o.UID}); err != nil {
-		return client.IgnoreNotFound(err)
+		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 	}
 	if len(o.Finalizers) > 0 {
-		return fmt.Errorf("it is deleted, and waits for others to take off their finalizers %q", o.Finalizers)
+		return true, fmt.Errorf("it is deleted, and waits for others to take off their finalizers %q", o.Finalizers)
 	}
-	return nil
+	return true, nil
 }
 
 // taints takes the start-up taints off all nodes: nobody would any more.
