@@ -23,7 +23,7 @@ type cloud struct {
 	scopes     map[string]*scope
 	operations map[string]*operation
 	forgetAt   time.Time      // when operations that ended are forgotten next
-	deleted    map[string]int // how often an identity was deleted
+	deleted    map[string]int // how often an identity, VM or scale set was deleted
 
 	roleDefinitions map[string]RoleDefinition // custom ones, by GUID
 	roleAssignments map[string]RoleAssignment
@@ -127,10 +127,7 @@ func (c *cloud) applyIdentity(i Identity) error {
 	if !ok {
 		return fmt.Errorf("identity %q: want /subscriptions/S/resourceGroups/G/providers/Microsoft.ManagedIdentity/userAssignedIdentities/N", i.ID)
 	}
-	name := i.ID
-	if n := c.deleted[id.key()]; n > 0 {
-		name += "#" + strconv.Itoa(n) // another one
-	}
+	name := c.which(i.ID, id)
 	if i.ClientID == "" {
 		i.ClientID = guid("client", name)
 	}
@@ -147,6 +144,15 @@ func (c *cloud) applyIdentity(i Identity) error {
 	return nil
 }
 
+// which is a name that no other resource has had which had the same ARM id, spelled
+// as raw, and was deleted.
+func (c *cloud) which(raw string, id armID) string {
+	if n := c.deleted[id.key()]; n > 0 {
+		return raw + "#" + strconv.Itoa(n)
+	}
+	return raw
+}
+
 func (c *cloud) applyVM(v VM) error {
 	model, err := c.modelOf(v)
 	if err != nil {
@@ -160,7 +166,7 @@ func (c *cloud) applyVM(v VM) error {
 	s.userData = cmp.Or(v.UserData, s.userData)
 	m := &machine{name: s.id.name, vmID: v.VMID, sources: v.Sources, on: s.id.key(), limits: newLimits()}
 	if m.vmID == "" {
-		m.vmID = guid("vm", v.ID)
+		m.vmID = guid("vm", c.which(v.ID, s.id))
 	}
 	s.machines = []*machine{m}
 	return nil
@@ -181,7 +187,7 @@ func (c *cloud) applyScaleSet(v ScaleSet) error {
 		}
 		m := &machine{name: i.Name, instanceID: i.InstanceID, vmID: i.VMID, sources: i.Sources, on: s.id.key(), limits: newLimits()}
 		if m.vmID == "" {
-			m.vmID = guid("vm", v.ID+"/"+i.InstanceID)
+			m.vmID = guid("vm", c.which(v.ID, s.id)+"/"+i.InstanceID)
 		}
 		s.machines = slices.DeleteFunc(s.machines, func(o *machine) bool { return o.instanceID == i.InstanceID })
 		s.machines = append(s.machines, m)

@@ -58,7 +58,7 @@ func (c *cloud) describe(s *scope) resourceBody {
 		return b
 	}
 	b.SKU = &skuBody{Name: "Standard_D2s_v5", Tier: "Standard", Capacity: c.capacity(s)}
-	b.Properties["uniqueId"] = cmp.Or(s.uniqueID, guid("vmss", s.id.String()))
+	b.Properties["uniqueId"] = cmp.Or(s.uniqueID, guid("vmss", c.which(s.id.String(), s.id)))
 	b.Properties["orchestrationMode"] = Uniform
 	if s.flexible {
 		b.Properties["orchestrationMode"] = Flexible

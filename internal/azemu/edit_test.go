@@ -170,6 +170,44 @@ func TestAnIdentityIsMadeAnew(t *testing.T) {
 	}
 }
 
+func TestAMachineIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	w := start(t, azemu.Config{Seed: seed()})
+	vms, sets := w.compute(t).NewVirtualMachinesClient(), w.compute(t).NewVirtualMachineScaleSetsClient()
+	ids := func() []string {
+		t.Helper()
+		vm, err := vms.Get(t.Context(), group, vmID[strings.LastIndex(vmID, "/")+1:], nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set, err := sets.Get(t.Context(), group, "pool", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []string{*vm.Properties.VMID, *set.Properties.UniqueID, w.State().ScaleSets[0].Instances[0].VMID}
+	}
+	had := map[string]bool{}
+	for again := range 3 {
+		for _, id := range ids() {
+			if had[id] {
+				t.Errorf("made anew %d times, %s is what one before had", again, id)
+			}
+			had[id] = true
+		}
+		if got := ids(); !had[got[0]] || !had[got[1]] || !had[got[2]] {
+			t.Errorf("%v are others with each look", got)
+		}
+		for _, id := range []string{strings.ToUpper(vmID), vmssID} {
+			if err := w.Edit(azemu.Edit{Scope: id, Delete: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.MergeState(seed()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestAnIdentityIsDeletedUnderWay(t *testing.T) {
 	t.Parallel()
 	w := start(t, azemu.Config{ARMDelay: 300 * time.Millisecond})

@@ -151,6 +151,7 @@ func (e *Emulator) endOperation(op *operation, now time.Time) {
 	}
 	if op.deletes {
 		delete(e.cloud.scopes, op.on.key())
+		e.cloud.deleted[op.on.key()]++
 	}
 	e.traffic.note(Event{Time: now, Endpoint: endpoint, Path: op.on.String(), Duration: Duration(now.Sub(op.start)), Outcome: op.status})
 }
