@@ -215,10 +215,13 @@ func (c *Client) patch(ctx context.Context, r resource, s State, batch []change)
 	defer cancel()
 	if s.ETag == "" { // nothing would refuse the PATCH, whose type is all that is to remain
 		fresh, err := timed(ctx, c.config.GetTimeout, r.get)
-		if err != nil {
-			return fresh, sent{error: err}
+		if err == nil && s.rewritten(fresh, batch) {
+			err = errRewritten
 		}
-		s.System, s.ETag = fresh.System, fresh.ETag
+		if err != nil {
+			return s, sent{error: err}
+		}
+		s = fresh
 	}
 	send := func(ctx context.Context) (State, error) { return r.patch(ctx, s, batch) }
 	after, err := timed(ctx, c.config.UpdateTimeout, send)
@@ -226,12 +229,27 @@ func (c *Client) patch(ctx context.Context, r resource, s State, batch []change)
 		return after, err
 	}
 	fresh, readErr := timed(ctx, c.config.GetTimeout, r.get)
-	if readErr != nil || !fresh.Certain() || slices.ContainsFunc(batch, func(c change) bool { return fresh.User[c.id] == c.attach }) {
+	if readErr != nil || !fresh.Certain() || fresh.anyDone(batch) {
 		return after, err // the caller reads it again, and decides
 	}
 	s = fresh
 	return timed(ctx, c.config.UpdateTimeout, send)
 }
+
+// rewritten reports whether fresh, which was read after s, says that somebody else
+// has done some of what is to be done, or is at work, or has failed at it. What was
+// not certain before is sent whatever is shown.
+func (s State) rewritten(fresh State, batch []change) bool {
+	return fresh.Certain() != s.Certain() || fresh.underway() || fresh.Certain() && fresh.anyDone(batch)
+}
+
+// anyDone reports whether one of the changes is shown as made.
+func (s State) anyDone(batch []change) bool {
+	return slices.ContainsFunc(batch, func(c change) bool { return s.User[c.id] == c.attach })
+}
+
+// errRewritten is the error of a PATCH that was not sent.
+var errRewritten = errors.New("somebody else is changing it, or has done so meanwhile")
 
 // errTooLong ends a PATCH that waits for turns without end.
 var errTooLong = fmt.Errorf("it took longer than mic waits, turns included: %w", context.DeadlineExceeded)

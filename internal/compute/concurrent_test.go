@@ -90,3 +90,48 @@ func TestASystemAssignedIdentityStaysWhereAzureGivesNoETag(t *testing.T) {
 		t.Errorf("type %q, %v", has.Type, err)
 	}
 }
+
+func TestWhatOthersAttachedMeanwhileStaysWhereTheStateHasNoETag(t *testing.T) {
+	for sentence, test := range map[string]struct {
+		meanwhile []string
+		etags     bool // Azure gives them, but did not the first time
+		want      []string
+		conflict  bool
+	}{
+		"with ETags by then":                       {meanwhile: []string{id("a"), id("b")}, etags: true, want: []string{"b"}},
+		"without ETags":                            {meanwhile: []string{id("a"), id("b")}, want: []string{"b"}},
+		"but for ours, which is gone":              {meanwhile: []string{id("b")}, etags: true, want: []string{"b"}, conflict: true},
+		"and nothing else has changed: ours goes":  {meanwhile: []string{id("a")}, etags: true},
+		"and nobody gives ETags either: ours goes": {meanwhile: []string{id("a")}},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			t.Parallel()
+			e, c := inMemory(t, azemu.Config{})
+			if !test.etags {
+				c = overMemory(t, roundTrip(func(r *http.Request) (*http.Response, error) {
+					return rewritten(direct{e}, r, `"etag"`, `"none"`)
+				}), direct{e})
+			}
+			be := func(ids ...string) {
+				if err := e.MergeState(azemu.State{ScaleSets: []azemu.ScaleSet{{ID: setID, Identity: &azemu.Assigned{UserAssigned: ids}}}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			be(id("a"))
+			s, err := c.Get(t.Context(), scope(t, setID))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.ETag = ""
+			be(test.meanwhile...)
+			changes, err := c.Update(t.Context(), scope(t, setID), s, nil, []string{id("a")})
+			got, _ := errors.AsType[*compute.Error](err)
+			if conflict := got != nil && got.Kind == compute.Conflict && got.Refused && len(changes.Not) == 1; conflict != test.conflict || err != nil && !test.conflict {
+				t.Errorf("Update() = %+v, %v", changes, err)
+			}
+			if _, visible := see(e, setID); !cmp.Equal(test.want, visible) {
+				t.Errorf("%v is attached, want %v", visible, test.want)
+			}
+		})
+	}
+}

@@ -137,6 +137,10 @@ func classify(scope assign.Scope, doing string, err error) *Error {
 		e.Kind, e.Reason, e.Refused = Unsupported, err.Error(), true
 		return e
 	}
+	if errors.Is(err, errRewritten) {
+		e.Kind, e.Reason = Conflict, errRewritten.Error()
+		return e
+	}
 	var answer *azcore.ResponseError
 	if !errors.As(err, &answer) {
 		e.Reason = oneLine(err.Error())
