@@ -58,7 +58,13 @@ func (r *Reconciler) change(ctx context.Context, scope assign.Scope, s *state, c
 		}
 		return warm
 	}
-	return later{err: r.launch(ctx, scope, s, c.Only(steps))}
+	now := c.Only(steps)
+	if s.behind() {
+		if now.Detach = nil; len(now.Attach) == 0 { // what is not written has the scope looked at again
+			return warm
+		}
+	}
+	return later{err: r.launch(ctx, scope, s, now)}
 }
 
 // revive has a scope that was not found tried at once when it has a Node, whose

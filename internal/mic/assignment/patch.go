@@ -79,6 +79,9 @@ func (r *Reconciler) launch(ctx context.Context, scope assign.Scope, s *state, c
 		return ctx.Err()
 	}
 	s.flight = f
+	if len(c.Detach) > 0 {
+		s.behindSince = time.Time{} // what is next to go waits again
+	}
 	s.machine.Mark(c.Detach, assign.Detaching, time.Now())
 	return nil
 }

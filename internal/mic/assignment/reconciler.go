@@ -114,9 +114,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, scope assign.Scope) (reconci
 	if first { // only when the objects are written that say so
 		written := r.write(ctx, scope, s, plan, time.Time{})
 		wait.add(written)
-		if s.behind(written) {
-			changes.Detach = nil
-		}
+		s.fallBehind(written)
+	} else {
+		s.behindSince = time.Time{}
 	}
 	launched := r.change(ctx, scope, s, changes)
 	if !first {
@@ -138,17 +138,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, scope assign.Scope) (reconci
 // cannot be written.
 const longestBehind = time.Minute
 
-// behind reports whether something is not written yet that may say that an identity
-// to be detached is there.
-func (s *state) behind(written later) bool {
-	if written == (later{}) && len(s.backlog) == 0 {
+// fallBehind takes note of whether something is not written yet that may say that an
+// identity to be detached is there.
+func (s *state) fallBehind(written later) {
+	switch {
+	case written == (later{}) && len(s.backlog) == 0:
 		s.behindSince = time.Time{}
-		return false
-	}
-	if s.behindSince.IsZero() {
+	case s.behindSince.IsZero():
 		s.behindSince = time.Now()
 	}
-	return time.Since(s.behindSince) < longestBehind
+}
+
+// behind reports whether nothing may be detached yet.
+func (s *state) behind() bool {
+	return !s.behindSince.IsZero() && time.Since(s.behindSince) < longestBehind
 }
 
 // look decides about the pods that were touched, and takes note of what they need

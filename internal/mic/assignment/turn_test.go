@@ -175,3 +175,29 @@ func TestWhatOthersPutOnAnUnseenObjectStays(t *testing.T) {
 		t.Errorf("written: %+v", got.ObjectMeta)
 	}
 }
+
+func TestEachDetachmentWaitsForItsOwnObjects(t *testing.T) {
+	playWith(t, Config{KeepWarm: -1}, func(l scene, api reluctant) {
+		l.node()
+		l.identity("app")
+		l.pod("web", "app")
+		l.settle(time.Second)
+		binding := &v1.AzureIdentityBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "app"}}
+		api.keeps.Store(true)
+		l.remove(binding.DeepCopy())
+		l.settle(10 * time.Second)
+		l.identity("app") // needed again
+		api.keeps.Store(false)
+		l.settle(10 * time.Minute)
+		api.keeps.Store(true)
+		l.remove(binding.DeepCopy())
+		l.settle(30 * time.Second)
+		if got := l.azure.attached(); !slices.Equal(got, []string{"app"}) {
+			t.Errorf("%v is attached while the objects are %v", got, l.store.objects())
+		}
+		l.settle(2 * time.Minute) // nor for ever
+		if got := l.azure.attached(); len(got) > 0 {
+			t.Errorf("%v is still attached", got)
+		}
+	})
+}
