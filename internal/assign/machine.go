@@ -26,13 +26,15 @@ type Machine struct {
 	// in the record have not been needed.
 	missing map[string]struct{}
 	idle    map[string]time.Time
+	// lost are those of missing that have to go first: see Lose.
+	lost map[string]struct{}
 }
 
 // Changes is what to do about the identities of a scope, by ARM id, each list in
 // order.
 type Changes struct {
 	// Attach are needed and not known to be attached. Detach are those that podid
-	// attached and nobody needs.
+	// attached and nobody needs, or that are lost. None is in both.
 	Attach, Detach []string
 	// Forget are in the record, and nobody's to detach or to need.
 	Forget []string
@@ -46,6 +48,7 @@ func NewMachine(record Record, now time.Time) *Machine {
 		record: Record{},
 		needs:  make(map[string]map[Owner]struct{}), of: make(map[Owner][]string),
 		missing: make(map[string]struct{}), idle: make(map[string]time.Time),
+		lost: make(map[string]struct{}),
 	}
 	m.Learn(record, now)
 	return m
@@ -137,6 +140,9 @@ func (m *Machine) Empty() bool { return len(m.record)+len(m.of) == 0 }
 func (m *Machine) judge(id string, now time.Time) {
 	o, known := m.record[id]
 	needed := len(m.needs[id]) > 0
+	if o != Detaching || !needed {
+		delete(m.lost, id)
+	}
 	if needed && !o.there() {
 		m.missing[id] = struct{}{}
 	} else {
@@ -158,13 +164,33 @@ func (m *Machine) Cool(ids []string) {
 	}
 }
 
+// Lose takes those of the identities for lost that podid attached and that are
+// needed, and returns them: Azure has said that they are bad, though they are
+// there, and refuses every change until they are gone. They are to be detached, and
+// to be attached again after that.
+func (m *Machine) Lose(ids []string, now time.Time) []string {
+	var lost []string
+	for _, id := range ids {
+		if m.record[id] == Attached && len(m.needs[id]) > 0 {
+			m.lost[id] = struct{}{}
+			lost = append(lost, id)
+		}
+	}
+	m.Mark(lost, Detaching, now)
+	return lost
+}
+
 // Plan decides. An identity that is there is kept for as long as warm after its
 // last owner, so that churn changes nothing on the machine. One of which it is
 // not known whether it is there is of no use to anybody, and goes at once.
 func (m *Machine) Plan(now time.Time, warm time.Duration) Changes {
 	var c Changes
 	for id := range m.missing {
-		c.Attach = append(c.Attach, id)
+		if _, lost := m.lost[id]; lost {
+			c.Detach = append(c.Detach, id)
+		} else {
+			c.Attach = append(c.Attach, id)
+		}
 	}
 	for id, since := range m.idle {
 		o := m.record[id]

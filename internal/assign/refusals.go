@@ -191,6 +191,13 @@ func (r *Refusals) convict(steps []Step, why error, now time.Time) {
 	}
 }
 
+// Isolate puts into quarantine what was not sent: Azure has said why it would be
+// refused.
+func (r *Refusals) Isolate(s Step, why error, now time.Time) {
+	r.drop(func(x Step) bool { return x == s })
+	r.isolate(s, why, now)
+}
+
 // isolate puts one in quarantine.
 func (r *Refusals) isolate(s Step, why error, now time.Time) {
 	q := r.quarantine[s]

@@ -227,7 +227,8 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 		log.WarnContext(ctx, "identities not changed", "retry", wait, "err", err)
 	}
 	r.troubles.set(scope, err)
-	waiting := s.machine.OwnersOf(s.machine.Plan(time.Now(), r.config.KeepWarm).Attach)
+	missing := s.machine.Plan(time.Now(), r.config.KeepWarm)
+	waiting := s.machine.OwnersOf(slices.Concat(missing.Attach, missing.Detach)) // of the latter, those of what is lost
 	if s.doubted {
 		waiting = s.machine.Owners()
 	}
@@ -236,12 +237,14 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 }
 
 // refuse takes note that Azure refused an identity, or some, and reports whether it
-// was one of those that were sent. One that is on the machine already, and that
-// nobody needs, is to go with the next PATCH. One that is neither was not named by
+// was one of those that were sent, or one that is to go. One that is on the machine
+// already, and that nobody needs, is to go with the next PATCH. So is one of podid's
+// that is needed, where Azure names it and none that was sent: no change would be
+// taken as long as it is there. One that is neither was not named by
 // Azure but misread, or made up: who is to blame is found as if none were named.
 func (s *state) refuse(f *flight, o outcome) bool {
 	e, ok := errors.AsType[*compute.Error](o.err)
-	if !ok || e.Kind != compute.BadIdentity || errors.Is(o.err, errRewritten) {
+	if !ok || e.Kind != compute.BadIdentity || errors.Is(o.err, errRewritten) || len(o.add)+len(o.remove) == 0 {
 		return false
 	}
 	named := slices.DeleteFunc(slices.Clone(e.Identities), func(id string) bool {
@@ -249,7 +252,19 @@ func (s *state) refuse(f *flight, o outcome) bool {
 		return !known && !o.there[id] && !slices.Contains(o.add, id) && !slices.Contains(o.remove, id)
 	})
 	s.machine.Cool(named)
-	return s.refusals.Refused(f.changes.Only(o.failed()).Steps(), named, o.err, time.Now())
+	return s.refusals.Refused(f.changes.Only(o.failed()).Steps(), named, o.err, time.Now()) || s.lose(named, o)
+}
+
+// lose has what podid attached go for which Azure refused all that was sent, and
+// reports whether there is any. Nobody's word but Azure's takes an identity from
+// those who need it.
+func (s *state) lose(named []string, o outcome) bool {
+	named = slices.DeleteFunc(slices.Clone(named), func(id string) bool { return !o.there[id] })
+	lost := s.machine.Lose(named, time.Now())
+	for _, id := range lost {
+		s.refusals.Isolate(assign.Step{ID: id}, o.err, time.Now())
+	}
+	return len(lost) > 0
 }
 
 // ended are the changes that are settled, or were carried out.

@@ -225,3 +225,20 @@ func TestOneThatIsGoneAndNotNeededIsTakenOffAtOnce(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatIsRefusedToAReaderHasItsTimes(t *testing.T) {
+	play(t, Config{}, func(l scene) {
+		l.azure.be(func() {
+			l.azure.unread = func() error {
+				return &compute.Error{Kind: compute.BadIdentity, Scope: theScope, Doing: "read", Refused: true, Reason: "403 LinkedAuthorizationFailed"}
+			}
+		})
+		l.node()
+		l.identity("app")
+		l.pod("web", "app")
+		l.settle(time.Minute)
+		if l.azure.gets > 10 {
+			t.Errorf("%d reads in a minute, want few", l.azure.gets)
+		}
+	})
+}
