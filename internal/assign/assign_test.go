@@ -346,6 +346,14 @@ func TestPlan(t *testing.T) {
 			change: func(s *assign.Snapshot) { s.Assigned = []*v1.AzureAssignedIdentity{legacy("ns")} },
 			want:   summary{Attach: []string{"reader"}, Waiting: []string{"web-ns-reader"}},
 		},
+		"so does one that has no state, which says the same": {
+			change: func(s *assign.Snapshot) {
+				o := legacy("ns")
+				o.Status.Status = ""
+				s.Assigned = []*v1.AzureAssignedIdentity{o}
+			},
+			want: summary{Attach: []string{"reader"}, Waiting: []string{"web-ns-reader"}},
+		},
 		"an object of AAD Pod Identity in our place, for another identity, does not stand": {
 			change: func(s *assign.Snapshot) {
 				s.Assigned = []*v1.AzureAssignedIdentity{legacy("ns")}

@@ -25,7 +25,13 @@ func AttachedByMIC(o *v1.AzureAssignedIdentity) bool {
 	}
 	spec := o.Spec.AzureIdentityRef.Spec.Canonical()
 	managed := spec.Type == nil || *spec.Type == v1.UserAssignedMSI
-	return managed && resourceID.MatchString(spec.ResourceID) && (o.Status.Status == v1.Assigned || o.Status.Status == "")
+	return managed && resourceID.MatchString(spec.ResourceID) && usable(o)
+}
+
+// usable reports whether an object says that its identity can be used. Those of AAD
+// Pod Identity say so without a state too.
+func usable(o *v1.AzureAssignedIdentity) bool {
+	return o.Status.Status == v1.Assigned || o.Status.Status == "" && o.Spec.PodUID == ""
 }
 
 type objectName struct{ namespace, name string }
@@ -58,6 +64,7 @@ func (w want) object(scope Scope, state v1.AssignedState) *v1.AzureAssignedIdent
 	gv := v1.GroupVersion.String()
 	idSpec, bindingSpec := w.identity.Spec.Canonical(), w.binding.Spec.Canonical()
 	idSpec.Metadata, bindingSpec.Metadata = nil, nil
+	idSpec, bindingSpec = *idSpec.DeepCopy(), *bindingSpec.DeepCopy() // an answer is read into the object
 	o := &v1.AzureAssignedIdentity{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: w.pod.Namespace,

@@ -150,7 +150,7 @@ func (p *Plan) decide(s Snapshot, w want, existing map[objectName]*v1.AzureAssig
 // identity has been edited; or it is of AAD Pod Identity, for the same pod and
 // identity, and says that this is attached, which is not yet known to podid.
 func (s Snapshot) stands(old, o *v1.AzureAssignedIdentity) bool {
-	if old.Status.Status != v1.Assigned || old.DeletionTimestamp != nil || o.Spec.NodeName != old.Spec.NodeName ||
+	if !usable(old) || old.DeletionTimestamp != nil || o.Spec.NodeName != old.Spec.NodeName ||
 		old.Spec.AzureIdentityRef == nil || pairOf(old) != pairOf(o) {
 		return false
 	}
