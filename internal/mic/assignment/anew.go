@@ -14,11 +14,11 @@ import (
 
 // A machine may be deleted and made anew under the same name, without its
 // identities. The record says which machine it is of: on another one nothing of it
-// holds, and what is there is not podid's. While a scope has nodes it is the same
-// machine. With the first Node after none the record is in doubt until Azure has
-// been asked once:
+// holds, and what is there is not podid's. While a scale set has nodes it is the same
+// machine; a VM is while it has the same Node. With the first Node after that the
+// record is in doubt until Azure has been asked once:
 //
-//	trusted --no Node left--> vacant --a Node--> doubted --one GET--> trusted
+//	trusted --no Node left, or another of a VM--> vacant --a Node--> doubted --one GET--> trusted
 
 // another reports whether what Azure shows is not the machine of the record.
 func (o outcome) another(present compute.State) bool {
@@ -65,11 +65,36 @@ func (r *Reconciler) vacate(ctx context.Context, scope assign.Scope) error {
 	if some, err := r.anyNode(ctx, scope); some || err != nil {
 		return err
 	}
+	r.leave(scope)
+	return nil
+}
+
+// leave has a scope vacant of which something is remembered.
+func (r *Reconciler) leave(scope assign.Scope) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, known := r.scopes[scope]; known {
 		r.vacant[scope] = true
 	}
+}
+
+// vacateNode takes note of what has become of the scope of a Node. That of a VM is
+// vacant when that very Node is no more: another may have its name, or its machine,
+// before this is heard of.
+func (r *Reconciler) vacateNode(ctx context.Context, n *corev1.Node) error {
+	scope := scopeOf(n)
+	if scope.Kind != assign.VM {
+		return r.vacate(ctx, scope)
+	}
+	var now corev1.Node
+	err := r.config.Cache.Get(ctx, client.ObjectKeyFromObject(n), &now)
+	if client.IgnoreNotFound(err) != nil {
+		return err
+	}
+	if err == nil && now.UID == n.UID {
+		return r.vacate(ctx, scope) // it may have changed sides
+	}
+	r.leave(scope)
 	return nil
 }
 

@@ -7,6 +7,11 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/assign"
 	"github.com/podid-io/podid/internal/compute"
@@ -133,6 +138,73 @@ func TestTheRecordSaysOfWhichMachineItIs(t *testing.T) {
 		found, _, err := l.records.load(t.Context())
 		if err != nil || found[theScope].made != "first" {
 			t.Errorf("the record is of %q, %v", found[theScope].made, err)
+		}
+	})
+}
+
+func TestAVMMadeAnewWithItsNodeIsAnother(t *testing.T) {
+	vm := func(uid types.UID) *corev1.Node {
+		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node", UID: uid}, Spec: corev1.NodeSpec{
+			ProviderID: "azure:///subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/one",
+		}}
+	}
+	for sentence, tell := range map[string]func(told func(old, now client.Object), old, now client.Object){
+		"told as a change": func(told func(old, now client.Object), old, now client.Object) {
+			told(old, now)
+		},
+		"told as a deletion and a new one": func(told func(old, now client.Object), old, now client.Object) {
+			told(old, nil)
+			told(nil, now)
+		},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			play(t, Config{}, func(l scene) {
+				l.azure.be(func() { l.azure.made = "first" })
+				before, after := vm("before"), vm("after")
+				l.store.put(before)
+				l.identity("app")
+				l.pod("web", "app")
+				l.settle(time.Second)
+				l.azure.be(func() { l.azure.made, l.azure.user, l.azure.takes = "second", make(map[string]bool), 40*time.Second })
+				told := l.store.changed
+				l.store.changed = nil // both are in the cache before either is told
+				l.remove(before)
+				l.store.put(after)
+				l.store.changed = told
+				tell(told, before, after)
+				l.pod("new", "app")
+				l.settle(10 * time.Second)
+				if got := l.store.objects()["team/new-team-app"]; got != v1.Created {
+					t.Errorf("while the identity is on its way %q", got)
+				}
+				l.settle(time.Minute)
+				want := map[string]v1.AssignedState{"team/web-team-app": v1.Assigned, "team/new-team-app": v1.Assigned}
+				if got := l.store.objects(); !maps.Equal(got, want) || !slices.Equal(l.azure.attached(), []string{"app"}) {
+					t.Errorf("in the end %v, and %v is attached", got, l.azure.attached())
+				}
+			})
+		})
+	}
+}
+
+func TestALabelOfANodeCostsNoRead(t *testing.T) {
+	play(t, Config{}, func(l scene) {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}, Spec: corev1.NodeSpec{
+			ProviderID: "azure:///subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/one",
+		}}
+		l.store.put(n)
+		l.identity("app")
+		l.pod("web", "app")
+		l.settle(time.Second)
+		gets := 0
+		l.azure.be(func() { gets = l.azure.gets })
+		labelled := n.DeepCopy()
+		labelled.Labels = map[string]string{"a": "b"}
+		l.store.put(labelled)
+		l.settle(time.Minute)
+		l.azure.be(func() { gets = l.azure.gets - gets })
+		if gets != 0 {
+			t.Errorf("%d reads", gets)
 		}
 	})
 }

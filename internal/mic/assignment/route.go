@@ -52,7 +52,7 @@ func (r *Reconciler) routeNode(ctx context.Context, n *corev1.Node, found touche
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(r.ofNode(ctx, scopeOf(n), found), r.vacate(ctx, scopeOf(n))); err != nil {
+	if err := errors.Join(r.ofNode(ctx, scopeOf(n), found), r.vacateNode(ctx, n)); err != nil {
 		return err
 	}
 	return r.onNode(ctx, n.Name, found, scopeOf(n), now, assign.Scope{})
@@ -83,7 +83,7 @@ func (r *Reconciler) onNode(ctx context.Context, name string, found touches, sco
 }
 
 func sameNode(old, now *corev1.Node) bool {
-	return old.Spec.ProviderID == now.Spec.ProviderID && maps.Equal(old.Labels, now.Labels)
+	return old.UID == now.UID && old.Spec.ProviderID == now.Spec.ProviderID && maps.Equal(old.Labels, now.Labels)
 }
 
 func (r *Reconciler) routePod(ctx context.Context, p *corev1.Pod, found touches) error {
