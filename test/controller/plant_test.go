@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,8 +26,8 @@ type plant struct {
 	often []string
 	// bout is done at the beginning of each bout.
 	bout func(*world)
-	// stuck says that the world is never as it should be then, and that it is enough
-	// to wait for a moment.
+	// stuck says that the world is never as it should be then, and that a difference
+	// which is wanted need only stay for a while.
 	stuck bool
 	// warm is how long what is not needed stays; 0 for by chance.
 	warm time.Duration
@@ -49,18 +51,34 @@ func (p plant) wrap(a azure) azure {
 	return p.machines(a)
 }
 
+// made are the differences that the bug makes, in order: none while something is
+// under way that a slow machine may take long for.
+func (p plant) made(diffs []string) (made []string) {
+	want := regexp.MustCompile(p.want)
+	for _, d := range diffs {
+		if d == notHeard || strings.HasSuffix(d, changing) {
+			return nil
+		}
+		if p.stuck && want.MatchString(d) {
+			made = append(made, d)
+		}
+	}
+	slices.Sort(made)
+	return made
+}
+
 // plants are the bugs, each under what it is.
 func plants() map[string]plant {
-	const off = "it is not as it should be|no event told of a change" // which mic itself may find out
+	const told = "|no event told of a change" // which mic itself may find out
 	return map[string]plant{
 		"nothing is sent, and said to be done":    {want: "Assigned, while", machines: func(a azure) azure { return liar{a} }},
-		"all else is taken off with each change":  {stuck: true, want: "a PATCH takes off|" + off, machines: func(a azure) azure { return greedy{a} }},
+		"all else is taken off with each change":  {stuck: true, want: "a PATCH takes off|lacks" + told, machines: func(a azure) azure { return greedy{a} }},
 		"each change is sent twice":               {want: "a PATCH that changes nothing", machines: func(a azure) azure { return stutterer{a} }},
 		"a change is tried four times":            {want: "PATCHes more than", machines: func(a azure) azure { return wavering{a} }},
 		"an object is Assigned from the start":    {want: "Assigned, while", sent: assignedAtOnce},
 		"an edit takes back what there is":        {want: "no longer Assigned, while|no event told", often: edits(), sent: takenBack},
-		"an edit of an identity is lost":          {stuck: true, want: off, often: edits(), pretended: pretended{http.MethodPut, object}},
-		"an object stays":                         {stuck: true, want: off, pretended: pretended{http.MethodDelete, object}},
+		"an edit of an identity is lost":          {stuck: true, want: "pod .* has" + told, often: edits(), pretended: pretended{http.MethodPut, object}},
+		"an object stays":                         {stuck: true, want: "for which there is no reason|two objects|pod .* has" + told, pretended: pretended{http.MethodDelete, object}},
 		"a status is not written":                 {stuck: true, want: "is told to be attached|tells of", pretended: pretended{http.MethodPatch, status}},
 		"the system-assigned identity is dropped": {want: "drops the system-assigned identity", sent: systemless},
 		"a pod that has ended is taken for one":   {stuck: true, want: "for which there is no reason", often: []string{"a pod ends"}, read: endless},
