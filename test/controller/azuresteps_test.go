@@ -16,12 +16,12 @@ import (
 
 // somebodyAssigns has somebody else put an identity on a machine.
 func (w *world) somebodyAssigns() bool {
-	machine, id := one(w, w.names.machines), strings.ToLower(one(w, w.names.identities))
+	machine, id, takes := one(w, w.names.machines), strings.ToLower(one(w, w.names.identities)), w.duration()
 	owner := model.Others
 	if w.recorded(machine)[id] != "" { // mic counts it as its own
 		owner = model.Either
 	}
-	if !w.elsewhere(machine, id, true) {
+	if !w.elsewhere(machine, id, true, takes) {
 		return true
 	}
 	w.mu.Lock()
@@ -32,7 +32,7 @@ func (w *world) somebodyAssigns() bool {
 
 // somebodyRemoves has somebody else take an identity off a machine.
 func (w *world) somebodyRemoves() bool {
-	at := w.r.IntN(1000)
+	at, takes := w.r.IntN(1000), w.duration()
 	var all [][2]string
 	for machine, m := range w.shown() {
 		for id := range m.wanted {
@@ -55,7 +55,7 @@ func (w *world) somebodyRemoves() bool {
 	already := w.behind[machine][id]
 	w.behind[machine][id] = true
 	w.mu.Unlock()
-	if w.elsewhere(machine, id, false) {
+	if w.elsewhere(machine, id, false, takes) {
 		return true
 	}
 	w.mu.Lock()
@@ -76,11 +76,16 @@ func (w *world) grant(machine string, n int) {
 	w.allow(machine, n)
 }
 
+// duration is how long what somebody else does takes.
+func (w *world) duration() time.Duration {
+	return one(w, []time.Duration{0, 0, 500 * time.Millisecond, time.Second})
+}
+
 // elsewhere is a change that is not mic's. It may take a while, in which mic meets
 // the operation. It returns false where there was nothing to change, or where Azure
 // would not.
-func (w *world) elsewhere(machine, id string, attach bool) bool {
-	x := azemu.Edit{Scope: machine, Attach: []string{id}, Takes: azemu.Duration(one(w, []time.Duration{0, 0, 500 * time.Millisecond, time.Second}))}
+func (w *world) elsewhere(machine, id string, attach bool, takes time.Duration) bool {
+	x := azemu.Edit{Scope: machine, Attach: []string{id}, Takes: azemu.Duration(takes)}
 	if !attach {
 		x.Attach, x.Detach = nil, x.Attach
 	}
@@ -246,6 +251,8 @@ func (w *world) machineComes() bool {
 			s.VMs = append(s.VMs, azemu.VM{ID: id})
 		}
 	}
+	w.changing.Lock() // nobody is to find it before it is known
+	defer w.changing.Unlock()
 	must(w.t, w.azure.MergeState(s))
 	w.say("machine %s comes", short(machine))
 	delete(w.missing, machine)

@@ -168,24 +168,30 @@ type overtaken struct {
 }
 
 func (f overtaken) do(c call, send sending) (*http.Response, error) {
-	x := azemu.Edit{Scope: c.machine, Takes: azemu.Duration(f.takes)}
-	if f.takes == 0 {
-		f.w.toggle(&x)
-	}
-	f.w.say("  somebody edits %s: %v", short(c.machine), f.w.azure.Edit(x))
+	f.w.overtake(azemu.Edit{Scope: c.machine, Takes: azemu.Duration(f.takes)})
 	return send(c)
 }
 
-// toggle has an edit bring or take the keeper. The edit, which takes no time, is
-// certain to be made unless there is an operation.
-func (w *world) toggle(x *azemu.Edit) {
+// overtake has somebody else edit a machine. An edit that takes no time brings or
+// takes the keeper.
+func (w *world) overtake(x azemu.Edit) {
+	w.changing.Lock() // nothing comes between
+	defer w.changing.Unlock()
+	m, exists := w.shown()[x.Scope]
+	if !exists {
+		return // it was deleted since mic read it
+	}
+	if x.Takes == 0 && !m.updating {
+		w.toggle(&x, m)
+	}
+	w.say("  somebody edits %s: %v", short(x.Scope), w.azure.Edit(x))
+}
+
+// toggle has an edit bring or take the keeper, which is certain to be made.
+func (w *world) toggle(x *azemu.Edit, m shown) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	m := w.shown()[x.Scope]
 	keeper := strings.ToLower(w.names.keeper)
-	if m.updating {
-		return
-	}
 	if m.wanted[keeper] {
 		x.Detach = []string{keeper}
 		delete(w.before[x.Scope].Has, keeper)
@@ -204,6 +210,6 @@ func (f dies) do(c call, send sending) (*http.Response, error) {
 			_ = answer.Body.Close() // nobody is left to read it
 		}
 	}
-	c.line.cut()
+	c.line.kill()
 	return nil, errCut
 }

@@ -102,7 +102,7 @@ func (w *world) micDies() bool {
 	}
 	w.say("%s is killed", r.name)
 	w.grant("", dead)
-	r.cut()
+	r.kill()
 	return true
 }
 

@@ -35,6 +35,14 @@ func newLine(w *world, name string) *line {
 	return l
 }
 
+// kill cuts the line of a mic that lives.
+func (l *line) kill() {
+	if l.dead.Err() == nil {
+		l.w.kills.Add(1)
+	}
+	l.cut()
+}
+
 var (
 	errCut  = errors.New("the process is gone")
 	errLost = errors.New("the connection broke")

@@ -45,8 +45,8 @@ type replica struct {
 // start starts another mic.
 func (w *world) start() {
 	w.t.Helper()
-	w.count.Kills++
-	r := &replica{line: newLine(w, fmt.Sprintf("mic-%d", w.count.Kills)), ended: make(chan struct{})}
+	w.started++
+	r := &replica{line: newLine(w, fmt.Sprintf("mic-%d", w.started)), ended: make(chan struct{})}
 	dir := w.t.TempDir()
 	must(w.t, w.plane.TokenKubeconfig(w.t.Context(), system, "podid-mic", filepath.Join(dir, "kubeconfig")))
 	rest, err := clientcmd.BuildConfigFromFlags("", filepath.Join(dir, "kubeconfig"))

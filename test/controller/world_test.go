@@ -14,6 +14,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,7 +50,9 @@ type world struct {
 
 	changing sync.RWMutex // held by somebody else who changes a machine; shared by mics
 	replicas []*replica
-	machines *machines // of all replicas
+	started  int          // mics
+	kills    atomic.Int64 // of mics
+	machines *machines    // of all replicas
 	warm     time.Duration
 	// immutable is the client id of an identity that is never to be taken off.
 	immutable string
