@@ -93,7 +93,7 @@ func (r *Reconciler) reportAdvance(scope assign.Scope, s *state, plan assign.Pla
 		case !a.There:
 			reason, why = s.why(a.ID)
 		}
-		r.tellAdvance(scope, s, a.Binding, reason, why)
+		r.tellAdvance(scope, s, a, reason, why)
 	}
 	for binding := range s.advance {
 		o := assign.Owner{Binding: true, Namespace: binding.Namespace, Name: binding.Name}
@@ -103,12 +103,19 @@ func (r *Reconciler) reportAdvance(scope assign.Scope, s *state, plan assign.Pla
 	}
 }
 
-func (r *Reconciler) tellAdvance(scope assign.Scope, s *state, b *v1.AzureIdentityBinding, reason, problem string) {
+// tellAdvance tells what is in the way of a binding. That all is well is told the
+// first time too: a leader before may have told otherwise.
+func (r *Reconciler) tellAdvance(scope assign.Scope, s *state, a assign.Advance, reason, problem string) {
+	b := a.Binding
 	key, is := client.ObjectKeyFromObject(b), gist(problem)
+	was, told := s.advance[key]
 	switch {
-	case s.advance[key] == is:
+	case was == is && (told || !a.There):
 	case problem == "":
 		r.hushAdvance(scope, s, key)
+		if a.There {
+			s.advance[key] = ""
+		}
 	default:
 		s.advance[key] = is
 		if r.config.Status != nil {

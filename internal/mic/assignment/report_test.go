@@ -140,3 +140,20 @@ func TestABindingInAdvanceIsToldOf(t *testing.T) {
 		})
 	}
 }
+
+func TestThatABindingIsThereInAdvanceIsToldOnce(t *testing.T) {
+	play(t, Config{}, func(l scene) {
+		l.node()
+		l.spec("app", arm("app"))
+		l.store.put(&v1.AzureIdentityBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "app", Annotations: map[string]string{v1.AnnotationPreAssign: "*"}},
+			Spec:       v1.AzureIdentityBindingSpec{AzureIdentity: "app", Selector: "app"},
+		})
+		l.settle(time.Minute)
+		l.doubt() // all is looked at again
+		l.settle(time.Minute)
+		if problem, told := l.told.problems[app]; !told || problem != "" || l.told.times != 1 {
+			t.Errorf("told %d times, at last %q; want once that nothing is wrong", l.told.times, problem)
+		}
+	})
+}

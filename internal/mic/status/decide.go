@@ -136,8 +136,9 @@ func (c *Controller) bindingOf(ctx context.Context, name types.NamespacedName) (
 	s := newStatus(o.Status.MatchedPods, o.Status.Conditions)
 	s.pods = int32(min(len(objects), 1<<30))
 	if nodes, err := assignment.Nodes(&o); err == nil {
-		troubles, _ := c.troublesOf(key{true, name})
-		inAdvance(&s, o.Generation, nodes != nil, troubles)
+		if troubles, told := c.troublesOf(key{true, name}); told || nodes == nil || !s.untried(o.Generation) {
+			inAdvance(&s, o.Generation, nodes != nil, troubles)
+		}
 	} else if meta.SetStatusCondition(&s.conditions, metav1.Condition{
 		Type: v1.ConditionPreAssign, Status: metav1.ConditionFalse, ObservedGeneration: o.Generation, Reason: v1.ReasonInvalid,
 		Message: cut(fmt.Sprintf("annotation %s is no selector of nodes: write one like agentpool=apps, or * for all (%v)", v1.AnnotationPreAssign, err)),
@@ -148,6 +149,14 @@ func (c *Controller) bindingOf(ctx context.Context, name types.NamespacedName) (
 		}
 	}
 	return named(&v1.AzureIdentityBinding{}, &o), s, nil
+}
+
+// untried reports whether a controller before has written what is in the way of the
+// same binding, which stays until this one is told. That it is no selector, or that
+// its AzureIdentity is wrong, is not among that: it is known without trying.
+func (s *status) untried(generation int64) bool {
+	c := meta.FindStatusCondition(s.conditions, v1.ConditionPreAssign)
+	return c != nil && c.Status == metav1.ConditionFalse && c.ObservedGeneration == generation && c.Reason != v1.ReasonInvalid
 }
 
 // inAdvance decides about a binding whose annotation makes sense, if it has one.

@@ -124,3 +124,22 @@ func TestABindingInAdvanceSaysWhatIsWrong(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatIsInTheWayOfABindingStaysUntilItIsTried(t *testing.T) {
+	for sentence, test := range map[string]struct {
+		before []metav1.Condition
+		want   bool
+	}{
+		"never written":             {nil, false},
+		"refused":                   {[]metav1.Condition{{Type: v1.ConditionPreAssign, Status: metav1.ConditionFalse, Reason: v1.ReasonRefused, ObservedGeneration: 2}}, true},
+		"refused, and edited since": {[]metav1.Condition{{Type: v1.ConditionPreAssign, Status: metav1.ConditionFalse, Reason: v1.ReasonRefused, ObservedGeneration: 1}}, false},
+		"it was no selector":        {[]metav1.Condition{{Type: v1.ConditionPreAssign, Status: metav1.ConditionFalse, Reason: v1.ReasonInvalid, ObservedGeneration: 2}}, false},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			s := newStatus(0, test.before)
+			if got := s.untried(2); got != test.want {
+				t.Errorf("untried() = %v, want %v", got, test.want)
+			}
+		})
+	}
+}
