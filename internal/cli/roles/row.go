@@ -2,6 +2,7 @@ package roles
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -93,17 +94,22 @@ type surplus struct {
 	Command string `json:"command"` // deletes it
 }
 
-// surplusOf are the assignments on scopes that no need has.
+// surplusOf are the assignments that do nothing for any need. One above a need may be
+// what the need is met by, and one below it may be needed again: whoever changes
+// --identity-scope is not told to delete what mic works with.
 func surplusOf(has []made, needs []roles.Need) []surplus {
 	var out []surplus
 	for _, m := range has {
-		needed := false
-		for _, n := range needs {
-			needed = needed || strings.EqualFold(n.Scope, m.scope)
-		}
-		if !needed {
+		if !slices.ContainsFunc(needs, m.serves) {
 			out = append(out, surplus{Role: m.role, Scope: m.scope, Command: deletion(m.id)})
 		}
 	}
 	return out
+}
+
+// serves reports whether it is for the job of a need, on its scope or above or below.
+func (m made) serves(n roles.Need) bool {
+	_, id := n.Job.BuiltIn()
+	return (strings.EqualFold(m.definition, id) || strings.EqualFold(m.role, n.Job.Custom(n.Subscription()))) &&
+		(roles.Covers(m.scope, n.Scope) || roles.Covers(n.Scope, m.scope))
 }
