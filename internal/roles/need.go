@@ -83,8 +83,8 @@ type Need struct {
 	Why string
 	// Of are the ARM ids of the machines or identities that it is for.
 	Of []string
-	// Unusual says that it is for few of the nodes, which are in another resource
-	// group than the most. A node says itself where it is: see Expect.
+	// Unusual says that nodes are in other resource groups too, and nobody has named
+	// this one. A node says itself where it is: see Expect.
 	Unusual bool
 }
 
@@ -137,8 +137,9 @@ type group struct {
 	machines         []string
 }
 
-// machines are the needs for the resource groups of nodes. All but the one with
-// the most nodes are unusual; where several have as many, all are.
+// machines are the needs for the resource groups of nodes. Where there are several,
+// all are unusual. It does not matter which has the most nodes: Nodes can be made up
+// by the dozen, and those that say they are the same machine too.
 func machines(nodes map[assign.Scope]int) (needs []Need, refused []error) {
 	groups := map[string]*group{}
 	for _, scope := range slices.SortedFunc(maps.Keys(nodes), func(a, b assign.Scope) int { return cmp.Compare(a.ID(), b.ID()) }) {
@@ -160,18 +161,9 @@ func machines(nodes map[assign.Scope]int) (needs []Need, refused []error) {
 			g.vms++
 		}
 	}
-	most, times := 0, 0
-	for _, g := range groups {
-		switch {
-		case g.nodes > most:
-			most, times = g.nodes, 1
-		case g.nodes == most:
-			times++
-		}
-	}
 	for _, id := range slices.Sorted(maps.Keys(groups)) {
 		g := groups[id]
-		needs = append(needs, Need{Job: Machines, Scope: id, Why: g.String(), Of: g.machines, Unusual: g.nodes < most || times > 1})
+		needs = append(needs, Need{Job: Machines, Scope: id, Why: g.String(), Of: g.machines, Unusual: len(groups) > 1})
 	}
 	return needs, refused
 }

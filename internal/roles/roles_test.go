@@ -140,7 +140,7 @@ func TestNeeds(t *testing.T) {
 		return "/subscriptions/" + sub + "/resourcegroups/" + group + "/providers/microsoft.compute/virtualmachines/" + name
 	}
 	machines := []roles.Need{
-		{Job: roles.Machines, Scope: nodeGroup, Why: "5 nodes, in 2 scale sets and 1 VM", Of: []string{vm("mc_g", "c"), set("mc_g", "a"), set("mc_g", "b")}},
+		{Job: roles.Machines, Scope: nodeGroup, Why: "5 nodes, in 2 scale sets and 1 VM", Of: []string{vm("mc_g", "c"), set("mc_g", "a"), set("mc_g", "b")}, Unusual: true},
 		{Job: roles.Machines, Scope: "/subscriptions/" + sub + "/resourceGroups/other", Why: "1 node", Of: []string{vm("other", "d")}, Unusual: true},
 		{Job: roles.Machines, Scope: "/subscriptions/" + sub + "/resourceGroups/third", Why: "2 nodes, in 1 scale set", Of: []string{set("third", "e")}, Unusual: true},
 	}
@@ -159,7 +159,7 @@ func TestNeeds(t *testing.T) {
 	}
 }
 
-func TestGroupsOfFewNodesAreUnusualUnlessTheyAreNamed(t *testing.T) {
+func TestOfSeveralGroupsOfNodesAllAreUnusualUnlessTheyAreNamed(t *testing.T) {
 	const another = "22222222-2222-2222-2222-222222222222"
 	scope := func(subscription, group string) assign.Scope {
 		return assign.Scope{Kind: assign.VM, Subscription: subscription, ResourceGroup: group, Name: "n"}
@@ -171,13 +171,14 @@ func TestGroupsOfFewNodesAreUnusualUnlessTheyAreNamed(t *testing.T) {
 		err   string
 	}{
 		"one group":                        {nodes: map[assign.Scope]int{scope(sub, "a"): 1}},
-		"one with more nodes":              {nodes: map[assign.Scope]int{scope(sub, "a"): 2, scope(sub, "b"): 1}, want: []string{"b"}},
+		"one with more nodes":              {nodes: map[assign.Scope]int{scope(sub, "a"): 2, scope(sub, "b"): 1}, want: []string{"a", "b"}},
+		"one with many more nodes":         {nodes: map[assign.Scope]int{scope(sub, "a"): 3, scope(sub, "b"): 5000}, want: []string{"a", "b"}},
 		"two with as many":                 {nodes: map[assign.Scope]int{scope(sub, "a"): 2, scope(sub, "b"): 2, scope(sub, "c"): 1}, want: []string{"a", "b", "c"}},
-		"named, in any case":               {nodes: map[assign.Scope]int{scope(sub, "a"): 2, scope(sub, "b"): 1, scope(sub, "c"): 1}, named: []string{"B"}, want: []string{"c"}},
-		"named twice":                      {nodes: map[assign.Scope]int{scope(sub, "a"): 2, scope(sub, "b"): 1}, named: []string{"b", "b"}},
+		"named, in any case":               {nodes: map[assign.Scope]int{scope(sub, "a"): 2, scope(sub, "b"): 1, scope(sub, "c"): 1}, named: []string{"B"}, want: []string{"a", "c"}},
+		"named twice":                      {nodes: map[assign.Scope]int{scope(sub, "a"): 2, scope(sub, "b"): 1}, named: []string{"b", "b"}, want: []string{"a"}},
 		"named, where nobody is":           {nodes: map[assign.Scope]int{scope(sub, "a"): 2}, named: []string{"b"}, err: `no node is in the resource group "b"`},
 		"two of the name":                  {nodes: map[assign.Scope]int{scope(sub, "a"): 2, scope(another, "a"): 1}, named: []string{"a"}, err: "write the ARM id, such as /subscriptions/" + sub + "/resourceGroups/a"},
-		"two of the name, one named whole": {nodes: map[assign.Scope]int{scope(sub, "a"): 2, scope(another, "a"): 1}, named: []string{"/SUBSCRIPTIONS/" + another + "/resourcegroups/A"}},
+		"two of the name, one named whole": {nodes: map[assign.Scope]int{scope(sub, "a"): 2, scope(another, "a"): 1}, named: []string{"/SUBSCRIPTIONS/" + another + "/resourcegroups/A"}, want: []string{"a"}},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			needs, refused := roles.Needs(roles.Cluster{Nodes: test.nodes}, false)

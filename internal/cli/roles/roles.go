@@ -85,7 +85,7 @@ func (o *options) addFlags(c *cobra.Command) {
 	f.StringVar(&o.identityScope, "identity-scope", "identity", "where mic may assign identities: identity, each one of its own, or resource-group, all in the groups that they are in")
 	f.StringVar(&o.delegated, "delegated-managed-identity-resource-id", "", "ARM id of the resource that has mic's identity, for assignments made from another tenant (managed applications, Lighthouse)")
 	f.StringVar(&o.principalTenant, "principal-tenant-id", "", "tenant that mic's identity is in, where it is another than that of the subscriptions, to look up there what it has")
-	f.StringArrayVar(&o.nodeGroups, "node-resource-group", nil, "resource group with nodes where mic is to change machines, beside the one with the most nodes: its name, or its ARM id (can be repeated)")
+	f.StringArrayVar(&o.nodeGroups, "node-resource-group", nil, "resource group with nodes where mic is to change machines, where nodes are in several: its name, or its ARM id (can be repeated)")
 	f.BoolVar(&o.managedIdentity, "use-managed-identity", false, "sign in as the managed identity of the machine that the command runs on")
 	f.BoolVar(&o.apply, "apply", false, "make what is missing")
 	f.StringVarP(&o.output, "output", "o", "table", "table or json")

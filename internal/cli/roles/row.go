@@ -60,7 +60,7 @@ func newRow(n roles.Need, p principal, found *seen, o *options) *row {
 		x.State, x.Error = unknownState, err.Error()
 	case n.Unusual:
 		x.State = unusualState
-		x.Error = "most nodes are in another resource group; --node-resource-group " + n.Scope[strings.LastIndex(n.Scope, "/")+1:] + " if mic is to change machines there"
+		x.Error = "nodes are in several resource groups; --node-resource-group " + n.Scope[strings.LastIndex(n.Scope, "/")+1:] + " if mic is to change machines there"
 	case o.blind():
 		x.State, x.Error, x.blind = unknownState, "--principal-tenant-id has it looked up", true
 	default:
