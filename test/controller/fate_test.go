@@ -60,6 +60,7 @@ func (w *world) meet(c call, through sending) (*http.Response, error) {
 		w.allow(c.machine, met.cost)
 		w.hit[met.name]++
 		w.blur()
+		w.unsure = w.unsure || c.kind == record
 	}
 	w.mu.Unlock()
 	if met != nil {

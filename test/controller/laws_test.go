@@ -213,7 +213,7 @@ func (w *world) quarantined(c call) {
 			hidden = hidden || w.deleted[id]
 		}
 	}
-	if hidden && len(guilty) > 1 {
+	if w.unsure || hidden && len(guilty) > 1 {
 		return
 	}
 	for _, id := range guilty {

@@ -74,7 +74,7 @@ func plants() map[string]plant {
 		"nothing is sent, and said to be done":    {want: "Assigned, while", machines: func(a azure) azure { return liar{a} }},
 		"all else is taken off with each change":  {stuck: true, want: "a PATCH takes off|lacks" + told, machines: func(a azure) azure { return greedy{a} }},
 		"each change is sent twice":               {want: "a PATCH that changes nothing", machines: func(a azure) azure { return stutterer{a} }},
-		"a change is tried four times":            {want: "PATCHes more than", machines: func(a azure) azure { return wavering{a} }},
+		"a change is tried three times":           {want: "PATCHes more than", machines: func(a azure) azure { return wavering{a} }},
 		"an object is Assigned from the start":    {want: "Assigned, while", sent: assignedAtOnce},
 		"an edit takes back what there is":        {want: "no longer Assigned, while|no event told", often: edits(), sent: takenBack},
 		"an edit of an identity is lost":          {stuck: true, want: "pod .* has" + told, often: edits(), pretended: pretended{http.MethodPut, object}},
@@ -142,11 +142,11 @@ func (s stutterer) Update(ctx context.Context, scope assign.Scope, state compute
 	return done, nil
 }
 
-// wavering asks Azure three times for what it refuses.
+// wavering asks Azure twice for what it refuses, before what it does not.
 type wavering struct{ azure }
 
 func (w wavering) Update(ctx context.Context, scope assign.Scope, s compute.State, attach, detach []string) (compute.Changes, error) {
-	for range 3 {
+	for range 2 {
 		old := s
 		old.ETag = `"0"`
 		_, _ = w.azure.Update(ctx, scope, old, attach, detach) // it is refused

@@ -205,6 +205,8 @@ func (w *world) settledOn(is model.Is) {
 	w.mu.Lock()
 	w.count.Bouts++
 	over := w.reckon()
+	w.owe(is.Machines)
+	w.unsure = false
 	w.behind, w.troubled = map[string]map[string]bool{}, map[string]bool{}
 	w.settled = settled{at: time.Now(), usable: maps.Clone(w.now.Usable), had: kept(is.Machines), theirs: kept(w.before)}
 	w.fewer, w.named, w.maybe = map[model.Place]time.Time{}, map[string]bool{}, map[model.Place]bool{}
@@ -239,6 +241,29 @@ func (w *world) reckon() (over int) {
 	w.story.add(fmt.Sprintf("all is as it should be, after %d PATCHes, of at most %d", sent, allowed))
 	w.patches, w.allowed = map[string]int{}, map[string]int{}
 	return over
+}
+
+// owe lets mic send a PATCH later for what waits on a machine, since Azure refuses
+// it, and one for what stands there until then. The caller holds mu.
+func (w *world) owe(machines map[string]model.Machine) {
+	waits, stands := map[string]bool{}, map[string]bool{}
+	for place := range w.needs {
+		if _, has := machines[place.Machine].Has[place.Identity]; !has {
+			waits[place.Machine] = true
+		}
+	}
+	for id, m := range machines {
+		for i := range m.Has {
+			if w.needs[model.Place{Machine: id, Identity: i}] == nil {
+				stands[id] = true
+			}
+		}
+	}
+	for _, owed := range []map[string]bool{waits, stands} {
+		for machine := range owed {
+			w.allow(machine, 1)
+		}
+	}
 }
 
 // kept is a copy of what machines have.

@@ -89,7 +89,10 @@ type world struct {
 	allowed  map[string]int
 	away     map[string]time.Time // when a machine may be changed again, by line and machine
 	refused  map[string]time.Time // when an identity may be tried again, by line, machine and identity
-	wrong    []error
+	// unsure says that mic may not know whose record it has read: then it puts nobody
+	// in quarantine, and tries again soon.
+	unsure bool
+	wrong  []error
 }
 
 // settled is how it was when all was as it should be the last time.
