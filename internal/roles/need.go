@@ -70,8 +70,11 @@ type Cluster struct {
 type Identity struct {
 	// Name is its namespace and name, with a slash between them.
 	Name string
-	// ResourceID is the ARM id that it names.
+	// ResourceID is the ARM id that it names. Without one mic attaches nothing, and
+	// needs no role for it.
 	ResourceID string
+	// ClientID is the client id that it names. It needs nothing; it may be mic's own.
+	ClientID string
 }
 
 // Need is a job on a scope: a resource group, or an identity.
@@ -101,6 +104,9 @@ func Needs(c Cluster, byGroup bool) (needs []Need, refused []error) {
 	needs, refused = machines(c.Nodes)
 	names, found := map[string][]string{}, map[string]*Need{}
 	for _, i := range c.Identities {
+		if i.ResourceID == "" {
+			continue
+		}
 		if err := CheckIdentity(i.ResourceID); err != nil {
 			refused = append(refused, fmt.Errorf("AzureIdentity %s: resourceID %q: %w", i.Name, i.ResourceID, err))
 			continue

@@ -126,6 +126,7 @@ func TestNeeds(t *testing.T) {
 		Identities: []roles.Identity{
 			{Name: "team/one", ResourceID: one},
 			{Name: "another/one", ResourceID: strings.ToUpper(one)},
+			{Name: "team/on-the-nodes-already", ClientID: "c"},
 			{Name: "team/two", ResourceID: strings.Replace(one, "/one", "/two", 1)},
 		},
 	}

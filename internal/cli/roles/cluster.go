@@ -82,8 +82,8 @@ func (r *report) nodes(ctx context.Context, api client.Client) (map[assign.Scope
 	return scopes, nil
 }
 
-// identities are the AzureIdentities of type 0 that mic attaches. The others need
-// no role.
+// identities are the AzureIdentities of type 0: those that mic attaches, and those that
+// name a client id alone. The others are applications.
 func (r *report) identities(ctx context.Context, api client.Client) ([]roles.Identity, error) {
 	var found []roles.Identity
 	for next := ""; ; {
@@ -93,8 +93,8 @@ func (r *report) identities(ctx context.Context, api client.Client) ([]roles.Ide
 		}
 		for i := range list.Items {
 			o := &list.Items[i]
-			if spec := o.Spec.Canonical(); *spec.Type == v1.UserAssignedMSI && spec.ResourceID != "" {
-				found = append(found, roles.Identity{Name: o.Namespace + "/" + o.Name, ResourceID: spec.ResourceID})
+			if spec := o.Spec.Canonical(); *spec.Type == v1.UserAssignedMSI {
+				found = append(found, roles.Identity{Name: o.Namespace + "/" + o.Name, ResourceID: spec.ResourceID, ClientID: spec.ClientID})
 			}
 		}
 		if next = list.Continue; next == "" {

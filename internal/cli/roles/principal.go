@@ -23,6 +23,8 @@ type principal struct {
 	ID string `json:"principalId"`
 	// Identity is the resource that has the identity, where that is known.
 	Identity string `json:"identity,omitempty"`
+
+	clientID string // empty where it is not known
 }
 
 // principals finds out who mic is. It is several where mic uses the identity of
@@ -55,7 +57,7 @@ func (az *azure) userAssigned(ctx context.Context, id string) (principal, error)
 	if answer.Properties == nil || !isGUID(value(answer.Properties.PrincipalID)) {
 		return principal{}, fmt.Errorf("the identity %s shows no object id: give --principal-id", id)
 	}
-	return principal{ID: *answer.Properties.PrincipalID, Identity: id}, nil
+	return principal{ID: *answer.Properties.PrincipalID, Identity: id, clientID: value(answer.Properties.ClientID)}, nil
 }
 
 // ofMachines reads the identities of VMs and scale sets. A machine that cannot be
@@ -95,17 +97,6 @@ func (az *azure) ofMachines(ctx context.Context, r *report, who whose, c roles.C
 	default:
 		return nil, fmt.Errorf("no machine of this cluster shows the identity with client id %s that azure.json names: give --identity-resource-id or --principal-id", who.clientID)
 	}
-}
-
-// safe refuses a principal whose identity pods may have as well: with mic's roles
-// they could change every machine.
-func safe(p principal, identities []roles.Identity) error {
-	for _, i := range identities {
-		if p.Identity != "" && strings.EqualFold(p.Identity, i.ResourceID) {
-			return fmt.Errorf("%s is the identity of AzureIdentity %s too: pods that have it would have mic's roles. Give mic an identity of its own", p.Identity, i.Name)
-		}
-	}
-	return nil
 }
 
 // there asks for one at least of what a need is for: what does not exist is no
@@ -187,7 +178,7 @@ func newMachine(scope assign.Scope, system *string, user map[string]*armcompute.
 	}
 	for id, v := range user {
 		if v != nil && isGUID(value(v.PrincipalID)) {
-			m.user[strings.ToLower(value(v.ClientID))] = principal{ID: *v.PrincipalID, Identity: id}
+			m.user[strings.ToLower(value(v.ClientID))] = principal{ID: *v.PrincipalID, Identity: id, clientID: value(v.ClientID)}
 		}
 	}
 	return m

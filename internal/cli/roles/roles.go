@@ -129,6 +129,9 @@ func (o *options) run(c *cobra.Command, args []string) (*report, error) {
 	if err := o.checkPrincipals(r.Principals, cluster.Identities); err != nil {
 		return nil, err
 	}
+	if err := az.safeByObject(ctx, r, cluster.Identities); err != nil {
+		return nil, err
+	}
 	if err := az.compare(ctx, r, needs, o); err != nil {
 		return nil, err
 	}
