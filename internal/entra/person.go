@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -101,15 +102,17 @@ func accountIn(token string) Account {
 	}
 	var claims struct {
 		UPN    string `json:"upn"`
-		AppID  string `json:"appid"`
+		Unique string `json:"unique_name"` // of guests, who have no upn
+		Type   string `json:"idtyp"`
+		AppID  string `json:"appid"` // of a person's token, the application that they use
 		Object string `json:"oid"`
 		Tenant string `json:"tid"`
 	}
 	if json.Unmarshal(raw, &claims) != nil {
 		return Account{}
 	}
-	a := Account{Name: claims.UPN, ObjectID: claims.Object, TenantID: claims.Tenant}
-	if a.Name == "" {
+	a := Account{Name: cmp.Or(claims.UPN, claims.Unique, claims.AppID), ObjectID: claims.Object, TenantID: claims.Tenant}
+	if claims.Type == "app" {
 		a.Name = claims.AppID
 	}
 	return a

@@ -62,12 +62,14 @@ func TestAnAccountIsWhatTheTokenSays(t *testing.T) {
 		token string
 		want  entra.Account
 	}{
-		"a person":            {claims(`{"upn":"jane@contoso.com","appid":"az","oid":"o","tid":"t"}`), entra.Account{Name: "jane@contoso.com", ObjectID: "o", TenantID: "t"}},
-		"an application":      {claims(`{"appid":"a","oid":"o","tid":"t"}`), entra.Account{Name: "a", ObjectID: "o", TenantID: "t"}},
-		"nothing":             {claims(`{}`), entra.Account{}},
-		"claims that are odd": {claims(`{"oid":7}`), entra.Account{}},
-		"no claims":           {"e30.!.c2ln", entra.Account{}},
-		"no token of Entra's": {"opaque", entra.Account{}},
+		"a person":                    {claims(`{"upn":"jane@contoso.com","appid":"az","oid":"o","tid":"t"}`), entra.Account{Name: "jane@contoso.com", ObjectID: "o", TenantID: "t"}},
+		"an application":              {claims(`{"appid":"a","oid":"o","tid":"t"}`), entra.Account{Name: "a", ObjectID: "o", TenantID: "t"}},
+		"a guest":                     {claims(`{"unique_name":"live.com#jane@example.com","appid":"az","idtyp":"user","oid":"o","tid":"t"}`), entra.Account{Name: "live.com#jane@example.com", ObjectID: "o", TenantID: "t"}},
+		"an application that says so": {claims(`{"unique_name":"n","appid":"a","idtyp":"app","oid":"o","tid":"t"}`), entra.Account{Name: "a", ObjectID: "o", TenantID: "t"}},
+		"nothing":                     {claims(`{}`), entra.Account{}},
+		"claims that are odd":         {claims(`{"oid":7}`), entra.Account{}},
+		"no claims":                   {"e30.!.c2ln", entra.Account{}},
+		"no token of Entra's":         {"opaque", entra.Account{}},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			if diff := cmp.Diff(test.want, entra.AccountIn(test.token)); diff != "" {
