@@ -124,6 +124,31 @@ func TestACustomRoleThatLacksAnActionGetsIt(t *testing.T) {
 	}
 }
 
+func TestACustomRoleThatWasWidenedSinceIsChanged(t *testing.T) {
+	w := newWorld(t)
+	name := pure.Machines.Custom(strings.TrimPrefix(subscription, "/subscriptions/"))
+	who := []string{"--principal-id", micObject, "--least-privilege"}
+	w.says(t, 0, append(who, "--apply"), "3 of 3 made")
+	s := w.azure.State()
+	s.Apps[0].Secrets, s.Apps[1].Secrets = []string{"secret"}, []string{"mic's secret"} // which State leaves out
+	for i := range s.RoleDefinitions {
+		if s.RoleDefinitions[i].RoleName == name {
+			s.RoleDefinitions[i].Permissions = []pure.Permission{{Actions: []string{"*"}}}
+		}
+	}
+	must(t, w.azure.SetState(s))
+	w.says(t, 1, who, "No assignment is missing; of the custom roles, 1 to be made or changed.", "\naz rest --method put --url '"+subscription+"/providers/Microsoft.Authorization/roleDefinitions/")
+	must(t, w.azure.SetFault(azemu.EndpointRoleDefinitionPut, azemu.Fault{Status: 400, Code: "RoleDefinitionLimitExceeded", Message: "no more", Times: 1}))
+	w.says(t, 1, append(who, "--apply"), "1 to be made or changed.", "# failed: 400 RoleDefinitionLimitExceeded: no more\naz rest ")
+	w.says(t, 0, append(who, "--apply"), "Nothing is missing.")
+	for _, d := range w.azure.State().RoleDefinitions {
+		if d.RoleName == name && len(d.Permissions[0].Actions) != len(pure.Machines.Actions()) {
+			t.Errorf("left as %+v", d)
+		}
+	}
+	w.says(t, 0, who, "Nothing is missing.")
+}
+
 func TestWithoutItsCustomRoleNothingIsAssigned(t *testing.T) {
 	w := newWorld(t)
 	must(t, w.azure.SetFault(azemu.EndpointRoleDefinitionPut, azemu.Fault{Status: 400, Code: "RoleDefinitionLimitExceeded", Message: "no more"}))

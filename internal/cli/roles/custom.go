@@ -26,14 +26,15 @@ type customRole struct {
 }
 
 // customRoles has the rows that are missing name custom roles, and finds those
-// that are there already.
+// that are there already. It looks at those that mic has too: what was widened
+// since allows more than it should.
 func (az *azure) customRoles(ctx context.Context, r *report) error {
 	seen := map[string]*customRole{}
 	for _, x := range r.Roles {
-		if !x.toMake() {
+		name := x.need.Job.Custom(strings.ToLower(x.need.Subscription()))
+		if !x.toMake() && !x.has(name) {
 			continue
 		}
-		name := x.need.Job.Custom(strings.ToLower(x.need.Subscription()))
 		c, ok := seen[name]
 		if !ok {
 			var err error
@@ -45,9 +46,17 @@ func (az *azure) customRoles(ctx context.Context, r *report) error {
 				r.Definitions = append(r.Definitions, c)
 			}
 		}
-		x.Role, x.definition, x.custom = name, c.guid, c
+		if x.toMake() {
+			x.Role, x.definition, x.custom = name, c.guid, c
+		}
 	}
 	return nil
+}
+
+// has reports whether mic has by a role what the row is for.
+func (x *row) has(role string) bool {
+	return (x.State == presentState || x.State == inheritedState) &&
+		slices.ContainsFunc(x.From, func(s source) bool { return strings.EqualFold(s.Role, role) })
 }
 
 func (az *azure) customRole(ctx context.Context, n roles.Need, name string) (*customRole, error) {

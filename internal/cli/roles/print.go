@@ -110,10 +110,12 @@ func (x *row) standing() string {
 // outcome tells how many are missing, and the commands that make them.
 func (r *report) outcome(b *strings.Builder, o *options) {
 	failed, created, unknown, unusual := r.count(failedState), r.count(createdState), r.count(unknownState), r.count(unusualState)
-	missing := r.count(missingState) + failed + unusual
+	missing, undefined := r.count(missingState)+failed+unusual, r.undefined()
 	switch {
 	case o.apply && created+failed > 0:
 		fmt.Fprintf(b, "\n%d of %d made, %d failed.\n", created, created+failed, failed)
+	case missing+unknown == 0 && undefined > 0:
+		fmt.Fprintf(b, "\nNo assignment is missing; of the custom roles, %d to be made or changed.\n", undefined)
 	case missing+unknown == 0 && r.Incomplete:
 		b.WriteString("\nNothing is missing of what could be read.\n")
 	case missing+unknown == 0:
@@ -129,7 +131,7 @@ func (r *report) outcome(b *strings.Builder, o *options) {
 			fmt.Fprintf(b, "%d %s: see STATE.\n", more.n, more.what)
 		}
 	}
-	if r.ambiguous() && missing+unknown > 0 {
+	if r.ambiguous() && missing+unknown+undefined > 0 {
 		b.WriteString("Nothing is made: whoever may make a Node could be among those that mic may be. Say which it is with --principal-id or --identity-resource-id.\n")
 		return
 	}

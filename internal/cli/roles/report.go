@@ -59,7 +59,7 @@ func (r *report) ambiguous() bool { return len(r.Principals) > 1 || r.unsure }
 
 // status is that of the command.
 func (r *report) status() error {
-	lacking := r.count(missingState, unusualState, failedState) > 0
+	lacking := r.count(missingState, unusualState, failedState)+r.undefined() > 0
 	switch {
 	case r.Incomplete, r.count(unknownState) > 0, lacking && r.ambiguous():
 		return errNotFoundOut
@@ -75,6 +75,17 @@ func (r *report) count(states ...state) int {
 	n := 0
 	for _, x := range r.Roles {
 		if slices.Contains(states, x.State) {
+			n++
+		}
+	}
+	return n
+}
+
+// undefined counts the custom roles that have to be made or changed still.
+func (r *report) undefined() int {
+	n := 0
+	for _, c := range r.Definitions {
+		if c.State == missingState || c.State == failedState {
 			n++
 		}
 	}
