@@ -158,8 +158,12 @@ func (e plainError) Error() string { return e.line }
 
 func (e plainError) Unwrap() error { return e.ResponseError }
 
-// plain makes one line of an answer of Azure, which the SDK shows whole.
+// plain makes one line of an answer of Azure, which the SDK shows whole. Of one that
+// is a line already nothing is left to be read.
 func plain(err error) error {
+	if _, done := errors.AsType[plainError](err); done {
+		return err
+	}
 	answer, ok := errors.AsType[*azcore.ResponseError](err)
 	if !ok {
 		return err

@@ -60,5 +60,5 @@ func TestAClientIDThatItsResourceHasIsNotTold(t *testing.T) {
 func TestAnIdentityThatCannotBeReadMayBeMics(t *testing.T) {
 	w := newWorld(t)
 	w.owner(t, azemu.RoleAssignment{Scope: nodeGroup, Role: "Owner"})
-	w.says(t, 2, []string{"--principal-id", micObject}, "left out: whether AzureIdentity default/one names mic's own identity: 403 AuthorizationFailed")
+	w.says(t, 2, []string{"--principal-id", micObject}, "left out: whether AzureIdentity default/one names mic's own identity: read the identity "+identities+"one: 403 AuthorizationFailed: The client '")
 }
