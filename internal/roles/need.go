@@ -104,7 +104,7 @@ func Needs(c Cluster, byGroup bool) (needs []Need, refused []error) {
 	needs, refused = machines(c.Nodes)
 	names, found := map[string][]string{}, map[string]*Need{}
 	for _, i := range c.Identities {
-		if i.ResourceID == "" {
+		if i.ResourceID == "" && i.ClientID != "" {
 			continue
 		}
 		if err := CheckIdentity(i.ResourceID); err != nil {
