@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -78,27 +77,9 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// awaitEnd fails when goroutines of a test go on. Streams of watches end by
-// themselves, which takes a while on a busy machine.
-func awaitEnd(t *testing.T, ours goleak.Option) {
-	t.Helper()
-	var err error
-	for start := time.Now(); time.Since(start) < patience; {
-		if err = goleak.Find(ours, // waits for a second or two
-			// client-go keeps connections to the API server for whoever comes next.
-			goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
-			goleak.IgnoreAnyFunction("net/http/internal/http2.(*clientConnReadLoop).run"), goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"),
-		); err == nil {
-			return
-		}
-	}
-	t.Error(err)
-}
-
 func newWorld(t *testing.T, c azemu.Config) *world {
 	t.Helper()
-	ours := goleak.IgnoreCurrent()
-	t.Cleanup(func() { awaitEnd(t, ours) }) // last of all
+	awaitEnd(t)
 	w := &world{t: t, ns: "apps-" + strings.ToLower(strings.Trim(strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
 			return r
