@@ -1,7 +1,6 @@
 package assign_test
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -402,107 +401,6 @@ func TestPlan(t *testing.T) {
 			}
 			if diff := cmp.Diff(test.want, summarize(planOf(s))); diff != "" {
 				t.Errorf("Plan() (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestTakingOverKeepsWhatOthersPutThere(t *testing.T) {
-	s := world()
-	o := made(s)[0]
-	o.Labels["of"] = "others"
-	o.Finalizers = []string{assign.LegacyFinalizer, "others/finalizer"}
-	o.ResourceVersion = "42"
-	s.Assigned = []*v1.AzureAssignedIdentity{o}
-	got := s.Plan().Update[0].ObjectMeta
-	want := *o.ObjectMeta.DeepCopy()
-	want.Finalizers = []string{"others/finalizer"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("metadata (-want +got):\n%s", diff)
-	}
-	if len(o.Finalizers) != 2 {
-		t.Error("Plan changed the snapshot")
-	}
-}
-
-func TestNames(t *testing.T) {
-	long := strings.Repeat("x", 250)
-	for sentence, test := range map[string]struct {
-		namespace, pod, uid, identity string
-		want                          string
-	}{
-		"plain":                           {"ns", "web", "1", "reader", "web-ns-reader"},
-		"the namespace in the pod's name": {"a", "x-a", "1", "y", "x-a-a-y-34ec821b64"},
-		"the same, split elsewhere":       {"a", "x", "2", "a-y", "x-a-a-y-219104f589"},
-		"what looks like a hash":          {"ns", "web", "1", "reader-0123456789", "web-ns-reader-0123456789-d31fdd4bd6"},
-		"too long":                        {"ns", long, "1", "reader", long[:242] + "-" + "f1ac031cde"},
-	} {
-		t.Run(sentence, func(t *testing.T) {
-			s := assign.Snapshot{
-				Pods:       []identity.Pod{pod(test.namespace, test.pod, test.uid)},
-				Bindings:   []*v1.AzureIdentityBinding{binding(test.namespace, "b", test.identity, "app")},
-				Identities: []*v1.AzureIdentity{azureIdentity(test.namespace, test.identity)},
-			}
-			if got := s.Plan().Create[0].Name; got != test.want || len(got) > 253 {
-				t.Errorf("name %s, want %s", got, test.want)
-			}
-		})
-	}
-}
-
-func TestAnObjectSaysItsScope(t *testing.T) {
-	s := world()
-	if _, ok := assign.ScopeOf(made(s)[0]); ok {
-		t.Error("an object outside Azure says a scope")
-	}
-	s.Scope = assign.Scope{Kind: assign.VMSS, Subscription: "s", ResourceGroup: "g", Name: "pool"}
-	if got, ok := assign.ScopeOf(made(s)[0]); !ok || got != s.Scope {
-		t.Errorf("ScopeOf() = %v, %v, want %v", got, ok, s.Scope)
-	}
-}
-
-func TestParseProviderID(t *testing.T) {
-	vm := assign.Scope{Kind: assign.VM, Subscription: "sub", ResourceGroup: "mc_g", Name: "node-0"}
-	set := assign.Scope{Kind: assign.VMSS, Subscription: "sub", ResourceGroup: "mc_g", Name: "pool"}
-	for sentence, test := range map[string]struct {
-		id   string
-		want assign.Scope
-		says string
-	}{
-		"a virtual machine":          {id: "azure:///subscriptions/sub/resourceGroups/MC_g/providers/Microsoft.Compute/virtualMachines/node-0", want: vm},
-		"an instance of a scale set": {id: "azure:///subscriptions/sub/resourceGroups/MC_g/providers/Microsoft.Compute/virtualMachineScaleSets/pool/virtualMachines/7", want: set},
-		"all in lower case":          {id: "azure:///subscriptions/sub/resourcegroups/mc_g/providers/microsoft.compute/virtualmachinescalesets/pool/virtualmachines/7", want: set},
-		"all in upper case":          {id: "AZURE:///SUBSCRIPTIONS/SUB/RESOURCEGROUPS/MC_G/PROVIDERS/MICROSOFT.COMPUTE/VIRTUALMACHINES/NODE-0", want: vm},
-		"nothing":                    {says: assign.ErrNoProviderID.Error()},
-		"another cloud":              {id: "aws:///eu-west-1a/i-0", says: `providerID "aws:///eu-west-1a/i-0" is not one of Azure`},
-		"something else in Azure": {
-			id:   "azure:///subscriptions/sub/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/n",
-			says: `providerID "azure:///subscriptions/sub/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/n" names neither a virtual machine nor an instance of a scale set`,
-		},
-		"a scale set, and none of its instances": {
-			id:   "azure:///subscriptions/sub/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/pool",
-			says: `providerID "azure:///subscriptions/sub/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/pool" names neither a virtual machine nor an instance of a scale set`,
-		},
-		"an empty name": {
-			id:   "azure:///subscriptions/sub/resourceGroups//providers/Microsoft.Compute/virtualMachines/n",
-			says: `providerID "azure:///subscriptions/sub/resourceGroups//providers/Microsoft.Compute/virtualMachines/n" names neither a virtual machine nor an instance of a scale set`,
-		},
-	} {
-		t.Run(sentence, func(t *testing.T) {
-			got, err := assign.ParseProviderID(test.id)
-			if diff := cmp.Diff(test.want, got); diff != "" {
-				t.Errorf("scope (-want +got):\n%s", diff)
-			}
-			if err != nil && err.Error() != test.says || err == nil && test.says != "" {
-				t.Errorf("error %v, want %q", err, test.says)
-			}
-			if test.id == "" && !errors.Is(err, assign.ErrNoProviderID) {
-				t.Errorf("error %v is not ErrNoProviderID", err)
-			}
-			if err == nil {
-				if again, err := assign.ParseID(got.ID()); err != nil || again != got {
-					t.Errorf("ParseID(%s) = %v, %v", got.ID(), again, err)
-				}
 			}
 		})
 	}
