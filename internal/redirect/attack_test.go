@@ -100,20 +100,20 @@ func TestForgedPackets(t *testing.T) {
 		"a pod with the agent's own address": {n.b.Do, "eth0", hardwareOf(t, n.node.Do, n.b.Interface), redirect.DefaultListen.Addr()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := arrivals(t, n.node)
+			before, forgedBefore := arrivals(t, n.node)
 			if err := test.from(func() error {
 				forge(t, test.link, test.to, test.pretending)
 				return nil
 			}); err != nil {
 				t.Fatal(err)
 			}
-			if got := arrivals(t, n.node) - before; got != 0 {
-				t.Errorf("%d forged packets arrived", got)
+			if _, got := arrivals(t, n.node); got != forgedBefore {
+				t.Errorf("%d forged packets arrived", got-forgedBefore)
 			}
-			if got := whoAnswers(t, n.a, 3*time.Second); got != "nmi" {
+			if got := whoAnswers(t, n.a, 10*time.Second); got != "nmi" {
 				t.Errorf("%q answers pod a", got)
 			}
-			if got := arrivals(t, n.node) - before; got == 0 {
+			if got, _ := arrivals(t, n.node); got == before {
 				t.Error("the packets of pod a are not counted: the check above proves nothing")
 			}
 		})
@@ -121,10 +121,11 @@ func TestForgedPackets(t *testing.T) {
 }
 
 // forge sends packets of every kind in the name of an address, to the metadata
-// service and to the agent itself, from the calling thread's network.
+// service and to the agent itself, from the calling thread's network, from ports
+// that tell them from the late packets of a connection.
 func forge(t *testing.T, link string, to net.HardwareAddr, pretending netip.Addr) {
 	t.Helper()
-	for port := uint16(40000); port < 40050; port++ {
+	for port := uint16(20000); port < 20050; port++ {
 		for _, dst := range []netip.AddrPort{redirect.DefaultMetadata, redirect.DefaultListen} {
 			for _, flags := range []byte{0x02, 0x10, 0x18, 0x04} { // SYN; ACK; PSH and ACK; RST
 				sendRaw(t, link, to, packet(netip.AddrPortFrom(pretending, port), dst, flags))

@@ -230,19 +230,23 @@ func TestNeighbourCannotBorrowAnAddress(t *testing.T) {
 		t.Error("pod b reached nmi with the address of pod a")
 	}
 	// Without the guard its packets would arrive, and the answers go to pod a.
-	if got := arrivals(t, n.node); got != 0 {
+	if got, _ := arrivals(t, n.node); got != 0 {
 		t.Errorf("%d packets of pod b arrived with the address of pod a, want none", got)
 	}
 	if got := reach(t, n.a, "169.254.169.254:80"); got != "nmi" {
 		t.Errorf("pod a reaches %q, want nmi", got)
 	}
-	if got := arrivals(t, n.node); got == 0 {
+	if got, _ := arrivals(t, n.node); got == 0 {
 		t.Error("the packets of pod a are not counted: the check above proves nothing")
 	}
 }
 
+// firstEphemeral is the first port that Linux gives to a connection by itself.
+const firstEphemeral = 32768
+
 // countArrivals counts the packets to nmi's port that podid's rules let through,
-// but the canary's, in a table of the test's own.
+// but the canary's, in a table of the test's own: first all, then those from a port
+// that no connection has by itself.
 func countArrivals() error {
 	conn, err := nftables.New()
 	if err != nil {
@@ -259,13 +263,17 @@ func countArrivals() error {
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, redirect.DefaultListen.Port())},
 		&expr.Counter{},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpLt, Register: 1, Data: binary.BigEndian.AppendUint16(nil, firstEphemeral)},
+		&expr.Counter{},
 	}})
 	return conn.Flush()
 }
 
-// arrivals reads the counter of countArrivals.
-func arrivals(t *testing.T, node *localcluster.Node) (packets uint64) {
+// arrivals reads the counters of countArrivals.
+func arrivals(t *testing.T, node *localcluster.Node) (all, forged uint64) {
 	t.Helper()
+	var packets []uint64
 	if err := node.Do(func() error {
 		conn, err := nftables.New()
 		if err != nil {
@@ -279,7 +287,7 @@ func arrivals(t *testing.T, node *localcluster.Node) (packets uint64) {
 		for _, r := range rules {
 			for _, e := range r.Exprs {
 				if c, ok := e.(*expr.Counter); ok {
-					packets += c.Packets
+					packets = append(packets, c.Packets)
 				}
 			}
 		}
@@ -287,7 +295,7 @@ func arrivals(t *testing.T, node *localcluster.Node) (packets uint64) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	return packets
+	return packets[0], packets[1]
 }
 
 // TestBridgedPodsHaveNoLink puts an address behind a bridge, where one pod can

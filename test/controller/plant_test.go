@@ -74,7 +74,7 @@ func plants() map[string]plant {
 		"nothing is sent, and said to be done":    {stuck: true, want: "Assigned, while|lacks", machines: func(a azure) azure { return liar{a} }},
 		"all else is taken off with each change":  {stuck: true, want: "a PATCH takes off|lacks" + told, machines: func(a azure) azure { return greedy{a} }},
 		"each change is sent twice":               {want: "a PATCH that changes nothing", machines: func(a azure) azure { return stutterer{a} }},
-		"a change is tried three times":           {want: "PATCHes more than", machines: func(a azure) azure { return wavering{a} }},
+		"a change is tried six times":             {want: "PATCHes more than", often: []string{"a pod comes", "a pod goes"}, machines: func(a azure) azure { return wavering{a} }},
 		"an object is Assigned from the start":    {want: "Assigned, while", sent: assignedAtOnce},
 		"an edit takes back what there is":        {want: "no longer Assigned, while|no event told", often: edits(), sent: takenBack},
 		"an edit of an identity is lost":          {stuck: true, want: "pod .* has" + told, often: edits(), pretended: pretended{http.MethodPut, object}},
@@ -142,16 +142,20 @@ func (s stutterer) Update(ctx context.Context, scope assign.Scope, state compute
 	return done, nil
 }
 
-// wavering asks Azure twice for what it refuses, before what it does not.
+// wavering asks Azure five times more for what it has done, of a version long gone, which
+// it refuses.
 type wavering struct{ azure }
 
 func (w wavering) Update(ctx context.Context, scope assign.Scope, s compute.State, attach, detach []string) (compute.Changes, error) {
-	for range 2 {
-		old := s
-		old.ETag = `"0"`
-		_, _ = w.azure.Update(ctx, scope, old, attach, detach) // it is refused
+	done, err := w.azure.Update(ctx, scope, s, attach, detach)
+	if err != nil {
+		return done, err
 	}
-	return w.azure.Update(ctx, scope, s, attach, detach)
+	s.ETag = `"0"`
+	for range 5 {
+		_, _ = w.azure.Update(ctx, scope, s, attach, detach) // there is nothing left to do
+	}
+	return done, nil
 }
 
 // assignedAtOnce has objects be Assigned when they are made.
