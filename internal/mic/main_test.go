@@ -1,11 +1,8 @@
 package mic_test
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/klog/v2" //nolint:depguard // to quiet it
@@ -20,29 +17,9 @@ var plane *localcluster.ControlPlane
 func TestMain(m *testing.M) {
 	ctrllog.SetLogger(logr.Discard())
 	klog.SetLogger(logr.Discard())
-	code, err := withControlPlane(m.Run)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
+	code := localcluster.WithControlPlanes(1, "../../config/crd", func(planes []*localcluster.ControlPlane) int {
+		plane = planes[0]
+		return m.Run()
+	})
 	os.Exit(code) //nolint:forbidigo // TestMain is the main of a test
-}
-
-func withControlPlane(run func() int) (int, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
-	defer cancel()
-	dir, err := os.MkdirTemp("", "podid-mic-")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	plane, err = localcluster.StartControlPlane(ctx, localcluster.ControlPlaneConfig{Dir: dir, Progress: os.Stderr})
-	if err != nil {
-		return 0, err
-	}
-	defer plane.Stop()
-	if err := plane.InstallCRDs(ctx, "../../config/crd"); err != nil {
-		return 0, err
-	}
-	return run(), nil
 }

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strconv"
 	"syscall"
+	"time"
 )
 
 // requireEnv set to 1 makes tests fail, not skip, where no sandbox can be had.
@@ -38,6 +41,39 @@ func NetworkMain(m interface{ Run() int }) int {
 		complain(err) // and run: each test that calls Require skips or fails
 	}
 	return m.Run()
+}
+
+// WithControlPlanes is for the TestMain of a package whose tests share API servers:
+// it starts n with the CRDs of a folder, runs what uses them, and stops them. It
+// returns the exit code:
+//
+//	func TestMain(m *testing.M) {
+//		os.Exit(localcluster.WithControlPlanes(1, "../../config/crd", func(planes []*localcluster.ControlPlane) int {
+//			plane = planes[0]
+//			return m.Run()
+//		}))
+//	}
+func WithControlPlanes(n int, crds string, run func([]*ControlPlane) int) int {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "podid-test-")
+	if err != nil {
+		return complain(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	var planes []*ControlPlane
+	for i := range n {
+		plane, err := StartControlPlane(ctx, ControlPlaneConfig{Dir: filepath.Join(dir, strconv.Itoa(i)), Progress: os.Stderr})
+		if err != nil {
+			return complain(err)
+		}
+		defer plane.Stop()
+		if err := plane.InstallCRDs(ctx, crds); err != nil {
+			return complain(err)
+		}
+		planes = append(planes, plane)
+	}
+	return run(planes)
 }
 
 // testingT is the part of testing.TB that Require needs; the demo, which links

@@ -1,7 +1,10 @@
 package roles
 
 // What tests see of the inside.
-var Patiently = patiently
+var (
+	Patiently = patiently
+	NameOf    = nameOf
+)
 
 // LongestWait is how long assignments wait together.
 const LongestWait = longestWait

@@ -140,10 +140,15 @@ func (o *options) signIn() (*azure, whose, error) {
 	return az, who, nil
 }
 
-// nameOf is the name of a cloud.
+// nameOf is the name of a cloud. An Azure Stack whose users sign in to Entra ID has
+// the sign-in of another cloud, and a Resource Manager of its own.
 func nameOf(where cloud.Configuration) string {
+	same := func(c cloud.Configuration) bool {
+		return c.ActiveDirectoryAuthorityHost == where.ActiveDirectoryAuthorityHost &&
+			c.Services[cloud.ResourceManager].Endpoint == where.Services[cloud.ResourceManager].Endpoint
+	}
 	for _, name := range []string{"AzureCloud", "AzureChinaCloud", "AzureUSGovernment"} {
-		if c, err := entra.Cloud(name); err == nil && c.ActiveDirectoryAuthorityHost == where.ActiveDirectoryAuthorityHost {
+		if c, err := entra.Cloud(name); err == nil && same(c) {
 			return name
 		}
 	}

@@ -81,6 +81,9 @@ func (az *azure) ofMachines(ctx context.Context, r *report, who whose, c roles.C
 		switch {
 		case ok:
 			found[p.ID] = p
+		case who.clientID == "" && has.none(): // a Node may name any machine
+			last = fmt.Errorf("%s has no identity with an object id", scope)
+			r.leaveOut(last.Error())
 		case who.clientID == "":
 			return nil, fmt.Errorf("%s has neither a system-assigned identity nor one single user-assigned one with an object id: set userAssignedIdentityID in azure.json, or give --principal-id", scope)
 		}
@@ -143,6 +146,9 @@ func (m machine) used(clientID string) (principal, bool) {
 	}
 	return principal{}, false
 }
+
+// none says that it shows no identity at all.
+func (m machine) none() bool { return m.system.ID == "" && len(m.user) == 0 }
 
 func (az *azure) identitiesOf(ctx context.Context, scope assign.Scope) (machine, error) {
 	switch scope.Kind {

@@ -33,6 +33,10 @@ func TestWhoMicIsByItsConfiguration(t *testing.T) {
 			set: user, vm: two, config: `"useManagedIdentityExtension": true`,
 			status: 2, want: []string{"virtual machine mc_group/single has neither", "set userAssignedIdentityID in azure.json, or give --principal-id"},
 		},
+		"a machine without any, which may be made up": {
+			set: user, config: `"useManagedIdentityExtension": true`,
+			status: 2, want: []string{"mic may be " + micObject, "virtual machine mc_group/single has no identity with an object id", "Nothing is made: "}, mics: 1,
+		},
 		"a client id that no machine shows": {
 			config: `"useManagedIdentityExtension": true, "userAssignedIdentityID": "another"`,
 			status: 2, want: []string{"shows the identity with client id another", "give --identity-resource-id or --principal-id"},
