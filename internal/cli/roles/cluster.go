@@ -82,8 +82,8 @@ func (r *report) nodes(ctx context.Context, api client.Client) (map[assign.Scope
 	return scopes, nil
 }
 
-// identities are the AzureIdentities of type 0: those that mic attaches, and those that
-// name a client id alone. The others are applications.
+// identities are the AzureIdentities: of applications, which mic does not attach, the
+// client id alone.
 func (r *report) identities(ctx context.Context, api client.Client) ([]roles.Identity, error) {
 	var found []roles.Identity
 	for next := ""; ; {
@@ -93,9 +93,14 @@ func (r *report) identities(ctx context.Context, api client.Client) ([]roles.Ide
 		}
 		for i := range list.Items {
 			o := &list.Items[i]
-			if spec := o.Spec.Canonical(); *spec.Type == v1.UserAssignedMSI {
-				found = append(found, roles.Identity{Name: o.Namespace + "/" + o.Name, ResourceID: spec.ResourceID, ClientID: spec.ClientID})
+			spec := o.Spec.Canonical()
+			i := roles.Identity{Name: o.Namespace + "/" + o.Name, ClientID: spec.ClientID}
+			if *spec.Type == v1.UserAssignedMSI {
+				i.ResourceID = spec.ResourceID
+			} else if i.ClientID == "" {
+				continue // which names nobody
 			}
+			found = append(found, i)
 		}
 		if next = list.Continue; next == "" {
 			return found, nil

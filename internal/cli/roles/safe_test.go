@@ -40,11 +40,21 @@ func TestAnIdentityThatPodsMayHaveIsNotMics(t *testing.T) {
 	}
 }
 
+func TestAnApplicationThatPodsMayHaveIsNotMics(t *testing.T) {
+	w := newAzure(t)
+	populate(t, identity("trap", v1.AzureIdentitySpec{
+		Type: new(v1.ServicePrincipal), TenantID: azemu.DefaultTenant, ClientID: strings.ToUpper(micClient),
+		ClientPassword: &v1.SecretReference{Namespace: "default", Name: "password"},
+	}))
+	w.says(t, 2, []string{"--identity-resource-id", micID, "--apply"}, micID+" is the identity of AzureIdentity default/trap too")
+	w.says(t, 1, []string{"--principal-id", micObject}, "not that of mic's own identity, which is not known here: ", "default/trap")
+}
+
 // The object id alone does not say whose a client id is.
 func TestAClientIDThatMayBeMicsIsTold(t *testing.T) {
 	w := newAzure(t)
 	populate(t, identity("alone", v1.AzureIdentitySpec{Type: new(v1.UserAssignedMSI), ClientID: micClient}))
-	const told = "make sure that the clientID of these AzureIdentities is not that of mic's own identity, which is not known here: default/alone, default/one"
+	const told = "make sure that the clientID of these AzureIdentities is not that of mic's own identity, which is not known here: default/alone, default/application, default/one"
 	w.says(t, 1, []string{"--principal-id", micObject}, told)
 }
 

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -36,7 +37,8 @@ func (c *Controller) identity(ctx context.Context, name types.NamespacedName) (c
 	if len(objects) == 0 || *spec.Type != v1.UserAssignedMSI || spec.ResourceID == "" {
 		meta.RemoveStatusCondition(&s.conditions, v1.ConditionAttached)
 	} else {
-		troubles, told := c.troublesOf(key{false, name})
+		troubles := c.troublesOf(key{false, name})
+		told := troubles != nil
 		condition := attached(objects, troubles, spec.ResourceID)
 		condition.ObservedGeneration = o.Generation
 		if told || !stillTrue(meta.FindStatusCondition(s.conditions, v1.ConditionAttached), condition) {
@@ -57,13 +59,26 @@ func (c *Controller) gone(k key, err error) error {
 	return client.IgnoreNotFound(err)
 }
 
-// troublesOf is what is wrong with an identity, or a binding in advance, by scope.
-// told says that anything was told about it.
-func (c *Controller) troublesOf(k key) (troubles map[assign.Scope]trouble, told bool) {
+// troublesOf is what was told of an identity, or a binding in advance, by scope: nil
+// when nothing was, and empty troubles where all is well.
+func (c *Controller) troublesOf(k key) map[assign.Scope]trouble {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	troubles, told = c.troubles[k]
-	return maps.Clone(troubles), told
+	return maps.Clone(c.troubles[k])
+}
+
+// allTold reports whether it has been told of all scopes of the nodes that a binding
+// selects how it went there.
+func (c *Controller) allTold(ctx context.Context, selector labels.Selector, told map[assign.Scope]trouble) (bool, error) {
+	var nodes corev1.NodeList
+	if err := c.cache.List(ctx, &nodes, client.MatchingLabelsSelector{Selector: selector}); err != nil {
+		return false, err
+	}
+	return !slices.ContainsFunc(nodes.Items, func(n corev1.Node) bool {
+		scope, err := assign.ParseProviderID(n.Spec.ProviderID)
+		_, was := told[scope]
+		return err == nil && !was
+	}), nil
 }
 
 // stillTrue reports whether a condition that a controller before has written stays
@@ -136,7 +151,15 @@ func (c *Controller) bindingOf(ctx context.Context, name types.NamespacedName) (
 	s := newStatus(o.Status.MatchedPods, o.Status.Conditions)
 	s.pods = int32(min(len(objects), 1<<30))
 	if nodes, err := assignment.Nodes(&o); err == nil {
-		if troubles, told := c.troublesOf(key{true, name}); told || nodes == nil || !s.untried(o.Generation) {
+		troubles := c.troublesOf(key{true, name})
+		all := nodes == nil || !s.untried(o.Generation)
+		if !all {
+			if all, err = c.allTold(ctx, nodes, troubles); err != nil {
+				return nil, status{}, err
+			}
+		}
+		maps.DeleteFunc(troubles, func(_ assign.Scope, t trouble) bool { return t.problem == "" })
+		if all || len(troubles) > 0 {
 			inAdvance(&s, o.Generation, nodes != nil, troubles)
 		}
 	} else if meta.SetStatusCondition(&s.conditions, metav1.Condition{
@@ -152,7 +175,7 @@ func (c *Controller) bindingOf(ctx context.Context, name types.NamespacedName) (
 }
 
 // untried reports whether a controller before has written what is in the way of the
-// same binding, which stays until this one is told. That it is no selector, or that
+// same binding, which stays until this one is told of all its scopes. That it is no selector, or that
 // its AzureIdentity is wrong, is not among that: it is known without trying.
 func (s *status) untried(generation int64) bool {
 	c := meta.FindStatusCondition(s.conditions, v1.ConditionPreAssign)

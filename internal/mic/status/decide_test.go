@@ -1,10 +1,15 @@
 package status
 
 import (
+	"context"
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/assign"
@@ -125,20 +130,86 @@ func TestABindingInAdvanceSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
+// cached is a cache of one binding and some nodes.
+type cached struct {
+	binding v1.AzureIdentityBinding
+	nodes   []corev1.Node
+}
+
+func (c cached) Get(_ context.Context, _ client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	if b, ok := into.(*v1.AzureIdentityBinding); ok {
+		c.binding.DeepCopyInto(b)
+	}
+	return nil
+}
+
+func (c cached) List(_ context.Context, into client.ObjectList, options ...client.ListOption) error {
+	var o client.ListOptions
+	o.ApplyOptions(options)
+	if list, ok := into.(*corev1.NodeList); ok {
+		for _, n := range c.nodes {
+			if o.LabelSelector.Matches(labels.Set(n.Labels)) {
+				list.Items = append(list.Items, n)
+			}
+		}
+	}
+	return nil
+}
+
 func TestWhatIsInTheWayOfABindingStaysUntilItIsTried(t *testing.T) {
+	const group = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/"
+	var nodes []corev1.Node
+	var scopes []assign.Scope
+	for _, name := range []string{"one", "two"} {
+		nodes = append(nodes, corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"pool": "apps"}},
+			Spec:       corev1.NodeSpec{ProviderID: "azure://" + group + name + "/virtualMachines/0"},
+		})
+		scope, err := assign.ParseProviderID(nodes[len(nodes)-1].Spec.ProviderID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		scopes = append(scopes, scope)
+	}
+	name := types.NamespacedName{Namespace: "apps", Name: "binding"}
+	well := func(c *Controller, of ...assign.Scope) {
+		for _, scope := range of {
+			c.TellAdvance(scope, name, "", "")
+		}
+	}
 	for sentence, test := range map[string]struct {
-		before []metav1.Condition
-		want   bool
+		selector, reason string
+		generation       int64 // for which the condition was written
+		tell             func(*Controller)
+		want             string // the message; empty for none
 	}{
-		"never written":             {nil, false},
-		"refused":                   {[]metav1.Condition{{Type: v1.ConditionPreAssign, Status: metav1.ConditionFalse, Reason: v1.ReasonRefused, ObservedGeneration: 2}}, true},
-		"refused, and edited since": {[]metav1.Condition{{Type: v1.ConditionPreAssign, Status: metav1.ConditionFalse, Reason: v1.ReasonRefused, ObservedGeneration: 1}}, false},
-		"it was no selector":        {[]metav1.Condition{{Type: v1.ConditionPreAssign, Status: metav1.ConditionFalse, Reason: v1.ReasonInvalid, ObservedGeneration: 2}}, false},
+		"nothing is told yet":                    {"pool=apps", v1.ReasonRefused, 2, func(*Controller) {}, "before"},
+		"well on one, the other not tried":       {"pool=apps", v1.ReasonRefused, 2, func(c *Controller) { well(c, scopes[0]) }, "before"},
+		"well on both":                           {"pool=apps", v1.ReasonRefused, 2, func(c *Controller) { well(c, scopes...) }, ""},
+		"refused again on one":                   {"pool=apps", v1.ReasonRefused, 2, func(c *Controller) { c.TellAdvance(scopes[1], name, v1.ReasonRefused, "now") }, "now"},
+		"no node is selected any more":           {"pool=none", v1.ReasonRefused, 2, func(*Controller) {}, ""},
+		"the binding was edited since":           {"pool=apps", v1.ReasonRefused, 1, func(*Controller) {}, ""},
+		"it was no selector, which needs no try": {"pool=apps", v1.ReasonInvalid, 2, func(*Controller) {}, ""},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			s := newStatus(0, test.before)
-			if got := s.untried(2); got != test.want {
-				t.Errorf("untried() = %v, want %v", got, test.want)
+			b := v1.AzureIdentityBinding{ObjectMeta: metav1.ObjectMeta{
+				Namespace: name.Namespace, Name: name.Name, Generation: 2, Annotations: map[string]string{v1.AnnotationPreAssign: test.selector},
+			}}
+			b.Status.Conditions = []metav1.Condition{{
+				Type: v1.ConditionPreAssign, Status: metav1.ConditionFalse, Reason: test.reason, ObservedGeneration: test.generation, Message: "before",
+			}}
+			c := &Controller{cache: cached{b, nodes}, troubles: map[key]map[assign.Scope]trouble{}}
+			test.tell(c)
+			_, s, err := c.bindingOf(t.Context(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			for _, condition := range s.conditions {
+				got = condition.Message
+			}
+			if got != test.want {
+				t.Errorf("the condition says %q, want %q", got, test.want)
 			}
 		})
 	}

@@ -156,9 +156,9 @@ func (c *Controller) tell(scope assign.Scope, k key, t trouble) {
 	if c.troubles[k] == nil {
 		c.troubles[k] = make(map[assign.Scope]trouble, 1) // empty too: see troublesOf
 	}
-	if t.problem == "" {
+	if t.problem == "" && !k.binding {
 		delete(c.troubles[k], scope)
-	} else {
+	} else { // of a binding also that all is well: see allTold
 		c.troubles[k][scope] = t
 	}
 	if c.queue != nil {
