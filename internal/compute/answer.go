@@ -61,14 +61,37 @@ var wellFormed = regexp.MustCompile(`^(/[^/]+){7}/[a-z0-9_-]+$`)
 // identities are those that are named. Azure names them in the message or in the
 // details below it. What can be the name of none, though it begins like one, is left
 // out.
-func (b errorBody) identities() []string {
+func (b errorBody) identities() []string { return wellFormedIn(b.text) }
+
+func wellFormedIn(text string) []string {
 	var ids []string
-	for _, id := range IdentitiesIn(b.text) {
+	for _, id := range IdentitiesIn(text) {
 		if wellFormed.MatchString(id) {
 			ids = append(ids, id)
 		}
 	}
 	return ids
+}
+
+// absences finds what the identity service says that it has not found, in the message
+// of a FailedIdentityOperation.
+var absences = regexp.MustCompile(`(?i)\bresources? '([^']*)' (?:was|were) not found\b`)
+
+// missing are those of which the identity service says that they do not exist, in
+// words or by its status. What it is only forbidden to say, or busy with, may exist.
+func (b errorBody) missing() []string {
+	switch b.identityStatus() {
+	case "notfound":
+		return wellFormedIn(b.message)
+	case "", "badrequest":
+		var named strings.Builder
+		for _, found := range absences.FindAllStringSubmatch(b.message, -1) {
+			named.WriteString(found[1] + ",")
+		}
+		return wellFormedIn(named.String())
+	default:
+		return nil
+	}
 }
 
 // identityStatuses finds the status of the identity service in the message of a

@@ -127,6 +127,48 @@ func TestAllThatMayNotBeAssignedAreNamed(t *testing.T) {
 	}
 }
 
+// It takes an identity from those who use it that Azure says so.
+func TestOnlyWhatIsSaidNotToExistIsMissing(t *testing.T) {
+	one, two := id("one"), id("two")
+	operation := func(status, inner string) azemu.Fault {
+		return azemu.Fault{Status: 400, Code: "FailedIdentityOperation", Message: "Failed to perform resource identity operation. Status: '" + status + "'. Response: '" + inner + "'."}
+	}
+	for sentence, test := range map[string]struct {
+		fault azemu.Fault
+		want  []string
+	}{
+		"in words":                            {operation("BadRequest", "Resource '"+one+"' was not found."), []string{one}},
+		"in words, one of two that are named": {operation("BadRequest", "Resource '"+one+"' was not found, nor may '"+two+"' be assigned."), []string{one}},
+		"in words, several":                   {operation("BadRequest", "Resource '"+one+","+two+"' was not found."), []string{one, two}},
+		"by the status":                       {operation("NotFound", "There is no "+one), []string{one}},
+		"not where it is forbidden":           {operation("Forbidden", "Resource '"+one+"' was not found."), nil},
+		"not where others are at work":        {operation("Conflict", "Resource '"+one+"' was not found."), nil},
+		"not for a bad request alone":         {operation("BadRequest", "Identity '"+one+"' is being deleted."), nil},
+		"not for a right that is missing":     {azemu.Fault{Status: 403, Code: "LinkedAuthorizationFailed", Message: "Resource '" + one + "' was not found."}, nil},
+		"not for a wrong value":               {azemu.Fault{Status: 400, Code: "InvalidParameter", Message: "Resource '" + one + "' was not found."}, nil},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			t.Parallel()
+			e, c := inMemory(t, azemu.Config{})
+			if err := e.SetFault(azemu.EndpointVMSSPatch, test.fault); err != nil {
+				t.Fatal(err)
+			}
+			s, err := c.Get(t.Context(), scope(t, setID))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = c.Update(t.Context(), scope(t, setID), s, []string{id("a")}, nil)
+			got, ok := errors.AsType[*compute.Error](err)
+			if !ok || got.Kind != compute.BadIdentity {
+				t.Fatalf("error = %v, want a bad identity", err)
+			}
+			if diff := cmp.Diff(test.want, got.Missing); diff != "" {
+				t.Errorf("missing (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestWhatAzureSaysIsNoMoreThanItMeans(t *testing.T) {
 	failed := func(status string) string {
 		return "Failed to perform resource identity operation. Status: '" + status + "'. Response: '{\"error\":{\"code\":\"" + status + "\"}}'."

@@ -229,18 +229,18 @@ func (c *Client) patch(ctx context.Context, r resource, s State, batch []change)
 		return after, err
 	}
 	fresh, readErr := timed(ctx, c.config.GetTimeout, r.get)
-	if readErr != nil || !fresh.Certain() || fresh.anyDone(batch) {
+	if readErr != nil || !fresh.Certain() || fresh.another(s) || fresh.anyDone(batch) {
 		return after, err // the caller reads it again, and decides
 	}
 	s = fresh
 	return timed(ctx, c.config.UpdateTimeout, send)
 }
 
-// rewritten reports whether fresh, which was read after s, says that somebody else
-// has done some of what is to be done, or is at work, or has failed at it. What was
-// not certain before is sent whatever is shown.
+// rewritten reports whether fresh, which was read after s, is of another machine, or
+// says that somebody else has done some of what is to be done, or is at work, or has
+// failed at it. What was not certain before is sent whatever is shown.
 func (s State) rewritten(fresh State, batch []change) bool {
-	return fresh.Certain() != s.Certain() || fresh.underway() || fresh.Certain() && fresh.anyDone(batch)
+	return fresh.another(s) || fresh.Certain() != s.Certain() || fresh.underway() || fresh.Certain() && fresh.anyDone(batch)
 }
 
 // anyDone reports whether one of the changes is shown as made.

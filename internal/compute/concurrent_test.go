@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/podid-io/podid/internal/azemu"
 	"github.com/podid-io/podid/internal/compute"
@@ -131,6 +132,39 @@ func TestWhatOthersAttachedMeanwhileStaysWhereTheStateHasNoETag(t *testing.T) {
 			}
 			if _, visible := see(e, setID); !cmp.Equal(test.want, visible) {
 				t.Errorf("%v is attached, want %v", visible, test.want)
+			}
+		})
+	}
+}
+
+func TestWhatIsMeantForOneMachineDoesNotGoToOneMadeAnew(t *testing.T) {
+	const first, second = "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"
+	for sentence, etag := range map[string]bool{"with an ETag": true, "without": false} {
+		t.Run(sentence, func(t *testing.T) {
+			t.Parallel()
+			e, c := inMemory(t, azemu.Config{})
+			be := func(own string) {
+				set := azemu.ScaleSet{ID: setID, UniqueID: own, Identity: &azemu.Assigned{}}
+				if err := e.MergeState(azemu.State{Identities: []azemu.Identity{{ID: id("a")}}, ScaleSets: []azemu.ScaleSet{set}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			be(first)
+			s, err := c.Get(t.Context(), scope(t, setID))
+			if err != nil || s.ID != first {
+				t.Fatalf("at first %+v, %v", s, err)
+			}
+			if !etag {
+				s.ETag = ""
+			}
+			be(second)
+			changes, err := c.Update(t.Context(), scope(t, setID), s, []string{id("a")}, nil)
+			got, ok := errors.AsType[*compute.Error](err)
+			if !ok || got.Kind != compute.Conflict || !got.Refused || !cmp.Equal(changes, compute.Changes{Not: []string{id("a")}}, cmpopts.EquateEmpty()) {
+				t.Errorf("Update() = %+v, %v, want a conflict and nothing done", changes, err)
+			}
+			if _, visible := see(e, setID); visible != nil {
+				t.Errorf("the other has %v", visible)
 			}
 		})
 	}

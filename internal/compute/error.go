@@ -54,6 +54,9 @@ type Error struct {
 	// Identities are the ARM ids, in lower case, of the user-assigned identities
 	// that Azure named, in its order; nil where it named none.
 	Identities []string
+	// Missing are those of Identities of which Azure says that they do not exist. It
+	// says less of most that it refuses.
+	Missing []string
 	// Reason is what Azure, or whoever is in the way, said: one line.
 	Reason string
 	Err    error
@@ -159,12 +162,18 @@ func (e *Error) read(answer *azcore.ResponseError, direct bool) {
 	e.unauthorized = answer.StatusCode == http.StatusUnauthorized
 	e.polling = e.Doing == changing && !direct
 	e.Reason, e.Identities = reason(answer, body), body.identities()
+	if e.Kind == BadIdentity && answer.ErrorCode == identityOperation {
+		e.Missing = body.missing()
+	}
 	if answer.RawResponse != nil {
 		e.RetryAfter, _ = retryAfter(answer.RawResponse.Header, time.Now())
 	}
 	e.Refused = e.Refused || direct && answer.StatusCode >= 400 && answer.StatusCode < 500 && answer.StatusCode != http.StatusRequestTimeout
 	e.Gone = e.Doing == reading && answer.StatusCode == http.StatusNotFound && answer.ErrorCode == "ResourceNotFound"
 }
+
+// identityOperation is the code of what the identity service has refused.
+const identityOperation = "FailedIdentityOperation"
 
 // kind goes by the code where the status does not say enough: an operation that
 // fails answers 200.
@@ -179,7 +188,7 @@ func kind(answer *azcore.ResponseError, body errorBody) Kind {
 		return Conflict
 	}
 	switch answer.ErrorCode {
-	case "FailedIdentityOperation":
+	case identityOperation:
 		return identityKind(body)
 	case "LinkedAuthorizationFailed":
 		return BadIdentity

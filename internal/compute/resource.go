@@ -185,6 +185,12 @@ func value(s *string) string {
 	return *s
 }
 
+// another reports whether s is of another machine than the state before, one that was
+// made anew: what is meant for one never goes to the other.
+func (s State) another(before State) bool {
+	return s.ID != "" && before.ID != "" && s.ID != before.ID
+}
+
 // ifMatch is nil where Azure gave no ETag.
 func (s State) ifMatch() *string {
 	if s.ETag == "" {
