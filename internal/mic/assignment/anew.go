@@ -15,8 +15,8 @@ import (
 // A machine may be deleted and made anew under the same name, without its
 // identities. The record says which machine it is of: on another one nothing of it
 // holds, and what is there is not podid's. While a scale set has nodes it is the same
-// machine; a VM is while it has the same Node. With the first Node after that the
-// record is in doubt until Azure has been asked once:
+// machine; a VM is while it has the same Node, and that tells of the same system. With
+// the first Node after that the record is in doubt until Azure has been asked once:
 //
 //	trusted --no Node left, or another of a VM--> vacant --a Node--> doubted --one GET--> trusted
 
@@ -80,7 +80,8 @@ func (r *Reconciler) leave(scope assign.Scope) {
 
 // vacateNode takes note of what has become of the scope of a Node. That of a VM is
 // vacant when that very Node is no more: another may have its name, or its machine,
-// before this is heard of.
+// before this is heard of. So it is when the Node stays and tells of another system:
+// a VM that is made anew soon enough registers as the one before.
 func (r *Reconciler) vacateNode(ctx context.Context, n *corev1.Node) error {
 	scope := scopeOf(n)
 	if scope.Kind != assign.VM {
@@ -91,11 +92,17 @@ func (r *Reconciler) vacateNode(ctx context.Context, n *corev1.Node) error {
 	if client.IgnoreNotFound(err) != nil {
 		return err
 	}
-	if err == nil && now.UID == n.UID {
+	if err == nil && now.UID == n.UID && !otherSystem(n, &now) {
 		return r.vacate(ctx, scope) // it may have changed sides
 	}
 	r.leave(scope)
 	return nil
+}
+
+// otherSystem reports whether a Node tells of two systems, one after the other.
+func otherSystem(old, now *corev1.Node) bool {
+	before, after := old.Status.NodeInfo.SystemUUID, now.Status.NodeInfo.SystemUUID
+	return before != "" && after != "" && before != after
 }
 
 // occupy has the record of a scope doubted that has a Node for the first time after

@@ -187,6 +187,32 @@ func TestAVMMadeAnewWithItsNodeIsAnother(t *testing.T) {
 	}
 }
 
+func TestAVMMadeAnewWhoseNodeStaysIsAnother(t *testing.T) {
+	play(t, Config{}, func(l scene) {
+		l.azure.be(func() { l.azure.made = "first" })
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node", UID: "node"}, Spec: corev1.NodeSpec{
+			ProviderID: "azure:///subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/one",
+		}}
+		n.Status.NodeInfo.SystemUUID = "first"
+		l.store.put(n)
+		l.identity("app")
+		l.pod("web", "app")
+		l.settle(time.Second)
+		l.azure.be(func() { l.azure.made, l.azure.user = "second", make(map[string]bool) })
+		again := n.DeepCopy()
+		again.Status.NodeInfo.SystemUUID = "second"
+		stripped, err := stripNode(again)
+		if err != nil || !otherSystem(n, stripped.(*corev1.Node)) {
+			t.Fatalf("the cache shows %v, %v", stripped, err)
+		}
+		l.store.put(again)
+		l.settle(time.Minute)
+		if got := l.azure.attached(); !slices.Equal(got, []string{"app"}) {
+			t.Errorf("%v is attached", got)
+		}
+	})
+}
+
 func TestALabelOfANodeCostsNoRead(t *testing.T) {
 	play(t, Config{}, func(l scene) {
 		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}, Spec: corev1.NodeSpec{

@@ -83,7 +83,7 @@ func (r *Reconciler) onNode(ctx context.Context, name string, found touches, sco
 }
 
 func sameNode(old, now *corev1.Node) bool {
-	return old.UID == now.UID && old.Spec.ProviderID == now.Spec.ProviderID && maps.Equal(old.Labels, now.Labels)
+	return old.UID == now.UID && old.Spec.ProviderID == now.Spec.ProviderID && !otherSystem(old, now) && maps.Equal(old.Labels, now.Labels)
 }
 
 func (r *Reconciler) routePod(ctx context.Context, p *corev1.Pod, found touches) error {
