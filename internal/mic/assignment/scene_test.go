@@ -63,7 +63,7 @@ func begin(t *testing.T, s *store, a *azure, c Config) scene {
 	}
 	r := newReconciler(c)
 	l.Reconciler = r
-	r.queue = workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[assign.Scope]())
+	r.queue = workqueue.NewTypedRateLimitingQueue(rateLimiter())
 	s.changed = l.events()
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup

@@ -29,7 +29,7 @@ func Add(m manager.Manager, c Config) error {
 	t, err := controller.NewTyped("assignment", m, controller.TypedOptions[assign.Scope]{
 		MaxConcurrentReconciles: parallelScopes,
 		Reconciler:              r,
-		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[assign.Scope](50*time.Millisecond, 30*time.Second),
+		RateLimiter:             rateLimiter(),
 	})
 	if err != nil {
 		return fmt.Errorf("make the assignment controller: %w", err)
@@ -48,6 +48,11 @@ func Add(m manager.Manager, c Config) error {
 		watch(m, t, &v1.AzureIdentityBinding{}, routed(r, r.routeBinding, sameBinding)),
 		watch(m, t, &v1.AzureIdentity{}, routed(r, r.routeIdentity, sameIdentity)),
 	)
+}
+
+// rateLimiter says when a scope is looked at again after an error.
+func rateLimiter() workqueue.TypedRateLimiter[assign.Scope] {
+	return workqueue.NewTypedItemExponentialFailureRateLimiter[assign.Scope](50*time.Millisecond, 30*time.Second)
 }
 
 func watch[T client.Object](m manager.Manager, t controller.TypedController[assign.Scope], kind T, h handler.TypedEventHandler[T, assign.Scope]) error {
