@@ -155,17 +155,25 @@ func (m *Machine) judge(id string, now time.Time) {
 	}
 }
 
-// Cool has those of the identities that nobody needs kept warm no longer.
-func (m *Machine) Cool(ids []string) {
+// Cool has those of the identities that nobody needs kept warm no longer, and returns
+// those that are podid's and were until now.
+func (m *Machine) Cool(ids []string) []string {
+	var cooled []string
 	for _, id := range ids {
-		if _, idle := m.idle[id]; idle {
-			m.idle[id] = time.Time{}
+		since, idle := m.idle[id]
+		if !idle {
+			continue
 		}
+		if !since.IsZero() && m.record[id] == Attached {
+			cooled = append(cooled, id)
+		}
+		m.idle[id] = time.Time{}
 	}
+	return cooled
 }
 
 // Lose takes those of the identities for lost that podid attached and that are
-// needed, and returns them: Azure has said that they are bad, though they are
+// needed, and returns them: Azure has said that they do not exist, though they are
 // there, and refuses every change until they are gone. They are to be detached, and
 // to be attached again after that.
 func (m *Machine) Lose(ids []string, now time.Time) []string {
@@ -177,6 +185,12 @@ func (m *Machine) Lose(ids []string, now time.Time) []string {
 		}
 	}
 	m.Mark(lost, Detaching, now)
+	return lost
+}
+
+// IsLost reports whether an identity is needed and has to go first.
+func (m *Machine) IsLost(id string) bool {
+	_, lost := m.lost[id]
 	return lost
 }
 

@@ -224,12 +224,16 @@ func TestDriftIsSeenBothWays(t *testing.T) {
 }
 
 func TestWhatIsCooledIsNotKeptWarm(t *testing.T) {
-	m := assign.NewMachine(assign.Record{"idle": assign.Attached, "used": assign.Attached}, now)
+	m := assign.NewMachine(assign.Record{"idle": assign.Attached, "used": assign.Attached, "found": assign.Found}, now)
 	m.Need(assign.Owner{Name: "web"}, []string{"used"}, now)
 	if got := m.Plan(now, time.Hour); len(got.Detach) > 0 {
 		t.Fatalf("Plan() detaches %v, want all kept warm", got.Detach)
 	}
-	m.Cool([]string{"idle", "used", "unknown"})
+	for _, want := range [][]string{{"idle"}, nil} { // that is told once
+		if got := m.Cool([]string{"idle", "used", "found", "unknown"}); !slices.Equal(got, want) {
+			t.Errorf("Cool() = %v, want %v", got, want)
+		}
+	}
 	if got := m.Plan(now, time.Hour); !slices.Equal(got.Detach, []string{"idle"}) {
 		t.Errorf("Plan() detaches %v, want the one that nobody needs", got.Detach)
 	}

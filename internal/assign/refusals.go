@@ -23,7 +23,8 @@ type Step struct {
 //	        --refused, not named--> suspects (two halves), tried in turn
 //	quarantine --due, refused with others, not named--> quarantine, tried alone from then on
 //
-// What is fresh never waits for the others. It knows no clock: now is given.
+// What is fresh never waits for the others. A detachment without which nothing is
+// taken goes with what is fresh: see Accompany. It knows no clock: now is given.
 type Refusals struct {
 	first      time.Duration // in quarantine
 	jitter     func(time.Duration) time.Duration
@@ -45,6 +46,7 @@ type quarantine struct {
 	due      time.Time
 	why      error
 	alone    bool
+	along    bool // it goes with what is fresh
 }
 
 // suspects are some of whom at least one may be refused. Two halves of a pair have
@@ -111,9 +113,10 @@ func (c Changes) Steps() []Step {
 	return all
 }
 
-// known reports whether a step is suspected or in quarantine.
+// known reports whether a step is suspected, or in quarantine and not to go along.
 func (r *Refusals) known(s Step) bool {
-	return r.quarantine[s] != nil ||
+	q := r.quarantine[s]
+	return q != nil && !q.along ||
 		slices.ContainsFunc(r.suspects, func(g suspects) bool { return slices.Contains(g.steps, s) })
 }
 
@@ -198,6 +201,20 @@ func (r *Refusals) Isolate(s Step, why error, now time.Time) {
 	r.isolate(s, why, now)
 }
 
+// Accompany has the detachment of an identity, if it is in quarantine or suspected, go
+// with the next PATCH and not apart: Azure refuses what is sent without it. It returns
+// how often that one has been refused itself, for the caller to wait as long.
+func (r *Refusals) Accompany(id string) (failures int) {
+	s := Step{ID: id, Detach: true}
+	r.drop(func(x Step) bool { return x == s })
+	q := r.quarantine[s]
+	if q == nil {
+		return 0
+	}
+	q.along = true
+	return q.failures
+}
+
 // isolate puts one in quarantine.
 func (r *Refusals) isolate(s Step, why error, now time.Time) {
 	q := r.quarantine[s]
@@ -207,7 +224,7 @@ func (r *Refusals) isolate(s Step, why error, now time.Time) {
 	}
 	q.due = now.Add(r.jitter(r.first * time.Duration(min(1<<min(q.failures, 10), mostQuarantine))))
 	q.failures++
-	q.why = why
+	q.why, q.along = why, false
 }
 
 // Done takes note that a PATCH of these steps was carried out.

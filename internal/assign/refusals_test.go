@@ -209,3 +209,34 @@ func TestSeveralThatAreNotNamedAreTriedOneByOne(t *testing.T) {
 		t.Errorf("%d are there, want the one that is not refused any more too", len(a.there))
 	}
 }
+
+func TestADetachmentWithoutWhichNothingIsTakenGoesAlong(t *testing.T) {
+	old, fresh := assign.Step{ID: "old", Detach: true}, assign.Step{ID: "new"}
+	c := assign.Changes{Attach: []string{"new"}, Detach: []string{"old"}}
+	for sentence, test := range map[string]struct {
+		refused [][]assign.Step // PATCHes, one after the other
+		named   []string
+		want    int // failures
+	}{
+		"from quarantine":     {[][]assign.Step{{fresh, old}}, []string{"old"}, 1},
+		"and more than once":  {[][]assign.Step{{fresh, old}, {fresh, old}}, []string{"old"}, 2},
+		"from among suspects": {[][]assign.Step{{{ID: "other"}, old}}, nil, 0},
+		"if it is in neither": {nil, nil, 0},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			r := assign.NewRefusals(30*time.Second, exactly)
+			for _, sent := range test.refused {
+				r.Refused(sent, test.named, errors.New("refused"), now)
+				if got, _ := r.Next(c, now); slices.Contains(got, old) {
+					t.Errorf("Next() = %v at first, want it apart", got)
+				}
+			}
+			if got := r.Accompany("old"); got != test.want {
+				t.Errorf("Accompany() = %d, want %d", got, test.want)
+			}
+			if got, _ := r.Next(c, now); !slices.Equal(got, []assign.Step{fresh, old}) {
+				t.Errorf("Next() = %v, want both", got)
+			}
+		})
+	}
+}
