@@ -96,3 +96,11 @@ func (a *azure) attached() []string {
 func refused(named ...string) error {
 	return &compute.Error{Kind: compute.BadIdentity, Scope: theScope, Doing: "change", Refused: true, Identities: named, Reason: "400 FailedIdentityOperation"}
 }
+
+// absent is that Azure refuses, since some do not exist.
+func absent(named ...string) error {
+	return &compute.Error{
+		Kind: compute.BadIdentity, Scope: theScope, Doing: "change", Refused: true,
+		Identities: named, Missing: named, Reason: "400 FailedIdentityOperation",
+	}
+}

@@ -58,11 +58,9 @@ func (r *Reconciler) change(ctx context.Context, scope assign.Scope, s *state, c
 		}
 		return warm
 	}
-	now := c.Only(steps)
-	if s.behind() {
-		if now.Detach = nil; len(now.Attach) == 0 { // what is not written has the scope looked at again
-			return warm
-		}
+	now := s.inTime(c.Only(steps))
+	if len(now.Attach)+len(now.Detach) == 0 {
+		return warm
 	}
 	return later{err: r.launch(ctx, scope, s, now)}
 }

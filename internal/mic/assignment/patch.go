@@ -48,6 +48,7 @@ type outcome struct {
 	there       map[string]bool // before
 	done        []string        // of these, for certain
 	withheld    []string        // not detached, since it is not known whether they may be
+	stay        []string        // there, and never detached, or not known to be one that may be
 	left        []string        // not sent yet, since there was something to tell before
 	err         error
 }
@@ -79,9 +80,6 @@ func (r *Reconciler) launch(ctx context.Context, scope assign.Scope, s *state, c
 		return ctx.Err()
 	}
 	s.flight = f
-	if len(c.Detach) > 0 {
-		s.behindSince = time.Time{} // what is next to go waits again
-	}
 	s.machine.Mark(c.Detach, assign.Detaching, time.Now())
 	return nil
 }
@@ -137,7 +135,7 @@ func (r *Reconciler) patch(ctx context.Context, scope assign.Scope, o outcome, a
 	if len(add)+len(remove) == 0 {
 		return o
 	}
-	o.add, o.remove, o.there = add, remove, present.User
+	o.add, o.remove, o.there, o.stay = add, remove, present.User, r.staying(present)
 	// What Azure does not show is not there, whatever we meant to do before.
 	undone := before.Without(slices.DeleteFunc(slices.Clone(add), func(id string) bool { return present.User[id] }))
 	if present.User = maps.Clone(present.User); present.User == nil {
@@ -195,7 +193,7 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 	if alone && gone(err) {
 		o.record = assign.Record{}
 	}
-	r.learn(scope, s, o)
+	r.learn(scope, s, s.regained(o))
 	log := r.config.Log.With("scope", scope.ID(), "attach", o.add, "detach", o.remove, "dur", time.Since(f.started))
 	if f.stopped { // there is no next time
 		return nil
@@ -213,6 +211,7 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 		}
 		r.troubles.set(scope, nil)
 		if len(o.add)+len(o.remove) > 0 {
+			s.absent = nil
 			log.InfoContext(ctx, "identities changed")
 		}
 		return nil
@@ -234,50 +233,6 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 	}
 	r.touch(scope, setOf(waiting)) // who are told
 	return nil
-}
-
-// refuse takes note that Azure refused an identity, or some, and reports whether it
-// was one of those that were sent, or one that is to go. One that is on the machine
-// already, and that nobody needs, is to go with the next PATCH. So is one of podid's
-// that is needed, where Azure names it and none that was sent: no change would be
-// taken as long as it is there. One that is neither was not named by
-// Azure but misread, or made up: who is to blame is found as if none were named.
-func (s *state) refuse(f *flight, o outcome) bool {
-	e, ok := errors.AsType[*compute.Error](o.err)
-	if !ok || e.Kind != compute.BadIdentity || errors.Is(o.err, errRewritten) || len(o.add)+len(o.remove) == 0 {
-		return false
-	}
-	named := slices.DeleteFunc(slices.Clone(e.Identities), func(id string) bool {
-		_, known := o.record[id]
-		return !known && !o.there[id] && !slices.Contains(o.add, id) && !slices.Contains(o.remove, id)
-	})
-	s.machine.Cool(named)
-	return s.refusals.Refused(f.changes.Only(o.failed()).Steps(), named, o.err, time.Now()) || s.lose(named, o)
-}
-
-// lose has what podid attached go for which Azure refused all that was sent, and
-// reports whether there is any. Nobody's word but Azure's takes an identity from
-// those who need it.
-func (s *state) lose(named []string, o outcome) bool {
-	named = slices.DeleteFunc(slices.Clone(named), func(id string) bool { return !o.there[id] })
-	lost := s.machine.Lose(named, time.Now())
-	for _, id := range lost {
-		s.refusals.Isolate(assign.Step{ID: id}, o.err, time.Now())
-	}
-	return len(lost) > 0
-}
-
-// ended are the changes that are settled, or were carried out.
-func (o outcome) ended(c assign.Changes) []assign.Step {
-	return slices.DeleteFunc(c.Steps(), func(s assign.Step) bool {
-		return slices.Contains(o.left, s.ID) || slices.Contains(o.withheld, s.ID)
-	})
-}
-
-// failed is what was sent and not carried out for certain.
-func (o outcome) failed() []assign.Step {
-	sent := assign.Changes{Attach: o.add, Detach: o.remove}.Steps()
-	return slices.DeleteFunc(sent, func(s assign.Step) bool { return slices.Contains(o.done, s.ID) })
 }
 
 // alone reports whether Azure knows nothing of the scope, or of what it is in, and

@@ -114,9 +114,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, scope assign.Scope) (reconci
 	if first { // only when the objects are written that say so
 		written := r.write(ctx, scope, s, plan, time.Time{})
 		wait.add(written)
-		s.fallBehind(written)
+		s.fallBehind(written, changes.Detach)
 	} else {
-		s.behindSince = time.Time{}
+		s.behind = nil
 	}
 	launched := r.change(ctx, scope, s, changes)
 	if !first {
@@ -138,20 +138,39 @@ func (r *Reconciler) Reconcile(ctx context.Context, scope assign.Scope) (reconci
 // cannot be written.
 const longestBehind = time.Minute
 
-// fallBehind takes note of whether something is not written yet that may say that an
-// identity to be detached is there.
-func (s *state) fallBehind(written later) {
-	switch {
-	case written == (later{}) && len(s.backlog) == 0:
-		s.behindSince = time.Time{}
-	case s.behindSince.IsZero():
-		s.behindSince = time.Now()
+// fallBehind takes note of what is to be detached while something is not written yet
+// that may say that it is there.
+func (s *state) fallBehind(written later, detach []string) {
+	if written == (later{}) && len(s.backlog) == 0 {
+		s.behind = nil
+		return
 	}
+	since := make(map[string]time.Time, len(detach))
+	for _, id := range detach {
+		if began, already := s.behind[id]; already {
+			since[id] = began
+		} else {
+			since[id] = time.Now()
+		}
+	}
+	s.behind = since
 }
 
-// behind reports whether nothing may be detached yet.
-func (s *state) behind() bool {
-	return !s.behindSince.IsZero() && time.Since(s.behindSince) < longestBehind
+// waits reports whether an identity may not be detached yet. What is not written has
+// the scope looked at again.
+func (s *state) waits(id string) bool {
+	since, behind := s.behind[id]
+	return behind && time.Since(since) < longestBehind
+}
+
+// inTime is the changes without those detachments that have to wait; none at all where
+// one of them has to go before Azure takes anything else.
+func (s *state) inTime(c assign.Changes) assign.Changes {
+	if slices.ContainsFunc(c.Detach, func(id string) bool { return s.waits(id) && s.machine.IsLost(id) }) {
+		return assign.Changes{}
+	}
+	c.Detach = slices.DeleteFunc(c.Detach, s.waits)
+	return c
 }
 
 // look decides about the pods that were touched, and takes note of what they need

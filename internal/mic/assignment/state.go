@@ -26,16 +26,18 @@ type state struct {
 	// whose objects there was no time to write.
 	unseen  unseen
 	backlog owners
-	// behindSince is since when writes have been left over before something was to be
-	// detached; zero when none are.
-	behindSince time.Time
+	// behind is since when each identity that is to be detached has waited for objects
+	// that are not written yet; nil when all are.
+	behind map[string]time.Time
 	// needed is since when a PATCH has been needed, and for what.
 	needed window
 	// flight is the PATCH under way, nil when none is; landed is when the last ended.
 	flight *flight
 	landed time.Time
-	// refusals are what Azure refused of single identities.
+	// refusals are what Azure refused of single identities. absent are those of which
+	// it has said since the last change that they do not exist: see lose.
 	refusals *assign.Refusals
+	absent   []string
 	// failures in a row, and when to try again after the last; alone says that there
 	// was neither a machine nor a Node then.
 	failures int

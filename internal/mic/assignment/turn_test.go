@@ -19,13 +19,23 @@ import (
 	"github.com/podid-io/podid/internal/assign"
 )
 
-// reluctant is an API server that does not delete objects, or makes none, for now.
+// reluctant is an API server that does not delete objects, makes none, or changes no
+// state, for now.
 type reluctant struct {
 	*store
-	keeps, ending *atomic.Bool
+	keeps, ending, stays *atomic.Bool
 }
 
-func newReluctant() reluctant { return reluctant{newStore(), new(atomic.Bool), new(atomic.Bool)} }
+func newReluctant() reluctant {
+	return reluctant{newStore(), new(atomic.Bool), new(atomic.Bool), new(atomic.Bool)}
+}
+
+func (r reluctant) Patch(ctx context.Context, o client.Object, patch client.Patch, opts ...client.PatchOption) error {
+	if _, is := o.(*v1.AzureAssignedIdentity); is && r.stays.Load() {
+		return errors.New("not now")
+	}
+	return r.store.Patch(ctx, o, patch, opts...)
+}
 
 func (r reluctant) Delete(ctx context.Context, o client.Object, opts ...client.DeleteOption) error {
 	if _, is := o.(*v1.AzureAssignedIdentity); is && r.keeps.Load() {
@@ -198,6 +208,35 @@ func TestEachDetachmentWaitsForItsOwnObjects(t *testing.T) {
 		l.settle(2 * time.Minute) // nor for ever
 		if got := l.azure.attached(); len(got) > 0 {
 			t.Errorf("%v is still attached", got)
+		}
+	})
+}
+
+func TestADetachmentDoesNotWaitForTheClockOfAnother(t *testing.T) {
+	playWith(t, Config{KeepWarm: -1}, func(l scene, api reluctant) {
+		l.node()
+		for _, name := range []string{"a", "b"} {
+			l.identity(name)
+			l.pod("web-"+name, name)
+		}
+		l.settle(time.Second)
+		api.keeps.Store(true)
+		for _, test := range []struct {
+			name  string
+			after time.Duration
+			want  []string
+		}{
+			{"a", 55 * time.Second, []string{"a", "b"}},
+			{"b", 50 * time.Second, []string{"b"}}, // a is gone, and b still has time
+		} {
+			l.remove(&v1.AzureIdentityBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: test.name}})
+			if l.settle(test.after); !slices.Equal(l.azure.attached(), test.want) {
+				t.Errorf("%s after nobody needs %s %v are attached, want %v", test.after, test.name, l.azure.attached(), test.want)
+			}
+		}
+		l.settle(2 * time.Minute) // nor for ever
+		if got := l.azure.attached(); len(got) > 0 {
+			t.Errorf("%v are still attached", got)
 		}
 	})
 }
