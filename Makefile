@@ -9,18 +9,24 @@ BENCHFLAGS ?=
 SOAK      ?= 60s
 FUZZ      ?= 5s
 BENCH     ?=
+IMAGES    ?=
+ARCHS     ?= amd64,arm64
 # need: install Debian packages unless a program is there
 need = command -v $(1) >/dev/null || { echo "installing $(2)"; apt-get update -qq && apt-get install -y -qq --no-install-recommends $(2); }
 JS_CLIENT := examples/clients/js/node_modules/.package-lock.json
 export PODID_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/podid
 
-.PHONY: help build generate check test bench soak demo up down clean deps
+.PHONY: help build images generate check test bench soak demo up down clean deps
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## compile the programs into bin/
 	@echo "compiling podid into $(BIN)/ (the first time takes a few minutes)" >&2
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/... ./examples/clients/...
+
+images: ## make the container images, without a daemon, into bin/images; IMAGES="mic nmi": these alone; ARCHS=amd64: for these processors
+	@$(GO) run ./build/images -version '$(VERSION)' -revision "$$(git rev-parse HEAD 2>/dev/null)" \
+		-created "$$(git log -1 --format=%ct 2>/dev/null || echo 0)" -arch $(ARCHS) -o $(BIN)/images $(IMAGES)
 
 generate: ## write the deepcopy code and the CRDs
 	@$(TOOL) controller-gen object crd paths=./api/v1 output:crd:dir=config/crd
