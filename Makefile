@@ -28,12 +28,14 @@ images: ## make the container images, without a daemon, into bin/images; IMAGES=
 	@$(GO) run ./build/images -version '$(VERSION)' -revision "$$(git rev-parse HEAD 2>/dev/null)" \
 		-created "$$(git log -1 --format=%ct 2>/dev/null || echo 0)" -arch $(ARCHS) -o $(BIN)/images $(IMAGES)
 
-generate: ## write the deepcopy code and the CRDs
+generate: ## write the deepcopy code, the CRDs, the chart's copies of config/ and deploy/
 	@$(TOOL) controller-gen object crd paths=./api/v1 output:crd:dir=config/crd
+	@rm -rf charts/podid/files/crd charts/podid/files/policy charts/podid/files/rbac
+	@cp -r config/crd config/policy config/rbac charts/podid/files/ && rm charts/podid/files/rbac/namespace.yaml
 
 check: deps ## lint, and see that generated files and go.mod are up to date
 	@echo "checking generated files"
-	@$(MAKE) -s generate && git diff --exit-code -- api config
+	@$(MAKE) -s generate && git diff --exit-code -- api config charts deploy
 	@echo "checking go.mod"
 	@$(GO) mod tidy -diff && cd test/controlplane && $(GO) mod tidy -diff
 	@echo "linting (the first time compiles golangci-lint)"

@@ -1,0 +1,50 @@
+{{- /* What mic needs in other namespaces: its Lease, and locks of AAD Pod Identity. */ -}}
+{{- define "podid.elsewhere" -}}
+{{- $full := include "podid.fullname" . -}}
+{{- $election := .Values.mic.leaderElection -}}
+{{- if and $election.namespace (ne $election.namespace .Release.Namespace) -}}
+{{- $rules := list
+  (dict "apiGroups" (list "coordination.k8s.io") "resources" (list "leases") "verbs" (list "create"))
+  (dict "apiGroups" (list "coordination.k8s.io") "resources" (list "leases") "resourceNames" (list ($election.name | default "podid-mic")) "verbs" (list "get" "update")) -}}
+{{- include "podid.role" (dict "root" . "name" (printf "%s-mic-lease" $full) "namespace" $election.namespace "rules" $rules) -}}
+{{- end -}}
+{{- $names := dict -}}
+{{- range .Values.mic.legacyLocks -}}
+{{- $namespace := splitList "/" . | first -}}
+{{- $_ := set $names $namespace (append (get $names $namespace | default list) (splitList "/" . | last)) -}}
+{{- end -}}
+{{- range $namespace, $locks := $names -}}
+{{- $rules := list (dict "apiGroups" (list "") "resources" (list "endpoints") "resourceNames" $locks "verbs" (list "get" "list" "watch")) -}}
+{{- include "podid.role" (dict "root" $ "name" (printf "%s-mic-legacy-lock" $full) "namespace" $namespace "rules" $rules) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* A role in a namespace, and its binding to mic. */ -}}
+{{- define "podid.role" }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: {{ .name }}
+  namespace: {{ .namespace }}
+  labels:
+    {{- include "podid.labels" (dict "root" .root "component" "mic") | nindent 4 }}
+rules:
+  {{- toYaml .rules | nindent 2 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: {{ .name }}
+  namespace: {{ .namespace }}
+  labels:
+    {{- include "podid.labels" (dict "root" .root "component" "mic") | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: Role
+  name: {{ .name }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ include "podid.fullname" .root }}-mic
+    namespace: {{ .root.Release.Namespace }}
+{{- end -}}
