@@ -30,8 +30,10 @@ images: ## make the container images, without a daemon, into bin/images; IMAGES=
 
 generate: ## write the deepcopy code, the CRDs, the chart's copies of config/ and deploy/
 	@$(TOOL) controller-gen object crd paths=./api/v1 output:crd:dir=config/crd
-	@rm -rf charts/podid/files/crd charts/podid/files/policy charts/podid/files/rbac
-	@cp -r config/crd config/policy config/rbac charts/podid/files/ && rm charts/podid/files/rbac/namespace.yaml
+	@rm -rf charts/podid/crds charts/podid/files/policy charts/podid/files/rbac && mkdir charts/podid/crds
+	@cp -r config/policy config/rbac charts/podid/files/ && rm charts/podid/files/rbac/namespace.yaml
+	@for crd in config/crd/*.yaml; do sed -e 's|^  annotations:$$|&\n    meta.helm.sh/release-name: podid\n    meta.helm.sh/release-namespace: podid-system|' \
+		-e 's|^  name: .*|  labels:\n    app.kubernetes.io/managed-by: Helm\n&|' $$crd > charts/podid/crds/$$(basename $$crd); done
 
 check: deps ## lint, and see that generated files and go.mod are up to date
 	@echo "checking generated files"
