@@ -13,6 +13,9 @@ IMAGES    ?=
 ARCHS     ?= amd64,arm64
 # need: install Debian packages unless a program is there
 need = command -v $(1) >/dev/null || { echo "installing $(2)"; apt-get update -qq && apt-get install -y -qq --no-install-recommends $(2); }
+# Plain manifests are what the chart renders, without what is Helm's alone.
+PLAIN     = $(TOOL) helm template podid charts/podid --namespace podid-system --skip-tests
+NOHELM    = sed -e '/helm\.sh\/chart:/d' -e '/app\.kubernetes\.io\/managed-by:/d' -e '/^\# Source:/d'
 JS_CLIENT := examples/clients/js/node_modules/.package-lock.json
 export PODID_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/podid
 
@@ -34,6 +37,10 @@ generate: ## write the deepcopy code, the CRDs, the chart's copies of config/ an
 	@cp -r config/policy config/rbac charts/podid/files/ && rm charts/podid/files/rbac/namespace.yaml
 	@for crd in config/crd/*.yaml; do sed -e 's|^  annotations:$$|&\n    meta.helm.sh/release-name: podid\n    meta.helm.sh/release-namespace: podid-system|' \
 		-e 's|^  name: .*|  labels:\n    app.kubernetes.io/managed-by: Helm\n&|' $$crd > charts/podid/crds/$$(basename $$crd); done
+	@mkdir -p deploy && cat config/crd/*.yaml > deploy/crds.yaml
+	@for mode in standard managed; do $(PLAIN) --set operationMode=$$mode,namespace.create=true,uninstall.hook=false,installMICException=false \
+		| $(NOHELM) > deploy/$$mode.yaml; done
+	@$(PLAIN) --show-only templates/exceptions.yaml | $(NOHELM) > deploy/aks-exception.yaml
 
 check: deps ## lint, and see that generated files and go.mod are up to date
 	@echo "checking generated files"

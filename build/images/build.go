@@ -94,7 +94,7 @@ func (b *builder) compile(ctx context.Context, p program, arch string) ([]byte, 
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	return os.ReadFile(name) //nolint:gosec // just written
+	return os.ReadFile(name)
 }
 
 // labels say what the image is, in OCI's words.

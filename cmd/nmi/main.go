@@ -39,13 +39,21 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	root.Flags().Bool("version", false, "print the version") // without cobra's -v, which is klog's
 	o.addFlags(root.Flags())
+	var stay bool
 	uninstall := &cobra.Command{
 		Use:   "uninstall-redirect",
 		Short: "Take the redirect of the metadata address off this node, as an uninstall does",
 		Args:  cobra.NoArgs,
-		RunE:  func(*cobra.Command, []string) error { return o.uninstallRedirect() },
+		RunE: func(*cobra.Command, []string) error {
+			err := o.uninstallRedirect()
+			if err == nil && stay {
+				<-ctx.Done()
+			}
+			return err
+		},
 	}
 	o.addRedirectFlags(uninstall.Flags())
+	uninstall.Flags().BoolVar(&stay, "stay", false, "wait until ended, for a DaemonSet, which would start it again and again")
 	root.AddCommand(uninstall)
 	root.AddCommand(telemetry.AskCommands(ctx, "the agent that runs on this node", defaultHealth, stdout)...)
 	root.CompletionOptions.DisableDefaultCmd = true

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/podid-io/podid/internal/cli/cleanup"
 	"github.com/podid-io/podid/internal/cli/demo"
 	"github.com/podid-io/podid/internal/cli/exit"
 	"github.com/podid-io/podid/internal/cli/roles"
@@ -29,6 +30,6 @@ func New() *cobra.Command {
 	check.PreRun = func(*cobra.Command, []string) {
 		telemetry.Bridge(slog.New(slog.DiscardHandler)) // what libraries log is for nobody here
 	}
-	root.AddCommand(demo.New(), check)
+	root.AddCommand(demo.New(), check, cleanup.New())
 	return root
 }

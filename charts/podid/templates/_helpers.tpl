@@ -65,11 +65,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
-{{- /* Path of azure.json on the node, where mic reads it there. */ -}}
+{{- /* Path of azure.json on the node, where mic reads it there: adminsecret replaces it, as it did. */ -}}
 {{- define "podid.cloudConfig" -}}
-{{- if .Values.mic.cloudConfig -}}
+{{- if .Values.adminsecret -}}
+{{- else if .Values.mic.cloudConfig -}}
 {{- .Values.mic.cloudConfig -}}
-{{- else if and (include "podid.compatible" .) (not (or .Values.adminsecret .Values.mic.cloudConfigSecret .Values.mic.workloadIdentity.clientID .Values.mic.managedIdentity.clientID)) -}}
+{{- else if and (include "podid.compatible" .) (not (or .Values.mic.cloudConfigSecret .Values.mic.workloadIdentity.clientID .Values.mic.managedIdentity.clientID)) -}}
 /etc/kubernetes/azure.json
 {{- end -}}
 {{- end -}}

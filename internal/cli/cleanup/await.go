@@ -1,0 +1,88 @@
+package cleanup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// lastWords is how long it may take to find out why the time was not enough.
+const lastWords = 10 * time.Second
+
+// podsOf selects the pods of a workload.
+func podsOf(selector *metav1.LabelSelector) []client.ListOption {
+	return []client.ListOption{client.MatchingLabels(selector.MatchLabels)}
+}
+
+// await watches objects of a kind until all that there are satisfy done. A watch
+// begins with a list; one that ends begins anew.
+func (w *work) await(ctx context.Context, list client.ObjectList, options []client.ListOption, done func(map[string]client.Object) bool) error {
+	options = append(slices.Clone(options), client.InNamespace(w.namespace))
+	for {
+		if err := w.client.List(ctx, list, options...); err != nil {
+			return err
+		}
+		there, err := byName(list)
+		if err != nil || done(there) {
+			return err
+		}
+		from := slices.Concat(options, []client.ListOption{&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.GetResourceVersion()}}})
+		ended, err := w.follow(ctx, list, from, there, done)
+		if err != nil || !ended {
+			return err
+		}
+	}
+}
+
+// follow watches from a list on. It returns ended when the API server ends the
+// watch, as it does from time to time.
+func (w *work) follow(ctx context.Context, list client.ObjectList, from []client.ListOption, there map[string]client.Object, done func(map[string]client.Object) bool) (ended bool, err error) {
+	events, err := w.client.Watch(ctx, list, from...)
+	if err != nil {
+		return false, err
+	}
+	defer events.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false, errors.New("the time is up (--timeout)")
+		case event, open := <-events.ResultChan():
+			if !open || event.Type == watch.Error {
+				return ctx.Err() == nil, ctx.Err()
+			}
+			o, ok := event.Object.(client.Object)
+			if !ok {
+				return false, fmt.Errorf("the API server sent a %T", event.Object)
+			}
+			there[o.GetName()] = o
+			if event.Type == watch.Deleted {
+				delete(there, o.GetName())
+			}
+			if done(there) {
+				return false, nil
+			}
+		}
+	}
+}
+
+// byName are the objects of a list.
+func byName(list client.ObjectList) (map[string]client.Object, error) {
+	there := map[string]client.Object{}
+	err := meta.EachListItem(list, func(item runtime.Object) error {
+		o, ok := item.(client.Object)
+		if !ok {
+			return fmt.Errorf("a list of %T", item)
+		}
+		there[o.GetName()] = o
+		return nil
+	})
+	return there, err
+}

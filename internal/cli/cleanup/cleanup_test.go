@@ -1,0 +1,164 @@
+package cleanup_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/podid-io/podid/internal/cli/cleanup"
+	"github.com/podid-io/podid/internal/cli/exit"
+)
+
+// podid runs podid cleanup.
+func podid(t *testing.T, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	c := cleanup.New()
+	c.SilenceErrors, c.SilenceUsage = true, true
+	c.SetOut(&out)
+	c.SetErr(&errs)
+	c.SetArgs(append([]string{"--kubeconfig", plane.Kubeconfig()}, args...))
+	err := c.ExecuteContext(t.Context())
+	if code, ok := errors.AsType[exit.Error](err); ok {
+		status = int(code)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), status
+}
+
+func TestCleanup(t *testing.T) {
+	w := newWorld(t, "all")
+	w.run(t, answers{})
+	out, errs, status := podid(t, "-n", "all", "--yes")
+	want := `ending mic
+taking identities off the machines
+taking the redirect off 2 nodes
+the redirect is off 2 nodes
+`
+	if diff := cmp.Diff(want, out); diff != "" || status != 0 {
+		t.Errorf("status %d, %s (-want +got):\n%s", status, errs, diff)
+	}
+	t.Run("mic cleanup has run as mic did", func(t *testing.T) {
+		spec := w.job.Spec.Template.Spec
+		if got := spec.Containers[0].Args[:3]; !slices.Equal(got, []string{"cleanup", "--cloud-config=", "--immutable-user-msis=a"}) {
+			t.Errorf("arguments %q", got)
+		}
+		if spec.ServiceAccountName != "podid-mic" || len(spec.Containers[0].Env) != 1 || spec.Containers[0].LivenessProbe != nil {
+			t.Errorf("pod %+v", spec)
+		}
+		err := w.client.Get(t.Context(), client.ObjectKeyFromObject(w.job), &batchv1.Job{})
+		if !apierrors.IsNotFound(err) {
+			t.Errorf("the Job is still there: %v", err)
+		}
+	})
+	t.Run("nmi's pods take the redirect away, and stay", func(t *testing.T) {
+		var d appsv1.DaemonSet
+		if err := w.client.Get(t.Context(), client.ObjectKey{Namespace: "all", Name: "podid-nmi"}, &d); err != nil {
+			t.Fatal(err)
+		}
+		spec := d.Spec.Template.Spec
+		if diff := cmp.Diff([]string{"uninstall-redirect", "--listen=169.254.25.79:2579"}, spec.InitContainers[0].Args); diff != "" {
+			t.Errorf("first (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]string{"uninstall-redirect", "--listen=169.254.25.79:2579", "--stay"}, spec.Containers[0].Args); diff != "" {
+			t.Errorf("then (-want +got):\n%s", diff)
+		}
+		if spec.Containers[0].ReadinessProbe != nil || !cmp.Equal(spec.InitContainers[0].SecurityContext, spec.Containers[0].SecurityContext) {
+			t.Errorf("container %+v", spec.Containers[0])
+		}
+		if u := d.Spec.UpdateStrategy.RollingUpdate; u.MaxSurge.IntValue() != 0 || u.MaxUnavailable.String() != "100%" {
+			t.Errorf("update %+v", u)
+		}
+	})
+	t.Run("again", func(t *testing.T) {
+		if out, errs, status := podid(t, "-n", "all", "--yes"); status != 0 || !strings.Contains(out, "the redirect is off 2 nodes") {
+			t.Errorf("status %d: %s%s", status, out, errs)
+		}
+	})
+}
+
+func TestCleanupTellsOnly(t *testing.T) {
+	w := newWorld(t, "tells")
+	out, _, status := podid(t, "-n", "tells")
+	want := `would end mic (Deployment tells/podid-mic)
+would take off the machines what podid attached (mic cleanup)
+would end nmi on 2 nodes, and take the redirect off them (DaemonSet tells/podid-nmi)
+with --yes it is done
+`
+	if diff := cmp.Diff(want, out); diff != "" || status != 0 {
+		t.Errorf("status %d (-want +got):\n%s", status, diff)
+	}
+	var mic appsv1.Deployment
+	if err := w.client.Get(t.Context(), client.ObjectKey{Namespace: "tells", Name: "podid-mic"}, &mic); err != nil || *mic.Spec.Replicas != 2 {
+		t.Errorf("mic has %v replicas, %v", mic.Spec.Replicas, err)
+	}
+}
+
+func TestCleanupOfNothing(t *testing.T) {
+	if out, _, status := podid(t, "-n", "default", "--yes"); status != 0 || out != "there is no podid in namespace default\n" {
+		t.Errorf("status %d: %s", status, out)
+	}
+}
+
+func TestCleanupNamesWhatIsLeft(t *testing.T) {
+	t.Run("on machines, and still takes the redirect away", func(t *testing.T) {
+		w := newWorld(t, "refused")
+		w.run(t, answers{jobFails: true})
+		out, errs, status := podid(t, "-n", "refused", "--yes")
+		if status != 1 || !strings.Contains(errs, "mic cleanup left something behind") || !strings.Contains(out, "the redirect is off 2 nodes") {
+			t.Errorf("status %d: %s%s", status, out, errs)
+		}
+		out, errs, status = podid(t, "-n", "refused", "--yes", "--keep-identities")
+		if status != 0 || strings.Contains(out, "identities") {
+			t.Errorf("status %d: %s%s", status, out, errs)
+		}
+	})
+	t.Run("on nodes that do not answer", func(t *testing.T) {
+		w := newWorld(t, "silent")
+		w.run(t, answers{silentNode: true})
+		_, errs, status := podid(t, "-n", "silent", "--yes", "--timeout=3s")
+		if status != 1 || !strings.Contains(errs, "the redirect is not off every node: the time is up (--timeout)\nlook at node-1;") {
+			t.Errorf("status %d: %s", status, errs)
+		}
+	})
+	t.Run("where a flag is wrong", func(t *testing.T) {
+		if _, errs, status := podid(t, "--timeout=soon"); status != 2 || !strings.Contains(errs, "--timeout") {
+			t.Errorf("status %d: %s", status, errs)
+		}
+	})
+}
+
+// TestCleanupRights runs it with the rights that the chart gives to its hook.
+func TestCleanupRights(t *testing.T) {
+	w := newWorld(t, "rights")
+	w.run(t, answers{})
+	w.grant(t)
+	kubeconfig := t.TempDir() + "/kubeconfig"
+	if err := plane.TokenKubeconfig(t.Context(), "rights", "podid-cleanup", kubeconfig); err != nil {
+		t.Fatal(err)
+	}
+	out, errs, status := podid(t, "--kubeconfig", kubeconfig, "-n", "rights", "--yes")
+	if status != 0 || !strings.Contains(out, "the redirect is off 2 nodes") {
+		t.Errorf("status %d: %s%s", status, out, errs)
+	}
+}
+
+// hookFile is what the chart's hook renders to, with the rights of the command.
+func hookFile(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../../test/chart/testdata/golden/defaults.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

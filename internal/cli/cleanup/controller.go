@@ -1,0 +1,151 @@
+package cleanup
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// labels of a component, which all ways to install podid give.
+func labels(component string) client.MatchingLabels {
+	return client.MatchingLabels{"app.kubernetes.io/name": "podid", "app.kubernetes.io/component": component}
+}
+
+func (w *work) controllers(ctx context.Context) ([]appsv1.Deployment, error) {
+	var list appsv1.DeploymentList
+	if err := w.client.List(ctx, &list, client.InNamespace(w.namespace), labels("mic")); err != nil {
+		return nil, fmt.Errorf("find mic: %w", err)
+	}
+	return list.Items, nil
+}
+
+// removeController ends mic, and has what it did undone.
+func (w *work) removeController(ctx context.Context, mic *appsv1.Deployment, keep bool) error {
+	w.say("ending mic")
+	if err := w.client.Patch(ctx, mic, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"replicas":0}}`))); err != nil {
+		return fmt.Errorf("scale mic to 0: %w", err)
+	}
+	err := w.await(ctx, &corev1.PodList{}, podsOf(mic.Spec.Selector), func(pods map[string]client.Object) bool {
+		for _, pod := range pods {
+			if owner := metav1.GetControllerOf(pod); owner != nil && owner.Kind != "Job" {
+				return false
+			}
+		}
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("wait until mic has ended: %w", err)
+	}
+	if keep {
+		return nil
+	}
+	w.say("taking identities off the machines")
+	return w.undo(ctx, mic)
+}
+
+// undo runs mic cleanup as a Job, as mic ran: its command line, its service
+// account, and what it knows Azure by.
+func (w *work) undo(ctx context.Context, mic *appsv1.Deployment) error {
+	job := jobOf(mic, time.Until(deadline(ctx)))
+	if err := w.client.Delete(ctx, job.DeepCopy(), client.PropagationPolicy(metav1.DeletePropagationBackground)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete the Job of an earlier run: %w", err)
+	}
+	err := w.client.Create(ctx, job)
+	if apierrors.IsAlreadyExists(err) { // the earlier one is on its way out
+		if err = w.await(ctx, &batchv1.JobList{}, []client.ListOption{client.MatchingFields{"metadata.name": job.Name}}, none); err == nil {
+			err = w.client.Create(ctx, job)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("make the Job of mic cleanup: %w", err)
+	}
+	var failed bool
+	err = w.await(ctx, &batchv1.JobList{}, []client.ListOption{client.MatchingFields{"metadata.name": job.Name}}, func(jobs map[string]client.Object) bool {
+		done := false
+		for _, o := range jobs {
+			if j, ok := o.(*batchv1.Job); ok {
+				done, failed = finished(j)
+			}
+		}
+		return done
+	})
+	said := w.log(ctx, job.Name)
+	if err != nil {
+		return fmt.Errorf("mic cleanup has not ended: %w%s", err, said)
+	}
+	if failed {
+		return fmt.Errorf("mic cleanup left something behind%s\n(run it again, or leave it with --keep-identities)", said)
+	}
+	return w.client.Delete(ctx, job, client.PropagationPolicy(metav1.DeletePropagationBackground))
+}
+
+func none(objects map[string]client.Object) bool { return len(objects) == 0 }
+
+// jobOf is mic cleanup, as mic's own pods are.
+func jobOf(mic *appsv1.Deployment, most time.Duration) *batchv1.Job {
+	template := *mic.Spec.Template.DeepCopy()
+	template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	template.Spec.TopologySpreadConstraints = nil
+	template.Spec.Containers = template.Spec.Containers[:1]
+	c := &template.Spec.Containers[0]
+	c.Args = slices.Concat([]string{"cleanup"}, c.Args, []string{"--timeout=" + max(most-10*time.Second, time.Second).Round(time.Second).String()})
+	c.Ports, c.LivenessProbe, c.ReadinessProbe, c.StartupProbe = nil, nil, nil, nil
+	return &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{Namespace: mic.Namespace, Name: mic.Name + "-cleanup", Labels: mic.Labels},
+		Spec: batchv1.JobSpec{
+			BackoffLimit:          new(int32(0)), // it has tried again by itself
+			ActiveDeadlineSeconds: new(max(int64(most.Seconds()), 1)),
+			Template:              template,
+		},
+	}
+}
+
+// finished says whether a Job has ended, and whether it failed.
+func finished(j *batchv1.Job) (done, failed bool) {
+	for _, c := range j.Status.Conditions {
+		if c.Status != corev1.ConditionTrue {
+			continue
+		}
+		switch c.Type {
+		case batchv1.JobComplete:
+			return true, false
+		case batchv1.JobFailed:
+			return true, true
+		default:
+		}
+	}
+	return false, false
+}
+
+// log is what the pods of a Job have said, if that can be had.
+func (w *work) log(ctx context.Context, job string) string {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords) // also when the time is up
+	defer cancel()
+	var pods corev1.PodList
+	if err := w.client.List(ctx, &pods, client.InNamespace(w.namespace), client.MatchingLabels{batchv1.JobNameLabel: job}); err != nil {
+		return ""
+	}
+	var said strings.Builder
+	for i := range pods.Items {
+		text, err := w.core.CoreV1().Pods(w.namespace).GetLogs(pods.Items[i].Name, &corev1.PodLogOptions{TailLines: new(int64(40))}).DoRaw(ctx)
+		if err == nil && len(text) > 0 {
+			said.WriteString(":\n" + strings.TrimSpace(string(text)))
+		}
+	}
+	return said.String()
+}
+
+// deadline is that of ctx, which run has set.
+func deadline(ctx context.Context) time.Time {
+	at, _ := ctx.Deadline()
+	return at
+}

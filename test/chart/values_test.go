@@ -1,0 +1,102 @@
+package chart_test
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+func TestWrongValuesAreNamed(t *testing.T) {
+	tests := map[string]struct {
+		set  string
+		want string
+	}{
+		"an unknown value":                         {"replicas=3", "additional properties 'replicas' not allowed"},
+		"an unknown value of mic":                  {"mic.replica=3", "at '/mic': additional properties 'replica' not allowed"},
+		"an unknown value, deeper":                 {"mic.leaderElection.title=x", "at '/mic/leaderElection': additional properties 'title' not allowed"},
+		"an unknown value of an identity":          {"azureIdentities.a.clientId=x", "at '/azureIdentities/a': additional properties 'clientId' not allowed"},
+		"a wrong type":                             {"mic.replicas=two", "at '/mic/replicas': got string, want integer"},
+		"a mode that is none":                      {"operationMode=manged", "at '/operationMode': value must be one of 'standard', 'managed'"},
+		"a compatibility that is none":             {"compatibility=yes", "at '/compatibility': value must be one of '', 'aad-pod-identity'"},
+		"a family of metadata that is none":        {"nmi.passThrough={identity}", "at '/nmi/passThrough/0': value must be one of 'instance'"},
+		"a duration without unit":                  {"nmi.hold=50", "at '/nmi/hold': got number, want string"},
+		"across namespaces and not":                {"allowCrossNamespace=true,forceNamespaced=true", "allowCrossNamespace and forceNamespaced contradict each other: keep one"},
+		"across namespaces in managed mode":        {"allowCrossNamespace=true,operationMode=managed", "allowCrossNamespace does not go with operationMode managed"},
+		"two answers to who mic is":                {"mic.cloudConfigSecret=s,mic.cloudConfig=/a/b", "mic.cloudConfigSecret and mic.cloudConfig each say who mic is towards Azure: keep one"},
+		"a managed identity and another":           {"mic.managedIdentity.clientID=a,mic.workloadIdentity.clientID=b,mic.workloadIdentity.tenantID=c", "mic.managedIdentity and mic.workloadIdentity each say who mic is towards Azure: keep one"},
+		"half a workload identity":                 {"mic.workloadIdentity.clientID=a", "mic.workloadIdentity needs both clientID and tenantID"},
+		"half an application":                      {"adminsecret.clientID=a", "adminsecret is no credential: set useMSI to true, or tenantID, clientID and clientSecret"},
+		"an old and a new name":                    {"mic.driftInterval=1m,mic.identityAssignmentReconcileInterval=1m", "mic.identityAssignmentReconcileInterval is the old name of mic.driftInterval: keep the new one"},
+		"an old and a new name, of nmi":            {"nmi.redirectInterval=1m,nmi.ipTableUpdateTimeIntervalInSeconds=3", "nmi.ipTableUpdateTimeIntervalInSeconds is the old name of nmi.redirectInterval: keep the new one"},
+		"a cloud of its own without endpoints":     {"azure.cloud=AzureStackCloud", "set mic.customCloud"},
+		"a lock without namespace":                 {"mic.legacyLocks={a}", `mic.legacyLocks "a": write NAMESPACE/NAME`},
+		"metadata passed on and blocked":           {"nmi.blockInstanceMetadata=true,nmi.passThrough={userdata}", "nmi.blockInstanceMetadata and nmi.passThrough contradict each other"},
+		"all Secrets and some":                     {"rbac.allowAccessToSecrets=true,rbac.secretNamespaces={a}", "leave out rbac.secretNamespaces"},
+		"the Secrets of all by compatibility":      {"compatibility=aad-pod-identity,rbac.secretNamespaces={a}", "leave out rbac.secretNamespaces, or set it to false"},
+		"monitors without services":                {"metrics.serviceMonitor.enabled=true,metrics.services=false", "metrics.serviceMonitor needs metrics.services"},
+		"two kinds of monitors":                    {"metrics.serviceMonitor.enabled=true,metrics.podMonitor.enabled=true", "would count everything twice: keep one"},
+		"a taint that podid may not take off":      {"startupTaint=example.com/a", "write podid.io/agent-not-ready, or a key that begins with startup-taint."},
+		"a path of azure.json that is none":        {"mic.cloudConfig=azure.json", "at '/mic/cloudConfig'"},
+		"a budget that says nothing about itself ": {"mic.podDisruptionBudget.enabled=true", "at '/mic/podDisruptionBudget': additional properties 'enabled' not allowed"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := render(t, "--set", tc.set)
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("helm template --set %s: %v\nwant %s", tc.set, err, tc.want)
+			}
+		})
+	}
+}
+
+// TestValuesAndSchema holds values.yaml and the schema against each other: each
+// value is in both.
+func TestValuesAndSchema(t *testing.T) {
+	text, err := os.ReadFile(chart + "/values.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values map[string]any
+	if err := yaml.UnmarshalStrict(text, &values); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(chart + "/values.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema map[string]any
+	if err := json.Unmarshal(raw, &schema); err != nil {
+		t.Fatal(err)
+	}
+	properties, _ := schema["properties"].(map[string]any)
+	delete(properties, "global") // Helm's own, for charts in charts
+	compare(t, "", schema, values)
+}
+
+// compare finds what is in one of a schema and of values, and not in the other.
+func compare(t *testing.T, at string, schema, values map[string]any) {
+	t.Helper()
+	if schema["additionalProperties"] != false {
+		return
+	}
+	properties, _ := schema["properties"].(map[string]any)
+	for key, value := range values {
+		p, ok := properties[key].(map[string]any)
+		if !ok {
+			t.Errorf("%s.%s is not in the schema", at, key)
+			continue
+		}
+		if m, ok := value.(map[string]any); ok && len(m) > 0 {
+			compare(t, at+"."+key, p, m)
+		}
+	}
+	for key := range properties {
+		if _, ok := values[key]; !ok {
+			t.Errorf("%s.%s is not in values.yaml", at, key)
+		}
+	}
+}
