@@ -105,6 +105,7 @@ func others(document string) bool {
 }
 
 func TestTheAPIServerTakesWhatIsRendered(t *testing.T) {
+	t.Parallel()
 	c := apiServer(t)
 	if err := c.InstallCRDs(t.Context(), root+"/config/crd"); err != nil {
 		t.Fatal(err)

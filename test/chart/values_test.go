@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
 
@@ -99,4 +100,25 @@ func compare(t *testing.T, at string, schema, values map[string]any) {
 			t.Errorf("%s.%s is not in values.yaml", at, key)
 		}
 	}
+}
+
+// TestFluxExample renders the chart with the values of examples/flux.
+func TestFluxExample(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(root + "/examples/flux/podid.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	values, ok, err := unstructured.NestedMap(find(t, objects(t, string(text)), "HelmRelease", "podid").Object, "spec", "values")
+	if err != nil || !ok {
+		t.Fatalf("no values: %v", err)
+	}
+	file := t.TempDir() + "/values.yaml"
+	if text, err = yaml.Marshal(values); err == nil {
+		err = os.WriteFile(file, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	find(t, rendered(t, "--values", file), "Deployment", "podid-mic")
 }

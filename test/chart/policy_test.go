@@ -1,0 +1,77 @@
+package chart_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestPolicies(t *testing.T) {
+	tests := map[string]struct {
+		values string
+		want   []string
+	}{
+		"by default":                    {"", []string{"authority", "secret-namespace"}},
+		"across namespaces":             {"allowCrossNamespace=true", []string{"authority"}},
+		"as it was":                     {"compatibility=aad-pod-identity", []string{"authority"}},
+		"as it was, each for itself":    {"compatibility=aad-pod-identity,forceNamespaced=true", []string{"authority", "secret-namespace"}},
+		"as it was, in managed mode":    {"compatibility=aad-pod-identity,operationMode=managed", []string{"authority", "secret-namespace"}},
+		"with a taint":                  {"startupTaint=podid.io/agent-not-ready", []string{"authority", "secret-namespace", "startup-taint"}},
+		"asked for against a value":     {"allowCrossNamespace=true,policies.secretNamespace=true", []string{"authority", "secret-namespace"}},
+		"without":                       {"policies.authority=false,policies.secretNamespace=false", nil},
+		"asked for as a string is told": {"policies.authority=", []string{"authority", "secret-namespace"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := map[string]int{}
+			for _, o := range rendered(t, "--set", tc.values) {
+				if strings.HasPrefix(o.GetKind(), "ValidatingAdmissionPolicy") {
+					got[strings.TrimPrefix(o.GetName(), "podid-")]++
+				}
+			}
+			want := map[string]int{}
+			for _, name := range tc.want {
+				want[name] = 2 // with its binding
+			}
+			if !equal(want, got) {
+				t.Errorf("policies %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// TestEachPolicyHasASwitch holds the values against config/policy.
+func TestEachPolicyHasASwitch(t *testing.T) {
+	entries, err := os.ReadDir(root + "/config/policy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema, err := os.ReadFile(chart + "/values.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, policies, _ := strings.Cut(string(schema), `"policies": {`)
+	for _, e := range entries {
+		words := strings.Split(strings.TrimSuffix(e.Name(), ".yaml"), "-")
+		for i, word := range words[1:] {
+			words[i+1] = strings.ToUpper(word[:1]) + word[1:]
+		}
+		if name := strings.Join(words, ""); !strings.Contains(policies, `"`+name+`": {`) {
+			t.Errorf("%s has no value policies.%s", e.Name(), name)
+		}
+	}
+}
+
+func TestThePolicyOfTheTaintHoldsWhoeverPodidIs(t *testing.T) {
+	list := rendered(t, "--set", "fullnameOverride=azid,startupTaint=podid.io/agent-not-ready")
+	policy := fmt.Sprint(find(t, list, "ValidatingAdmissionPolicy", "podid-startup-taint").Object)
+	for _, want := range []string{"azid-(mic|nmi)$", "endsWith(':azid-nmi')"} {
+		if !strings.Contains(policy, want) {
+			t.Errorf("no %q in %s", want, policy)
+		}
+	}
+	if strings.Contains(policy, "podid-(mic|nmi)") || strings.Contains(policy, "':podid-nmi'") {
+		t.Errorf("it holds service accounts that are not there: %s", policy)
+	}
+}
