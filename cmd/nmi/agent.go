@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"strconv"
 	"sync"
@@ -62,6 +63,7 @@ type agent struct {
 	cache     *token.Cache
 	called    <-chan struct{} // tells that Azure is asked for a token
 	server    *nmi.Server
+	explains  http.Handler // what the agent knows of a pod, on a Unix socket
 	audit     *nmi.Audit
 	events    *telemetry.PodEvents
 	registry  *prometheus.Registry

@@ -119,8 +119,11 @@ func (a *agent) build(o *options, p parsed, sink io.Writer) error {
 	if p.redirects {
 		config.Metadata = p.metadata
 	}
-	a.server, err = nmi.New(config)
-	return err
+	if a.server, err = nmi.New(config); err != nil {
+		return err
+	}
+	a.explains = a.server.Explain(a.explainConfig(o, p, rules))
+	return nil
 }
 
 // buildRedirect makes the redirect, and has its state told.

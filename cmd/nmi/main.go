@@ -54,7 +54,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	o.addRedirectFlags(uninstall.Flags())
 	uninstall.Flags().BoolVar(&stay, "stay", false, "wait until ended, for a DaemonSet, which would start it again and again")
-	root.AddCommand(uninstall)
+	root.AddCommand(uninstall, explainCommand(ctx, stdout))
 	root.AddCommand(telemetry.AskCommands(ctx, "the agent that runs on this node", defaultHealth, stdout)...)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetArgs(args)

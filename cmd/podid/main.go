@@ -28,7 +28,7 @@ func main() {
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := cli.New()
+	root := cli.New(cli.Config{Name: os.Args[0], Getenv: os.Getenv})
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	return root.ExecuteContext(ctx)

@@ -43,6 +43,8 @@ type query struct {
 	// wait allows to wait for Azure. The first look does not, so that whoever
 	// waits for anything has a place among those who do.
 	wait bool
+	// trial says that no pod asked: nothing is remembered of it.
+	trial bool
 }
 
 // token answers a pod's request for a token.

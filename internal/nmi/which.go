@@ -41,7 +41,7 @@ func (s *Server) decide(ctx context.Context, found *nodeview.Found, q query, cha
 
 // remember notes what an identity was asked for, when the pod got its token.
 func (s *Server) remember(a *answer, q query) {
-	if a.err == nil && !a.again {
+	if a.err == nil && !a.again && !q.trial {
 		s.history.asked(a.identity, q.Resource, q.now)
 	}
 }

@@ -25,9 +25,7 @@ func (w *Watcher) handle(ctx context.Context, c cache.Cache) ([]toolscache.Infor
 	var errs []error
 	add := func(s toolscache.InformerSynced, err error) { synced, errs = append(synced, s), append(errs, err) }
 	add(on(ctx, c, &corev1.Pod{}, v.applyPod, func(p *corev1.Pod) { v.deletePod(string(p.UID)) }))
-	add(on(ctx, c, &corev1.Namespace{},
-		func(o *corev1.Namespace) { v.setNamespace(o.Name, o.Annotations[v1.AnnotationNamespaceBinding]) },
-		func(o *corev1.Namespace) { v.setNamespace(o.Name, "") }))
+	add(on(ctx, c, &corev1.Namespace{}, v.applyNamespace, func(o *corev1.Namespace) { v.setNamespace(o.Name, "") }))
 	add(on(ctx, c, &v1.AzureIdentity{},
 		func(o *v1.AzureIdentity) { v.setIdentity(identity.FromAPI(o)) },
 		func(o *v1.AzureIdentity) { v.deleteIdentity(nameOf(o)) }))

@@ -123,9 +123,14 @@ func listenOn(ctx context.Context, listen string) (net.Listener, error) {
 }
 
 // Ask asks a server that Serve runs on listen, and returns the status and the
-// body of its answer.
+// body of its answer, which has to come in five seconds.
 func Ask(ctx context.Context, listen, method, path, body string) (int, string, error) {
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+	return AskPatiently(ctx, 5*time.Second, listen, method, path, body)
+}
+
+// AskPatiently is Ask for what may take longer: at most patience.
+func AskPatiently(ctx context.Context, patience time.Duration, listen, method, path, body string) (int, string, error) {
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			if socket, ok := strings.CutPrefix(listen, unixPrefix); ok {

@@ -1,0 +1,78 @@
+package explain
+
+import (
+	"github.com/podid-io/podid/internal/identity"
+)
+
+// Chain makes the report of a pod.
+//
+//	pod -> label -> binding -> identity -> assignment -> node -> agent -> network -> token
+//
+// It says OK only where nmi's own decision, made of the same objects, is to hand
+// out a token; see backstop.
+func Chain(f *Facts) *Report {
+	q := settle(f)
+	r := &Report{Pod: q.podName(), Node: f.Pod.Spec.NodeName, DryRun: f.DryRun}
+	for _, s := range []struct {
+		name string
+		make func() Step
+	}{
+		{PodStep, q.pod},
+		{LabelStep, q.label},
+		{BindingStep, q.binding},
+		{IdentityStep, q.identity},
+		{AssignmentStep, q.assignment},
+		{NodeStep, q.node},
+		{AgentStep, q.agent},
+		{NetworkStep, q.network},
+		{TokenStep, func() Step { return q.token(r) }},
+	} {
+		step := s.make()
+		step.Name = s.name
+		r.Steps = append(r.Steps, step)
+	}
+	q.backstop(r)
+	if g, ok := q.grant(); ok && q.special() == "" {
+		r.Identity = g.Identity.Namespace + "/" + g.Identity.Name
+	}
+	if f.Answer != nil {
+		r.Claims = f.Answer.Claims
+	}
+	if f.Answer == nil && !f.DryRun {
+		r.Notes = append(r.Notes, "the agent could not be asked: what is said of bindings is by the flags that its pod shows")
+	}
+	r.conclude()
+	return r
+}
+
+// backstop sees to it that no report is better than the decision: the steps look
+// for reasons, and a reason that none of them knows is a refusal all the same.
+func (q *inquiry) backstop(r *Report) {
+	if q.special() != "" {
+		return
+	}
+	name, state := "", Broken
+	switch d := q.decision; {
+	case d.Outcome == identity.Selected:
+		return
+	case d.Outcome == identity.Pending:
+		name, state = AssignmentStep, Waiting
+	case d.Reason == identity.NoLabel:
+		name = LabelStep
+	case d.Reason == identity.NoBinding:
+		name = BindingStep
+	default:
+		name = IdentityStep
+	}
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		switch {
+		case s.State == Broken || s.State == Waiting && state == Waiting || s.State == Unknown || q.DryRun && s.State == Skipped && state == Waiting:
+			return // it is said already, or known not to be known
+		case s.Name == name:
+			s.State = state
+			s.Evidence = "nmi refuses the pod: " + string(q.decision.Reason) + "; " + s.Evidence
+			return
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package explain
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/shell"
+)
+
+// pod looks at the pod alone.
+func (q *inquiry) pod() Step {
+	p := &q.Pod
+	switch {
+	case q.DryRun && q.Refused != nil:
+		return broken("the API server refuses the pod: %v", q.Refused)
+	case p.Spec.HostNetwork && q.found.Pod.Labelled():
+		return broken("pod %s is on the node's own network (hostNetwork: true): nmi does not see what it asks, and the metadata service of the node answers it with any identity of the node", q.podName()).
+			mend("take hostNetwork: true out of the pod's spec, or have the client sign in by other means")
+	case p.Spec.HostNetwork:
+		return broken("pod %s is on the node's own network (hostNetwork: true): podid is not for it", q.podName())
+	case q.DryRun:
+		return ok("pod %s does not exist; the API server would take it", q.podName())
+	case p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed:
+		return broken("pod %s has ended (%s): a pod that has ended gets no token", q.podName(), p.Status.Phase).
+			mend("%s", "kubectl get pods -n "+p.Namespace+"   # and explain one that runs")
+	case p.DeletionTimestamp != nil:
+		return warning("pod %s is being deleted since %s: its address may be another's at any moment", q.podName(), since(q.Now, p.DeletionTimestamp.Time))
+	case p.Spec.NodeName == "":
+		return waiting("pod %s is on no node yet: %s", q.podName(), unscheduled(p)).mend("kubectl describe pod -n %s %s", p.Namespace, p.Name)
+	case len(p.Status.PodIPs) == 0:
+		return waiting("pod %s has no address yet (%s since %s)", q.podName(), p.Status.Phase, since(q.Now, p.CreationTimestamp.Time)).
+			mend("kubectl describe pod -n %s %s", p.Namespace, p.Name)
+	default:
+		var ips []string
+		for _, ip := range p.Status.PodIPs {
+			ips = append(ips, ip.IP)
+		}
+		return ok("pod %s is %s, created %s ago, address %s", q.podName(), p.Status.Phase, since(q.Now, p.CreationTimestamp.Time), strings.Join(ips, ", "))
+	}
+}
+
+// unscheduled is what the scheduler said.
+func unscheduled(p *corev1.Pod) string {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status != corev1.ConditionTrue && c.Message != "" {
+			return c.Message
+		}
+	}
+	return "the scheduler has not said why"
+}
+
+// label looks for what the pod is bound by.
+func (q *inquiry) label() Step {
+	if why := q.special(); why != "" {
+		return ok("none is needed: %s", why)
+	}
+	p := &q.found.Pod
+	switch _, labelled := q.Pod.Labels[v1.LabelBinding]; {
+	case p.Selector != "":
+		return ok("label %s=%s", v1.LabelBinding, p.Selector)
+	case p.NamespaceBinding != "":
+		return ok("no label; the annotation %s of namespace %s names AzureIdentityBinding %s", v1.AnnotationNamespaceBinding, p.Namespace, p.NamespaceBinding)
+	case labelled:
+		return q.mendLabel(broken("the label %s is empty", v1.LabelBinding))
+	case q.Unread["namespaces"] != nil:
+		return unknown("no label %s; whether the namespace has the annotation %s instead, could not be read: %v", v1.LabelBinding, v1.AnnotationNamespaceBinding, q.Unread["namespaces"])
+	}
+	for _, k := range slices.Sorted(maps.Keys(q.Pod.Labels)) {
+		if strings.EqualFold(k, v1.LabelBinding) {
+			return q.mendLabel(broken("no label %s; it has %s, and keys of labels are compared with case", v1.LabelBinding, k))
+		}
+	}
+	if _, ok := q.Pod.Annotations[v1.LabelBinding]; ok {
+		return q.mendLabel(broken("no label %s; it has an annotation of that name, which is for labels", v1.LabelBinding))
+	}
+	return q.mendLabel(broken("no label %s, and the namespace has no annotation %s", v1.LabelBinding, v1.AnnotationNamespaceBinding))
+}
+
+// mendLabel names the command that sets the label, by the selectors that there are.
+func (q *inquiry) mendLabel(s Step) Step {
+	selectors := q.selectors(q.Pod.Namespace)
+	if len(selectors) == 0 {
+		s.Evidence += "; namespace " + q.Pod.Namespace + " has no AzureIdentityBinding either"
+		return s.mend("%s", q.setLabel("SELECTOR"))
+	}
+	s.Evidence += "; selectors of namespace " + q.Pod.Namespace + ": " + few(selectors)
+	return s.mend("%s", q.setLabel(selectors[0]))
+}
+
+// selectors are those of the bindings of a namespace.
+func (q *inquiry) selectors(namespace string) []string {
+	var list []string
+	for i := range q.Objects.Bindings {
+		b := &q.Objects.Bindings[i]
+		if s := b.Spec.Canonical().Selector; b.Namespace == namespace && s != "" && !slices.Contains(list, s) {
+			list = append(list, s)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// setLabel is the command that gives the pod the label: on what makes the pod,
+// where something does.
+func (q *inquiry) setLabel(value string) string {
+	if q.DryRun {
+		return fmt.Sprintf("write the label %s: %s into the pod's metadata (of a template, into that of the template)", v1.LabelBinding, value)
+	}
+	kind, name := owner(&q.Pod)
+	if kind == "" {
+		return fmt.Sprintf("kubectl label pod -n %s %s --overwrite %s", q.Pod.Namespace, q.Pod.Name, shell.Quote(v1.LabelBinding+"="+value))
+	}
+	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"labels":{%q:%q}}}}}`, v1.LabelBinding, value)
+	if kind == "cronjob" {
+		patch = fmt.Sprintf(`{"spec":{"jobTemplate":%s}}`, patch)
+	}
+	return fmt.Sprintf("kubectl patch %s -n %s %s --type merge -p %s", kind, q.Pod.Namespace, shell.Quote(name), shell.Quote(patch))
+}
+
+// owner is what has the template that the pod is made of; empty for a pod that
+// nothing makes. A Deployment is known by the name that its ReplicaSets get.
+func owner(p *corev1.Pod) (kind, name string) {
+	for _, o := range p.OwnerReferences {
+		if o.Controller == nil || !*o.Controller {
+			continue
+		}
+		if hash := p.Labels["pod-template-hash"]; o.Kind == "ReplicaSet" && hash != "" && strings.HasSuffix(o.Name, "-"+hash) {
+			return "deployment", strings.TrimSuffix(o.Name, "-"+hash)
+		}
+		return strings.ToLower(o.Kind), o.Name
+	}
+	return "", ""
+}
+
+// few is the beginning of a list.
+func few(list []string) string {
+	const most = 5
+	if len(list) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), len(list)-most)
+	}
+	return strings.Join(list, ", ")
+}
