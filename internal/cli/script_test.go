@@ -1,0 +1,143 @@
+package cli_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/podid-io/podid/internal/cli"
+	"github.com/podid-io/podid/test/localcluster"
+)
+
+// plane is the API server that the scripts share; each has namespaces and nodes of
+// its own.
+var plane *localcluster.ControlPlane
+
+func TestMain(m *testing.M) {
+	testscript.Main(withControlPlane{m}, map[string]func(){"podid": podid, "kubectl-podid": podid})
+}
+
+// podid is the program, with a file in place of the agents: there is no kubelet to
+// run anything in a pod by.
+func podid() {
+	root := cli.New(cli.Config{Name: os.Args[0], Getenv: os.Getenv, Ask: askFile})
+	root.SetArgs(os.Args[1:])
+	err := root.ExecuteContext(context.Background())
+	if code, ok := errors.AsType[cli.ExitError](err); ok {
+		os.Exit(int(code)) //nolint:forbidigo // this is a main
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "podid:", err)
+		os.Exit(1) //nolint:forbidigo // this is a main
+	}
+}
+
+// askFile notes what an agent is asked in the file "asked", and answers with the
+// content of answer-NODE.json. Without one it cannot be asked.
+func askFile(_ context.Context, _ *rest.Config, pod *corev1.Pod, container string, argv []string) (string, error) {
+	dir := os.Getenv("WORK")
+	asked, err := os.OpenFile(filepath.Join(dir, "asked"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = asked.Close() }()
+	_, _ = fmt.Fprintln(asked, pod.Name, container, strings.Join(argv, " "))
+	answer, err := os.ReadFile(filepath.Join(dir, "answer-"+pod.Spec.NodeName+".json"))
+	if err != nil {
+		return "", errors.New(`pods "` + pod.Name + `" is forbidden: User "somebody" cannot create resource "pods/exec"`)
+	}
+	return os.ExpandEnv(string(answer)), nil
+}
+
+// withControlPlane runs tests with an API server.
+type withControlPlane struct{ m *testing.M }
+
+func (w withControlPlane) Run() int {
+	code, err := w.run()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+func (w withControlPlane) run() (int, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "podid-cli-")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	plane, err = localcluster.StartControlPlane(ctx, localcluster.ControlPlaneConfig{Dir: dir, Progress: os.Stderr})
+	if err != nil {
+		return 0, err
+	}
+	defer plane.Stop()
+	if err := plane.InstallCRDs(ctx, "../../config/crd"); err != nil {
+		return 0, err
+	}
+	return w.m.Run(), nil
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			ns := strings.ReplaceAll(strings.TrimPrefix(filepath.Base(e.WorkDir), "script-"), "_", "-")
+			e.Setenv("NS", ns)
+			e.Setenv("SYS", ns+"-sys")
+			e.Setenv("KUBECONFIG", plane.Kubeconfig())
+			for _, f := range []string{"base.yaml", "fine.json"} {
+				text, err := os.ReadFile(filepath.Join("testdata", f))
+				if err != nil {
+					return err
+				}
+				if err := os.WriteFile(filepath.Join(e.WorkDir, f), text, 0o600); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"apply": apply, "delete": remove, "uid": uid, "exits": exits, "expand": expand,
+		},
+	})
+}
+
+// exits runs a program and asserts its status: exits 1 podid explain …
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	if neg || err != nil {
+		ts.Fatalf("usage: exits STATUS PROGRAM [ARG...]")
+	}
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = failed.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("ended with %d, want %d", got, want)
+	}
+}
+
+// expand replaces variables in files.
+func expand(ts *testscript.TestScript, _ bool, files []string) {
+	for _, f := range files {
+		text := os.Expand(ts.ReadFile(f), ts.Getenv)
+		ts.Check(os.WriteFile(ts.MkAbs(f), []byte(text), 0o600))
+	}
+}
