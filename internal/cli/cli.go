@@ -11,9 +11,13 @@ import (
 	"github.com/podid-io/podid/internal/cli/cleanup"
 	"github.com/podid-io/podid/internal/cli/cluster"
 	"github.com/podid-io/podid/internal/cli/demo"
+
+	"github.com/podid-io/podid/internal/cli/doctor"
 	"github.com/podid-io/podid/internal/cli/exit"
 	"github.com/podid-io/podid/internal/cli/explain"
 	"github.com/podid-io/podid/internal/cli/roles"
+	"github.com/podid-io/podid/internal/cli/status"
+	"github.com/podid-io/podid/internal/cli/token"
 	"github.com/podid-io/podid/internal/telemetry"
 )
 
@@ -46,6 +50,10 @@ func New(c Config) *cobra.Command {
 	for _, command := range []*cobra.Command{
 		roles.New(roles.Config{Getenv: c.Getenv}),
 		explain.New(explain.Config{Getenv: c.Getenv, Ask: c.Ask}),
+		status.New(status.Config{Getenv: c.Getenv, Ask: c.Ask}),
+
+		doctor.New(doctor.Config{Getenv: c.Getenv, Ask: c.Ask}),
+		token.New(token.Config{Getenv: c.Getenv, Ask: c.Ask}),
 	} {
 		command.PreRun = func(*cobra.Command, []string) {
 			telemetry.Bridge(slog.New(slog.DiscardHandler)) // what libraries log is for nobody here

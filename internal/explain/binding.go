@@ -100,7 +100,7 @@ func nearest(word string, list []string) string {
 		}
 	}
 	for _, w := range list {
-		if len(word) > 3 && distance(word, w) <= 2 {
+		if len(word) > 2 && distance(word, w) <= 2 {
 			return w
 		}
 	}

@@ -35,7 +35,7 @@ func Chain(f *Facts) *Report {
 	if g, ok := q.grant(); ok && q.special() == "" {
 		r.Identity = g.Identity.Namespace + "/" + g.Identity.Name
 	}
-	if f.Answer != nil {
+	if f.Answer != nil && f.Answer.PodUID == string(f.Pod.UID) {
 		r.Claims = f.Answer.Claims
 	}
 	if f.Answer == nil && !f.DryRun {
@@ -64,15 +64,17 @@ func (q *inquiry) backstop(r *Report) {
 	default:
 		name = IdentityStep
 	}
+	said := []State{Broken, Unknown}
+	if state == Waiting {
+		said = append(said, Waiting)
+	}
+	if before(r, said...) || q.DryRun && state == Waiting {
+		return // it is told already, or known not to be known, or is for later
+	}
 	for i := range r.Steps {
-		s := &r.Steps[i]
-		switch {
-		case s.State == Broken || s.State == Waiting && state == Waiting || s.State == Unknown || q.DryRun && s.State == Skipped && state == Waiting:
-			return // it is said already, or known not to be known
-		case s.Name == name:
+		if s := &r.Steps[i]; s.Name == name {
 			s.State = state
 			s.Evidence = "nmi refuses the pod: " + string(q.decision.Reason) + "; " + s.Evidence
-			return
 		}
 	}
 }

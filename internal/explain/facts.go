@@ -64,9 +64,9 @@ type MIC struct {
 	Pods []corev1.Pod
 }
 
-// leads reports whether somebody holds the Lease. The clock of whoever asks may be
+// Leads reports whether somebody holds the Lease. The clock of whoever asks may be
 // another than that which the Lease is written by, and so it is given some time.
-func (m MIC) leads(now time.Time) bool {
+func (m MIC) Leads(now time.Time) bool {
 	return m.Holder != "" && now.Sub(m.Renewed) < max(m.Duration, 15*time.Second)+time.Minute
 }
 

@@ -38,14 +38,17 @@ func (q *inquiry) noIdentity(mine []identity.Binding) Step {
 			continue
 		}
 		s := broken("AzureIdentityBinding %s/%s names AzureIdentity %q, and namespace %s has none of that name", b.Namespace, b.Name, b.Identity, b.Namespace)
-		var here []string
+		var here, elsewhere []string
 		for i := range q.Objects.Identities {
 			switch o := &q.Objects.Identities[i]; {
 			case o.Namespace == b.Namespace:
 				here = append(here, o.Name)
 			case o.Name == b.Identity:
-				s.Evidence += "; namespace " + o.Namespace + " has one, but they must share one namespace"
+				elsewhere = append(elsewhere, o.Namespace)
 			}
+		}
+		if len(elsewhere) > 0 {
+			s.Evidence += "; there is one in namespace " + few(elsewhere) + ", but binding and identity must share one"
 		}
 		if near := nearest(b.Identity, here); near != "" {
 			s.Evidence += fmt.Sprintf("; there is %q", near)

@@ -26,36 +26,47 @@ func (q *inquiry) network() Step {
 	if err := q.Unread["networkpolicies"]; err != nil {
 		return unknown("NetworkPolicies cannot be read: %v", err)
 	}
-	var isolating []string
+	limiting, missing := Egress(q.Policies, q.Pod.Labels)
+	switch {
+	case len(limiting) == 0:
+		return ok("no NetworkPolicy of namespace %s limits what the pod connects to", q.Pod.Namespace)
+	case missing == "":
+		return ok("NetworkPolicy %s lets the pod ask", few(limiting))
+	default:
+		return warning("NetworkPolicy %s forbids the pod to connect to %s: where the network plugin enforces it, its requests never reach nmi", few(limiting), missing).
+			mend("%s", AllowEgress(q.Pod.Namespace))
+	}
+}
+
+// Egress says which policies of a namespace limit what a pod with labels connects
+// to, and which end of a request for a token they keep from it; empty for none.
+// Plugins enforce a policy before the redirect or after it, so both ends count.
+func Egress(policies []networkingv1.NetworkPolicy, of map[string]string) (limiting []string, missing string) {
 	metadata, agent := false, false
-	for i := range q.Policies {
-		p := &q.Policies[i]
-		if !isolates(p, q.Pod.Labels) {
+	for i := range policies {
+		p := &policies[i]
+		if !isolates(p, of) {
 			continue
 		}
-		isolating = append(isolating, p.Name)
+		limiting = append(limiting, p.Name)
 		metadata = metadata || allows(p, MetadataAddress, MetadataPort)
 		agent = agent || allows(p, AgentAddress, AgentPort)
 	}
+	before, after := fmt.Sprintf("%s:%d", MetadataAddress, MetadataPort), fmt.Sprintf("%s:%d, where that is led to", AgentAddress, AgentPort)
 	switch {
-	case len(isolating) == 0:
-		return ok("no NetworkPolicy of namespace %s limits what the pod connects to", q.Pod.Namespace)
-	case metadata && agent:
-		return ok("NetworkPolicy %s lets the pod ask", few(isolating))
+	case len(limiting) == 0, metadata && agent:
+		return limiting, ""
+	case metadata:
+		return limiting, after
+	case agent:
+		return limiting, before
+	default:
+		return limiting, before + " and to " + after
 	}
-	missing := fmt.Sprintf("%s:%d", AgentAddress, AgentPort)
-	switch {
-	case !metadata && !agent:
-		missing = fmt.Sprintf("%s:%d nor to %s", MetadataAddress, MetadataPort, missing)
-	case !metadata:
-		missing = fmt.Sprintf("%s:%d", MetadataAddress, MetadataPort)
-	}
-	return warning("NetworkPolicy %s forbids the pod to connect to %s: where the network plugin enforces it, its requests never reach nmi", few(isolating), missing).
-		mend("%s", allowRule(q.Pod.Namespace))
 }
 
-// allowRule is the command that lets every pod of a namespace ask.
-func allowRule(namespace string) string {
+// AllowEgress is the command that lets every pod of a namespace ask.
+func AllowEgress(namespace string) string {
 	to := func(address string, ports string) string {
 		return fmt.Sprintf(`{"to":[{"ipBlock":{"cidr":"%s/32"}}],"ports":[{"protocol":"TCP",%s}]}`, address, ports)
 	}

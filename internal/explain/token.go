@@ -22,7 +22,7 @@ func (q *inquiry) token(so *Report) Step {
 		return skipped("what comes before is missing")
 	case a == nil:
 		return unknown("nmi could not be asked for one")
-	case a.PodUID == "":
+	case a.PodUID != string(q.Pod.UID):
 		return skipped("nmi does not know the pod")
 	case a.Claims != nil:
 		return q.claimed()

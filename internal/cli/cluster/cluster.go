@@ -106,6 +106,14 @@ func (f *Flags) Open(ask Asker) (*Cluster, error) {
 	return cluster, nil
 }
 
+// WatchConfig is the way to the cluster for watches, which last: no deadline is set
+// on them.
+func (c *Cluster) WatchConfig() *rest.Config {
+	config := rest.CopyConfig(c.REST)
+	config.Timeout = 0
+	return config
+}
+
 // ListAll lists everything that the options select, page by page.
 func (c *Cluster) ListAll(ctx context.Context, list client.ObjectList, each func(), options ...client.ListOption) error {
 	for next := ""; ; {

@@ -37,6 +37,16 @@ func (s *Screen) Printf(format string, args ...any) {
 	}
 }
 
+// Write writes bytes of ours.
+func (s *Screen) Write(p []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	var n int
+	n, s.err = s.w.Write(p)
+	return n, s.err
+}
+
 // JSON writes a value as JSON.
 func (s *Screen) JSON(v any) error {
 	e := json.NewEncoder(s.w)

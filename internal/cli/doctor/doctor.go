@@ -1,0 +1,179 @@
+// Package doctor is the command podid doctor: checks of a whole cluster, each with
+// what mends it.
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/podid-io/podid/internal/cli/cluster"
+	"github.com/podid-io/podid/internal/cli/exit"
+	"github.com/podid-io/podid/internal/cli/screen"
+	"github.com/podid-io/podid/internal/explain"
+	"github.com/podid-io/podid/internal/shell"
+)
+
+// The statuses that the command ends with, beside 0.
+const (
+	errBroken      = exit.Error(1)
+	errNotFoundOut = exit.Error(2)
+)
+
+// Config is what the command has of its process.
+type Config struct {
+	// Getenv reads the environment.
+	Getenv func(string) string
+	// Ask is how agents are asked; nil means by exec, as kubectl does.
+	Ask cluster.Asker
+}
+
+// options are the flags.
+type options struct {
+	Config
+
+	kube   *cluster.Flags
+	output string
+}
+
+// New makes the command.
+func New(c Config) *cobra.Command {
+	o := &options{Config: c, kube: cluster.NewFlags()}
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check podid in a cluster, and say what mends what is broken",
+		Long: `Check podid in a cluster: the CRDs and the rights of mic and nmi, nmi and its redirect
+on every Linux node, mic and its Lease, start-up taints that stay, admission policies,
+clocks, other agents that want the same requests, pods that podid cannot serve,
+network policies, identities that Azure refuses, and what flags leave open.
+
+Agents that are not ready are asked why, by exec in their pods.
+
+The command ends with status 1 when something is broken, with 2 when the command was
+not understood or a check could not be made, and with 0 otherwise, warnings included.`,
+		Example: `  podid doctor
+  podid doctor -o json
+  podid doctor --podid-namespace kube-system`,
+		Args:          cobra.ArbitraryArgs, // run says it in our words, and with our status
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(c *cobra.Command, args []string) error {
+			r, err := o.run(c.Context(), args)
+			if err == nil {
+				err = o.print(screen.New(c.OutOrStdout(), o.Getenv), r)
+			}
+			if err != nil {
+				return tell(c, err)
+			}
+			return r.status()
+		},
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	cmd.SetFlagErrorFunc(tell)
+	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "text or json")
+	o.kube.Add(cmd.Flags())
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+	return cmd
+}
+
+// tell says what is wrong, and makes the status of it.
+func tell(c *cobra.Command, err error) error {
+	_, _ = fmt.Fprintln(c.ErrOrStderr(), "podid doctor:", shell.Printable(err.Error())) // nowhere else to say it
+	return errNotFoundOut
+}
+
+// finding is what a check found.
+type finding struct {
+	Check string        `json:"check"`
+	State explain.State `json:"state"` // ok, warning, broken or unknown
+	Says  string        `json:"says"`
+	Fix   string        `json:"fix,omitempty"`
+}
+
+// report is the output in JSON.
+type report struct {
+	Context  string    `json:"context,omitempty"`
+	Findings []finding `json:"findings"`
+}
+
+func (r *report) add(check string, state explain.State, says, fix string) {
+	r.Findings = append(r.Findings, finding{Check: check, State: state, Says: says, Fix: fix})
+}
+
+// unread notes that a check could not be made.
+func (r *report) unread(check string, err error) {
+	r.add(check, explain.Unknown, "could not be read: "+err.Error(), "")
+}
+
+// status is that of the command.
+func (r *report) status() error {
+	var unknown bool
+	for _, f := range r.Findings {
+		if f.State == explain.Broken {
+			return errBroken
+		}
+		unknown = unknown || f.State == explain.Unknown
+	}
+	if unknown {
+		return errNotFoundOut
+	}
+	return nil
+}
+
+// run makes all checks.
+func (o *options) run(ctx context.Context, args []string) (*report, error) {
+	switch {
+	case len(args) > 0:
+		return nil, fmt.Errorf("argument %q: the command takes none", args[0])
+	case o.output != "text" && o.output != "json":
+		return nil, fmt.Errorf("--output=%s: write text or json", o.output)
+	}
+	c, err := o.kube.Open(o.Ask)
+	if err != nil {
+		return nil, err
+	}
+	r := &report{Context: c.Context}
+	x := &examination{Cluster: c, report: r}
+	if err := x.clock(ctx); err != nil { // the first request: without an API server there is nothing to check
+		return nil, err
+	}
+	x.crds(ctx)
+	x.parts(ctx)
+	for _, check := range []func(context.Context){
+		x.rights, x.controller, x.agents, x.taints, x.policies, x.nodeClocks, x.rivals, x.pods, x.networkPolicies, x.identities,
+	} {
+		check(ctx)
+	}
+	x.open()
+	return r, nil
+}
+
+// print writes the report.
+func (o *options) print(s *screen.Screen, r *report) error {
+	if o.output == "json" {
+		return s.JSON(r)
+	}
+	count := map[explain.State]int{}
+	for _, f := range r.Findings {
+		count[f.State]++
+		word, colour := string(f.State), screen.Green
+		switch f.State {
+		case explain.Broken:
+			word, colour = "BROKEN", screen.Red
+		case explain.Warning:
+			word, colour = "WARNING", screen.Yellow
+		case explain.Unknown:
+			colour = screen.Yellow
+		default:
+		}
+		s.Printf("%s%s %-10s  %s\n", s.Paint(colour, word), strings.Repeat(" ", max(0, 8-len(word))), f.Check, shell.Printable(f.Says))
+		for line := range strings.Lines(f.Fix) {
+			s.Printf("%21s%s\n", "", shell.Printable(line))
+		}
+	}
+	s.Printf("\n%d broken, %d warnings, %d unknown, %d ok\n", count[explain.Broken], count[explain.Warning], count[explain.Unknown], count[explain.OK])
+	s.Printf("What mic may do in Azure is not looked at here: podid roles does.\n")
+	return s.Err()
+}

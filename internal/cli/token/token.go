@@ -1,0 +1,202 @@
+// Package token is the command podid token: whose token a pod would get. It tells
+// the claims of the token and has no way to tell the token itself.
+//
+// There is no --raw. An agent that gave a token to whoever may exec in podid's
+// namespace would be a way around every pod's own walls, and the audit log would
+// tell of a pod that never asked. Whoever may exec in the pod itself can ask as
+// the pod does; the help says how.
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/podid-io/podid/internal/cli/cluster"
+	"github.com/podid-io/podid/internal/cli/exit"
+	"github.com/podid-io/podid/internal/cli/screen"
+	"github.com/podid-io/podid/internal/explain"
+	"github.com/podid-io/podid/internal/shell"
+)
+
+// The statuses that the command ends with, beside 0.
+const (
+	errRefused     = exit.Error(1)
+	errNotFoundOut = exit.Error(2)
+	errWaiting     = exit.Error(3)
+)
+
+// Config is what the command has of its process.
+type Config struct {
+	// Getenv reads the environment.
+	Getenv func(string) string
+	// Ask is how agents are asked; nil means by exec, as kubectl does.
+	Ask cluster.Asker
+}
+
+// options are the flags.
+type options struct {
+	Config
+
+	kube   *cluster.Flags
+	ask    cluster.Question
+	output string
+}
+
+// New makes the command.
+func New(c Config) *cobra.Command {
+	o := &options{Config: c, kube: cluster.NewFlags()}
+	cmd := &cobra.Command{
+		Use:   "token pod/NAME --resource RESOURCE",
+		Short: "Have nmi get the token of a pod, and print its claims",
+		Long: `Have nmi get a token as it would for the pod, and print its claims: whose it is, what
+for and until when. The token itself is never printed, and never leaves nmi.
+
+nmi is asked by exec in its pod, which takes the right pods/exec in podid's
+namespace. To have the token, ask as the pod does, in one of its containers:
+
+  kubectl exec -n NAMESPACE NAME -- curl -s -H Metadata:true \
+    'http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource=RESOURCE'
+
+The command ends with status 0 with a token, with 1 when nmi refuses, with 3 when it
+says that it may not yet, and with 2 when the command was not understood or nmi could
+not be asked. podid explain says why.`,
+		Example: `  podid token pod/web -n shop --resource https://vault.azure.net
+  podid token pod/web -n shop --resource https://storage.azure.com --client-id 22222222-2222-2222-2222-222222222222 -o json`,
+		Args:          cobra.ArbitraryArgs, // run says it in our words, and with our status
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(c *cobra.Command, args []string) error {
+			a, err := o.run(c.Context(), args)
+			if err != nil {
+				return tell(c, err)
+			}
+			return o.show(c, a)
+		},
+		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return o.kube.CompletePods(c.Context()), cobra.ShellCompDirectiveNoFileComp
+		},
+	}
+	cmd.SetFlagErrorFunc(tell)
+	f := cmd.Flags()
+	f.StringVar(&o.ask.Resource, "resource", "", "what the token is for, such as https://vault.azure.net")
+	f.StringVar(&o.ask.ClientID, "client-id", "", "ask for the identity with this client id, as the pod's client does")
+	f.StringVar(&o.ask.ObjectID, "object-id", "", "ask for the identity with this object id")
+	f.StringVar(&o.ask.ResourceID, "resource-id", "", "ask for the identity with this ARM id")
+	f.StringVarP(&o.output, "output", "o", "table", "table or json")
+	o.kube.Add(f)
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+	return cmd
+}
+
+// tell says what is wrong, and makes the status of it.
+func tell(c *cobra.Command, err error) error {
+	_, _ = fmt.Fprintln(c.ErrOrStderr(), "podid token:", shell.Printable(err.Error())) // nowhere else to say it
+	return errNotFoundOut
+}
+
+// run asks the agent of the pod's node.
+func (o *options) run(ctx context.Context, args []string) (*explain.Answer, error) {
+	name, err := cluster.PodName(args)
+	switch {
+	case err != nil:
+		return nil, err
+	case o.ask.Resource == "":
+		return nil, errors.New("--resource is missing: write what the token is for, such as https://vault.azure.net")
+	case o.output != "table" && o.output != "json":
+		return nil, fmt.Errorf("--output=%s: write table or json", o.output)
+	case o.ask.ClientID != "" && o.ask.ObjectID != "", o.ask.ClientID != "" && o.ask.ResourceID != "", o.ask.ObjectID != "" && o.ask.ResourceID != "":
+		return nil, errors.New("write one of --client-id, --object-id and --resource-id: a request names one identity")
+	}
+	c, err := o.kube.Open(o.Ask)
+	if err != nil {
+		return nil, err
+	}
+	var pod corev1.Pod
+	if err := c.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: name}, &pod); err != nil {
+		return nil, fmt.Errorf("read the pod: %w", err)
+	}
+	if pod.Spec.NodeName == "" {
+		return nil, fmt.Errorf("pod %s/%s is on no node yet", pod.Namespace, pod.Name)
+	}
+	agents, err := c.Components(ctx, cluster.Agent, pod.Spec.NodeName)
+	if err != nil {
+		return nil, err
+	}
+	if len(agents) == 0 {
+		return nil, fmt.Errorf("no nmi runs on node %s: podid explain pod/%s -n %s says more", pod.Spec.NodeName, pod.Name, pod.Namespace)
+	}
+	o.ask.Namespace, o.ask.Pod = pod.Namespace, pod.Name
+	return c.Explain(ctx, &agents[0], o.ask)
+}
+
+// told is the output in JSON.
+type told struct {
+	Pod      string          `json:"pod"`
+	Identity string          `json:"identity,omitempty"`
+	Resource string          `json:"resource"`
+	Claims   *explain.Claims `json:"claims,omitempty"`
+	Status   int             `json:"status,omitempty"`
+	Error    string          `json:"error,omitempty"`
+}
+
+// show prints what nmi answers, and ends with the status of it.
+func (o *options) show(c *cobra.Command, a *explain.Answer) error {
+	s := screen.New(c.OutOrStdout(), o.Getenv)
+	pod := o.ask.Namespace + "/" + o.ask.Pod
+	says := a.Says
+	if a.PodUID == "" {
+		says = "nmi on node " + a.Node + " does not know the pod: " + a.Unknown
+	}
+	var err error
+	switch {
+	case o.output == "json":
+		err = s.JSON(told{Pod: pod, Identity: a.Identity, Resource: o.ask.Resource, Claims: a.Claims, Status: a.Status, Error: says})
+	case a.Claims != nil:
+		err = o.table(s, a)
+	default:
+		_, err = fmt.Fprintf(c.ErrOrStderr(), "podid token: %s gets no token: %s\npodid explain pod/%s -n %s says more\n", pod, shell.Printable(says), o.ask.Pod, o.ask.Namespace)
+	}
+	switch {
+	case err != nil:
+		return tell(c, err)
+	case a.Claims != nil:
+		return nil
+	case a.Retry:
+		return errWaiting
+	default:
+		return errRefused
+	}
+}
+
+// table prints the claims, one a line.
+func (o *options) table(s *screen.Screen, a *explain.Answer) error {
+	t := tabwriter.NewWriter(s, 0, 0, 2, ' ', 0)
+	c := a.Claims
+	by := a.Identity
+	if a.Exception != "" {
+		by = "of the node, by AzurePodIdentityException " + a.Exception
+	}
+	for _, row := range [][2]string{
+		{"identity", by}, {"aud", c.Audience}, {"appid", c.AppID}, {"oid", c.ObjectID}, {"tid", c.TenantID}, {"xms_mirid", c.ResourceID},
+		{"exp", fmt.Sprintf("%s (in %s)", c.Expires.UTC().Format(time.RFC3339), time.Until(c.Expires).Round(time.Minute))},
+	} {
+		if row[1] != "" {
+			_, _ = fmt.Fprintf(t, "%s\t%s\n", row[0], shell.Printable(row[1])) // the screen keeps its error
+		}
+	}
+	_ = t.Flush()
+	if c.Opaque {
+		s.Printf("The token is no JWT: it says nothing of itself.\n")
+	}
+	return s.Err()
+}
