@@ -151,4 +151,3 @@ func replaced[T any](list []T, x T, key func(T) string) []T {
 	}
 	return append(list, x)
 }
-

@@ -31,7 +31,7 @@ type examination struct {
 	now        time.Time // by the API server's clock
 	components map[string][]corev1.Pod
 	nodes      []corev1.Node
-	flags      cluster.AgentFlags
+	managed    bool
 	taintUsed  bool
 	refused    []v1.AzureIdentity // that Azure does not take
 	// secretNamespaces are those of Secrets that AzureIdentities name.
@@ -51,7 +51,7 @@ func (x *examination) parts(ctx context.Context) {
 		x.components[part] = pods
 	}
 	if pods := x.components[cluster.Agent]; len(pods) > 0 {
-		x.flags = cluster.FlagsOf(&pods[0])
+		x.managed = cluster.FlagsOf(&pods[0]).Managed
 	}
 	for _, part := range x.components {
 		for i := range part {
@@ -87,7 +87,7 @@ func (x *examination) controller(ctx context.Context) {
 	pods := x.components[cluster.Controller]
 	logs := fmt.Sprintf("kubectl logs -n %s -l %s=%s,%s=%s --tail=50", x.System, cluster.NameLabel, cluster.Name, cluster.ComponentLabel, cluster.Controller)
 	switch {
-	case len(pods) == 0 && x.flags.Managed:
+	case len(pods) == 0 && x.managed:
 		x.report.add(check, explain.OK, "there is none, and none is needed: nmi runs in managed mode", "")
 		return
 	case len(pods) == 0:

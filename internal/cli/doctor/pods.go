@@ -184,19 +184,25 @@ func (x *examination) identities(context.Context) {
 	}
 }
 
-// open tells what flags leave open.
+// open tells what flags leave open, on any node.
 func (x *examination) open() {
-	if len(x.components[cluster.Agent]) == 0 {
-		return
+	pods := x.components[cluster.Agent]
+	seen := map[string]bool{}
+	for i := range pods {
+		f := cluster.FlagsOf(&pods[i])
+		by := ""
+		if f.Compatibility != "" {
+			by = ", set by --compatibility=" + f.Compatibility
+		}
+		for _, o := range f.Opened {
+			if seen[o.Flag] {
+				continue
+			}
+			seen[o.Flag] = true
+			x.report.add("open", explain.Warning, fmt.Sprintf("nmi %s%s: %s", o.Flag, by, o.Why), "take it away when nothing needs it any more; docs/compatibility.md")
+		}
 	}
-	by := ""
-	if x.flags.Compatibility != "" {
-		by = ", set by --compatibility=" + x.flags.Compatibility
-	}
-	for _, o := range x.flags.Opened {
-		x.report.add("open", explain.Warning, fmt.Sprintf("nmi %s%s: %s", o.Flag, by, o.Why), "take it away when nothing needs it any more; docs/compatibility.md")
-	}
-	if len(x.flags.Opened) == 0 {
+	if len(pods) > 0 && len(seen) == 0 {
 		x.report.add("open", explain.OK, "nmi's flags leave nothing open that is shut by default", "")
 	}
 }
