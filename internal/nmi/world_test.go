@@ -43,6 +43,8 @@ type fakeWorld struct {
 	block   chan struct{}   // Get waits for it; guarded by mu
 
 	objectIDs map[string]string // by client or resource id
+	placeErr  error             // why the pod is not known by its address
+	survey    error             // why the network does not keep it apart
 }
 
 func newWorld() *fakeWorld {
