@@ -11,7 +11,6 @@ import (
 	"github.com/podid-io/podid/internal/cli/cleanup"
 	"github.com/podid-io/podid/internal/cli/cluster"
 	"github.com/podid-io/podid/internal/cli/demo"
-
 	"github.com/podid-io/podid/internal/cli/doctor"
 	"github.com/podid-io/podid/internal/cli/exit"
 	"github.com/podid-io/podid/internal/cli/explain"

@@ -51,7 +51,8 @@ func (q *inquiry) backstop(r *Report) {
 	if q.special() != "" {
 		return
 	}
-	name, state := "", Broken
+	var name string
+	state := Broken
 	switch d := q.decision; {
 	case d.Outcome == identity.Selected:
 		return

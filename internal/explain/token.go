@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,14 +38,7 @@ func (q *inquiry) token(so *Report) Step {
 
 // before reports whether a step that was made is in one of the states.
 func before(r *Report, states ...State) bool {
-	for _, s := range r.Steps {
-		for _, state := range states {
-			if s.State == state {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.Steps, func(s Step) bool { return slices.Contains(states, s.State) })
 }
 
 // claimed looks at whose the token is.
@@ -66,33 +60,49 @@ func (q *inquiry) refused() Step {
 	a := q.Answer
 	s := broken("nmi answers %d: %s", a.Status, a.Says)
 	g, chosen := q.grant()
-	switch {
-	case a.Reason == "unassigned" && q.decision.Grant.Ready && chosen && g.Identity.Type == v1.UserAssignedMSI:
-		if q.Now.Sub(q.Pod.CreationTimestamp.Time) < settled {
-			s.State = Waiting
-		}
-		s.Evidence += fmt.Sprintf("; the AzureIdentity says client id %s", orNone(g.Identity.ClientID))
-		if g.Identity.ResourceID != "" {
-			return s.mend("az identity show --ids %s --query clientId   # the same as spec.clientID of AzureIdentity %s/%s?", g.Identity.ResourceID, g.Identity.Namespace, g.Identity.Name)
-		}
-		return s.mend("az vm identity show, or az vmss identity show: is client id %s on the node?", g.Identity.ClientID)
-	case a.Reason == "unassigned" || a.Reason == "not_bound" || a.Reason == "no_binding" || a.Reason == "no_label":
+	switch a.Reason {
+	case "unassigned":
+		return q.notOnNode(s)
+	case "not_bound", "no_binding", "no_label":
 		if a.Retry {
 			s.State = Waiting
 		}
-		return s
-	case a.Reason == "definition" && chosen && a.Retry:
-		return s.mend("kubectl describe secret -n %s %s", g.Identity.Application.SecretNamespace, g.Identity.Application.SecretName)
-	case a.Reason == "rejected" && chosen:
-		return s.mend("%s", q.mendRejected())
-	case a.Reason == "too_many":
+	case "definition":
+		if chosen && a.Retry {
+			return s.mend("kubectl describe secret -n %s %s", g.Identity.Application.SecretNamespace, g.Identity.Application.SecretName)
+		}
+	case "rejected":
+		if chosen {
+			return s.mend("%s", q.mendRejected())
+		}
+	case "too_many":
 		s.State = Waiting
 		return s.mend("ask again; docs/metrics.md, too_many")
-	case a.Reason == "unavailable":
+	case "unavailable":
 		return s.mend("podid doctor   # can node %s reach the metadata service and Entra ID?", a.Node)
 	default:
+	}
+	return s
+}
+
+// notOnNode says what it means that the metadata service of the node does not know
+// the identity: it is on its way, or it goes by another id.
+func (q *inquiry) notOnNode(s Step) Step {
+	g, chosen := q.grant()
+	if !chosen || !g.Ready || g.Identity.Type != v1.UserAssignedMSI {
+		if q.Answer.Retry {
+			s.State = Waiting
+		}
 		return s
 	}
+	if q.Now.Sub(q.Pod.CreationTimestamp.Time) < settled {
+		s.State = Waiting
+	}
+	s.Evidence += fmt.Sprintf("; the AzureIdentity says client id %s", orNone(g.Identity.ClientID))
+	if g.Identity.ResourceID != "" {
+		return s.mend("az identity show --ids %s --query clientId   # the same as spec.clientID of AzureIdentity %s/%s?", g.Identity.ResourceID, g.Identity.Namespace, g.Identity.Name)
+	}
+	return s.mend("az vm identity show, or az vmss identity show: is client id %s on the node?", g.Identity.ClientID)
 }
 
 // mendRejected is what to do when Azure refuses.

@@ -43,8 +43,11 @@ func explainer(t *testing.T, w *fakeWorld, network string, edits ...func(*nmi.Co
 		Survey: func([]netip.Addr) error { return w.survey },
 	})
 	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Second}
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(l) }() // ends with Close
+	done := make(chan struct{})
+	go func() { // ends with Close
+		defer close(done)
+		_ = server.Serve(l)
+	}()
 	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, network, l.Addr().String())

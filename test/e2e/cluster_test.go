@@ -60,6 +60,7 @@ func TestOneCluster(t *testing.T) {
 		{"an exception for add-ons", acceptException},
 		{"the Key Vault provider", acceptKeyVault},
 		{"a secret that is rotated", rotateSecret},
+		{"podid explain", explained},
 		{"unmodified clients", referees},
 		{"upgrades and outages of the agent", upgrade},
 		{"who is calling", callers},

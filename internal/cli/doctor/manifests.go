@@ -132,7 +132,7 @@ func (x *examination) policies(ctx context.Context) {
 	}
 	var missing []string
 	for _, want := range list {
-		if !strings.HasPrefix(want.GetKind(), "ValidatingAdmissionPolicy") || strings.Contains(want.GetName(), "startup-taint") && !x.taintUsed {
+		if !strings.HasPrefix(want.GetKind(), "ValidatingAdmissionPolicy") || strings.Contains(want.GetName(), "startup-taint") && !x.usesTaint() {
 			continue
 		}
 		have := &unstructured.Unstructured{}

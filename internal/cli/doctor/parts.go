@@ -32,7 +32,6 @@ type examination struct {
 	components map[string][]corev1.Pod
 	nodes      []corev1.Node
 	managed    bool
-	taintUsed  bool
 	refused    []v1.AzureIdentity // that Azure does not take
 	// secretNamespaces are those of Secrets that AzureIdentities name.
 	secretNamespaces []string
@@ -53,13 +52,6 @@ func (x *examination) parts(ctx context.Context) {
 	if pods := x.components[cluster.Agent]; len(pods) > 0 {
 		x.managed = cluster.FlagsOf(&pods[0]).Managed
 	}
-	for _, part := range x.components {
-		for i := range part {
-			for _, c := range part[i].Spec.Containers {
-				x.taintUsed = x.taintUsed || slices.ContainsFunc(c.Args, func(a string) bool { return strings.HasPrefix(a, "--startup-taint=") && a != "--startup-taint=" })
-			}
-		}
-	}
 	var nodes corev1.NodeList
 	if err := x.ListAll(ctx, &nodes, func() { x.nodes = append(x.nodes, nodes.Items...) }); err != nil {
 		x.unread("nodes", err)
@@ -79,6 +71,20 @@ func (x *examination) parts(ctx context.Context) {
 	if err != nil && !apierrors.IsNotFound(err) { // without CRDs there are none
 		x.unread("identities", err)
 	}
+}
+
+// usesTaint reports whether mic or nmi takes a start-up taint off.
+func (x *examination) usesTaint() bool {
+	for _, pods := range x.components {
+		for i := range pods {
+			for _, c := range pods[i].Spec.Containers {
+				if slices.ContainsFunc(c.Args, func(a string) bool { return strings.HasPrefix(a, "--startup-taint=") && a != "--startup-taint=" }) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // controller looks at mic.

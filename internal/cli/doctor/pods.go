@@ -47,7 +47,7 @@ func (x *examination) taints(context.Context) {
 }
 
 // incumbent are images of AAD Pod Identity.
-var incumbent = regexp.MustCompile(`(?i)aad-?pod-?identity[a-z0-9./_-]*/(nmi|mic)([:@]|$)`) //nolint:gochecknoglobals // a constant in all but name
+var incumbent = regexp.MustCompile(`(?i)aad-?pod-?identity[a-z0-9./_-]*/(nmi|mic)([:@]|$)`)
 
 // rivals looks for others that want the same requests.
 func (x *examination) rivals(ctx context.Context) {

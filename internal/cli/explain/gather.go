@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -73,9 +74,7 @@ func (g *gathering) gather(ctx context.Context) {
 		rules = g.facts.Answer.Rules
 	}
 	if rules.AcrossNamespaces { // what is in other namespaces counts, and was not read
-		for kind, err := range g.narrowed {
-			g.facts.Unread[kind] = err
-		}
+		maps.Copy(g.facts.Unread, g.narrowed)
 	}
 	g.secrets(ctx, rules)
 }

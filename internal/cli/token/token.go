@@ -187,7 +187,12 @@ func (o *options) table(s *screen.Screen, a *explain.Answer) error {
 		by = "of the node, by AzurePodIdentityException " + a.Exception
 	}
 	for _, row := range [][2]string{
-		{"identity", by}, {"aud", c.Audience}, {"appid", c.AppID}, {"oid", c.ObjectID}, {"tid", c.TenantID}, {"xms_mirid", c.ResourceID},
+		{"identity", by},
+		{"aud", c.Audience},
+		{"appid", c.AppID},
+		{"oid", c.ObjectID},
+		{"tid", c.TenantID},
+		{"xms_mirid", c.ResourceID},
 		{"exp", fmt.Sprintf("%s (in %s)", c.Expires.UTC().Format(time.RFC3339), time.Until(c.Expires).Round(time.Minute))},
 	} {
 		if row[1] != "" {
