@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	corev1 "k8s.io/api/core/v1"
@@ -64,31 +63,10 @@ func askFile(_ context.Context, _ *rest.Config, pod *corev1.Pod, container strin
 type withControlPlane struct{ m *testing.M }
 
 func (w withControlPlane) Run() int {
-	code, err := w.run()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
-}
-
-func (w withControlPlane) run() (int, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
-	defer cancel()
-	dir, err := os.MkdirTemp("", "podid-cli-")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	plane, err = localcluster.StartControlPlane(ctx, localcluster.ControlPlaneConfig{Dir: dir, Progress: os.Stderr})
-	if err != nil {
-		return 0, err
-	}
-	defer plane.Stop()
-	if err := plane.InstallCRDs(ctx, "../../config/crd"); err != nil {
-		return 0, err
-	}
-	return w.m.Run(), nil
+	return localcluster.WithControlPlanes(1, "../../config/crd", func(planes []*localcluster.ControlPlane) int {
+		plane = planes[0]
+		return w.m.Run()
+	})
 }
 
 func TestScripts(t *testing.T) {

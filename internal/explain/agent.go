@@ -27,7 +27,7 @@ func (q *inquiry) agent() Step {
 	p := &q.AgentPods[0]
 	if ready, why := Readiness(p, q.Now); !ready {
 		return broken("nmi on node %s, pod %s/%s, is not ready: %s", node, p.Namespace, p.Name, why).
-			mend("kubectl exec -n %s %s -- nmi ready\nkubectl logs -n %s %s --tail=50", p.Namespace, p.Name, p.Namespace, p.Name)
+			mend("kubectl exec -n %s %s -- /nmi ready\nkubectl logs -n %s %s --tail=50", p.Namespace, p.Name, p.Namespace, p.Name)
 	}
 	return unknown("nmi on node %s, pod %s/%s, is ready; it could not be asked about the pod: %v", node, p.Namespace, p.Name, q.AgentErr).
 		mend("kubectl auth can-i create pods/exec -n %s", p.Namespace)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -56,7 +55,7 @@ func explained(t *testing.T, w *demo.World) {
 		fix   string
 	}{
 		"all is well":                       {label: "explained"},
-		"a selector that is nobody's":       {label: "explaind", step: explain.BindingStep, says: `there is "explained"`, fix: "aadpodidbinding=explained"},
+		"a selector that is nobody's":       {label: "explainedx", step: explain.BindingStep, says: `there is "explained"`, fix: "aadpodidbinding=explained"},
 		"no label":                          {step: explain.LabelStep, says: "no label aadpodidbinding", fix: "kubectl label pod -n default"},
 		"an identity that there is not":     {label: "dangling", step: explain.IdentityStep, says: `names AzureIdentity "nowhere"`},
 		"a client id that nobody knows":     {label: "unknown", step: explain.TokenStep, says: "client id " + otherClient, fix: "az identity show --ids"},
@@ -117,12 +116,7 @@ func indented(r *explain.Report) string {
 // and makes the pod that it would run in.
 func agentWithSocket(t *testing.T, w *demo.World) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "nmi") // a socket's path is short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket := "unix:" + filepath.Join(dir, "health.sock")
+	socket := "unix:" + filepath.Join(t.TempDir(), "health.sock")
 	node := w.Cluster.Nodes()[0]
 	old := w.Agent(node)
 	startAgent(t, w, node, "explained", "--health-listen", socket, "--hold", "3s")

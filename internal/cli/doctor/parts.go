@@ -102,7 +102,7 @@ func (x *examination) controller(ctx context.Context) {
 	}
 	for i := range pods {
 		if ready, why := explain.Readiness(&pods[i], x.now); !ready {
-			x.report.add(check, explain.Broken, fmt.Sprintf("pod %s is not ready: %s", pods[i].Name, why), fmt.Sprintf("kubectl exec -n %s %s -- mic ready\n%s", x.System, pods[i].Name, logs))
+			x.report.add(check, explain.Broken, fmt.Sprintf("pod %s is not ready: %s", pods[i].Name, why), fmt.Sprintf("kubectl exec -n %s %s -- /mic ready\n%s", x.System, pods[i].Name, logs))
 		}
 	}
 	var lease coordinationv1.Lease
@@ -169,7 +169,7 @@ func (x *examination) agents(ctx context.Context) {
 
 // notReady asks an agent for the checks that are red.
 func (x *examination) notReady(ctx context.Context, p *corev1.Pod, why string) {
-	logs := fmt.Sprintf("kubectl exec -n %s %s -- nmi ready\nkubectl logs -n %s %s --tail=50", p.Namespace, p.Name, p.Namespace, p.Name)
+	logs := fmt.Sprintf("kubectl exec -n %s %s -- /nmi ready\nkubectl logs -n %s %s --tail=50", p.Namespace, p.Name, p.Namespace, p.Name)
 	a, err := x.Explain(ctx, p, cluster.Question{Namespace: p.Namespace, Pod: p.Name})
 	if err == nil {
 		var red []string
