@@ -56,6 +56,8 @@ type AzureIdentity struct {
 	// +kubebuilder:validation:XValidation:rule="(has(self.type) ? self.type : has(self.Type) ? self.Type : 0) == 0 || (has(self.auxiliaryTenantIDs) ? self.auxiliaryTenantIDs : has(self.AuxiliaryTenantIDs) ? self.AuxiliaryTenantIDs : []).all(t, t.matches('^(?i)([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)+)$'))",message="spec.auxiliaryTenantIDs has one that is no tenant: write GUIDs, or domain names like contoso.onmicrosoft.com"
 	// +kubebuilder:validation:XValidation:rule="(has(self.type) ? self.type : has(self.Type) ? self.Type : 0) == 0 || size((has(self.auxiliaryTenantIDs) ? self.auxiliaryTenantIDs : has(self.AuxiliaryTenantIDs) ? self.AuxiliaryTenantIDs : [])) <= 3",message="spec.auxiliaryTenantIDs are too many: write at most 3"
 	// +kubebuilder:validation:XValidation:rule="(has(self.type) ? self.type : has(self.Type) ? self.Type : 0) == 0 || (has(self.adEndpoint) ? self.adEndpoint : has(self.ADEndpoint) ? self.ADEndpoint : '') == '' || (has(self.adEndpoint) ? self.adEndpoint : has(self.ADEndpoint) ? self.ADEndpoint : '').matches('^(?i)https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?/?$')",message="spec.adEndpoint is no Entra host: write https and the host, like https://login.microsoftonline.com, without user, path or query"
+	// +kubebuilder:validation:XValidation:rule="!has(self.allowedServiceAccounts) || size(self.allowedServiceAccounts) > 0 && self.allowedServiceAccounts.all(a, a.matches('^([a-z0-9]([a-z0-9-]*[a-z0-9])?/)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$'))",message="spec.allowedServiceAccounts is no list of service accounts: write NAME for one of this namespace or NAMESPACE/NAME for another, one at least, or leave the field out to let every pod that is bound use it"
+	// +kubebuilder:validation:XValidation:rule="!has(self.allowedNamespaces) || size(self.allowedNamespaces) > 0 && self.allowedNamespaces.all(n, n.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$'))",message="spec.allowedNamespaces is no list of namespaces: write one at least, or leave the field out to let every pod that is bound use it"
 	Spec   AzureIdentitySpec   `json:"spec,omitempty"`
 	Status AzureIdentityStatus `json:"status,omitempty"`
 }
@@ -97,6 +99,19 @@ type AzureIdentitySpec struct {
 	// means that of the cloud.
 	// +kubebuilder:validation:MaxLength=2048
 	ADEndpoint string `json:"adEndpoint,omitempty"`
+	// AllowedServiceAccounts, where it is given, are the service accounts whose pods
+	// may use the identity: NAME for one of this namespace, or NAMESPACE/NAME.
+	// Nobody else may, whatever is bound. Without it every pod that is bound may.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=317
+	AllowedServiceAccounts []string `json:"allowedServiceAccounts,omitempty"`
+	// AllowedNamespaces, where it is given, are the namespaces whose pods may use the
+	// identity. Where both lists are given, both must name the pod.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=63
+	AllowedNamespaces []string `json:"allowedNamespaces,omitempty"`
 	// Replicas is ignored, as it was by AAD Pod Identity.
 	// +nullable
 	Replicas *int32 `json:"replicas,omitempty"`

@@ -26,6 +26,8 @@ type AzureIdentityBinding struct {
 	// +kubebuilder:validation:XValidation:rule="!has(self.weight) || !has(self.Weight) || self.weight == self.Weight",message="spec.weight and spec.Weight differ: keep spec.weight only"
 	// +kubebuilder:validation:XValidation:rule="(has(self.azureIdentity) ? self.azureIdentity : has(self.AzureIdentity) ? self.AzureIdentity : '') != ''",message="spec.azureIdentity is empty: write the name of an AzureIdentity of this namespace"
 	// +kubebuilder:validation:XValidation:rule="(has(self.selector) ? self.selector : has(self.Selector) ? self.Selector : '').matches('^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$')",message="spec.selector can never equal a label: write the value that pods have in their label aadpodidbinding (letters, digits, '-', '_' and '.', at most 63 characters)"
+	// +kubebuilder:validation:XValidation:rule="!has(self.allowedServiceAccounts) || size(self.allowedServiceAccounts) > 0 && self.allowedServiceAccounts.all(a, a.matches('^([a-z0-9]([a-z0-9-]*[a-z0-9])?/)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$'))",message="spec.allowedServiceAccounts is no list of service accounts: write NAME for one of this namespace or NAMESPACE/NAME for another, one at least, or leave the field out to let every pod that is bound use it"
+	// +kubebuilder:validation:XValidation:rule="!has(self.allowedNamespaces) || size(self.allowedNamespaces) > 0 && self.allowedNamespaces.all(n, n.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$'))",message="spec.allowedNamespaces is no list of namespaces: write one at least, or leave the field out to let every pod that is bound use it"
 	Spec   AzureIdentityBindingSpec   `json:"spec,omitempty"`
 	Status AzureIdentityBindingStatus `json:"status,omitempty"`
 }
@@ -43,6 +45,20 @@ type AzureIdentityBindingSpec struct {
 	// Weight decides which identity a pod with several gets when it asks for none
 	// by name: the highest, then the first by name of binding. The default is 0.
 	Weight int `json:"weight,omitempty"`
+	// AllowedServiceAccounts, where it is given, are the service accounts whose pods
+	// may use the binding: NAME for one of this namespace, or NAMESPACE/NAME.
+	// Nobody else may, whatever is bound. Without it every pod that is bound may.
+	// It narrows what the AzureIdentity allows, and never widens it.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=317
+	AllowedServiceAccounts []string `json:"allowedServiceAccounts,omitempty"`
+	// AllowedNamespaces, where it is given, are the namespaces whose pods may use the
+	// binding. Where both lists are given, both must name the pod.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=63
+	AllowedNamespaces []string `json:"allowedNamespaces,omitempty"`
 
 	// OldAzureIdentity is deprecated: write azureIdentity.
 	// +kubebuilder:validation:MaxLength=253

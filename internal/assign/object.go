@@ -64,6 +64,10 @@ func (w want) object(scope Scope, state v1.AssignedState) *v1.AzureAssignedIdent
 	gv := v1.GroupVersion.String()
 	idSpec, bindingSpec := w.identity.Spec.Canonical(), w.binding.Spec.Canonical()
 	idSpec.Metadata, bindingSpec.Metadata = nil, nil
+	// Who may use it is no part of what is attached: a list that changes lets pods
+	// out and in, and leaves the objects of the others alone.
+	idSpec.AllowedServiceAccounts, idSpec.AllowedNamespaces = nil, nil
+	bindingSpec.AllowedServiceAccounts, bindingSpec.AllowedNamespaces = nil, nil
 	idSpec, bindingSpec = *idSpec.DeepCopy(), *bindingSpec.DeepCopy() // an answer is read into the object
 	o := &v1.AzureAssignedIdentity{
 		ObjectMeta: metav1.ObjectMeta{

@@ -42,6 +42,8 @@ type Identity struct {
 	Namespaced bool
 	// Application says how to sign in (types 1 and 2).
 	Application Application
+	// Allowed says which pods may use it.
+	Allowed Allowed
 }
 
 // Application is how an application (types 1 and 2) signs in.
@@ -64,6 +66,8 @@ type Binding struct {
 	Identity string
 	Selector string
 	Weight   int
+	// Allowed narrows which pods may use the identity by this binding.
+	Allowed Allowed
 }
 
 // FromAPI reads an AzureIdentity.
@@ -78,6 +82,7 @@ func FromAPI(o *v1.AzureIdentity) Identity {
 		Namespaced: o.Annotations[v1.AnnotationBehavior] == v1.BehaviorNamespaced,
 
 		Application: applicationFromAPI(o.Namespace, s),
+		Allowed:     allowedFromAPI(o.Namespace, s.AllowedServiceAccounts, s.AllowedNamespaces),
 	}
 }
 
@@ -87,6 +92,7 @@ func BindingFromAPI(o *v1.AzureIdentityBinding) Binding {
 	return Binding{
 		Namespace: o.Namespace, Name: o.Name, UID: string(o.UID),
 		Identity: s.AzureIdentity, Selector: s.Selector, Weight: s.Weight,
+		Allowed: allowedFromAPI(o.Namespace, s.AllowedServiceAccounts, s.AllowedNamespaces),
 	}
 }
 
@@ -102,8 +108,15 @@ type Grant struct {
 // Match returns what the pod is entitled to, the default first: by weight
 // (highest first), then namespace and name of the binding. Identities reached
 // through several bindings appear once. lookup finds an AzureIdentity by
-// namespace and name. A pod that has no label is bound by NamespaceBinding.
+// namespace and name. A pod that has no label is bound by NamespaceBinding. What
+// a list keeps from the pod is not among them; Bars has that.
 func Match(pod Pod, bindings []Binding, lookup func(namespace, name string) (Identity, bool), rules Rules) []Grant {
+	grants := slices.DeleteFunc(bound(pod, bindings, lookup, rules), func(g Grant) bool { return g.barredBy(pod) != "" })
+	return firstOfEach(grants)
+}
+
+// bound is what the pod is bound to, allowed or not, in order.
+func bound(pod Pod, bindings []Binding, lookup func(namespace, name string) (Identity, bool), rules Rules) []Grant {
 	var grants []Grant
 	for _, b := range bindings {
 		if !pod.boundBy(b, rules) {
@@ -122,7 +135,7 @@ func Match(pod Pod, bindings []Binding, lookup func(namespace, name string) (Ide
 			cmp.Compare(x.Binding.Name, y.Binding.Name),
 		)
 	})
-	return firstOfEach(grants)
+	return grants
 }
 
 // Labelled reports whether the pod asks for an identity: by a label of its own,

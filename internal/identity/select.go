@@ -37,6 +37,7 @@ const (
 	NoBinding    Reason = "no_binding"    // no binding (with an identity) matches its label or its namespace's annotation
 	NotBound     Reason = "not_bound"     // it is bound, but not to the identity it asks for
 	Unassigned   Reason = "unassigned"    // entitled; the identity is not on the node yet
+	NotAllowed   Reason = "not_allowed"   // it is bound to what it asks for, and a list there does not name it
 	NotSupported Reason = "not_supported" // the identity is of a type that this agent does not serve, or has no id
 )
 
@@ -57,6 +58,8 @@ type Decision struct {
 	Reason  Reason
 	// Grant is set for Pending and Selected.
 	Grant Grant
+	// By is set for NotAllowed: the list that does not name the pod, in words.
+	By string
 }
 
 // Select decides which of its grants a pod gets for what it asks. Ids are

@@ -38,7 +38,7 @@ func (s *Server) tenant(r *http.Request) (tenant string, err error) {
 	if found.Exception == nil {
 		d := identity.Select(found.Pod, found.Grants, identity.Selector{}, time.Now())
 		if d.Outcome != identity.Selected {
-			return "", refuse(found.Pod, d).err
+			return "", refuse(found.Pod, d.Because(found.Barred, identity.Selector{})).err
 		}
 		if d.Grant.Identity.Type != v1.UserAssignedMSI {
 			return s.tenantOf(found.Pod, d.Grant)

@@ -48,7 +48,7 @@ const (
 // reasons are all there are for no token.
 func reasons() []identity.Reason {
 	return []identity.Reason{
-		identity.NoLabel, identity.NoBinding, identity.NotBound, identity.Unassigned, identity.NotSupported,
+		identity.NoLabel, identity.NoBinding, identity.NotBound, identity.NotAllowed, identity.Unassigned, identity.NotSupported,
 		reasonOrigin, reasonUnknownPod, reasonController, reasonRejected, reasonTooMany, reasonDefinition, reasonNoVolume,
 		reasonUnavailable, reasonBadRequest, reasonCanceled, reasonFailed,
 	}

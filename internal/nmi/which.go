@@ -34,7 +34,7 @@ func (s *Server) decide(ctx context.Context, found *nodeview.Found, q query, cha
 			return a
 		}
 	}
-	a := refuse(found.Pod, d)
+	a := refuse(found.Pod, d.Because(found.Barred, identity.Selector(q.Selector)))
 	a.changed = changed
 	return a
 }
@@ -109,6 +109,8 @@ func denial(pod identity.Pod, d identity.Decision) string {
 		return "no AzureIdentityBinding in namespace " + pod.Namespace + " has the selector \"" + pod.Selector + "\" of pod " + pod.Name
 	case identity.NotBound:
 		return "pod " + pod.Namespace + "/" + pod.Name + " is not bound to the identity that it asks for"
+	case identity.NotAllowed:
+		return "pod " + pod.Namespace + "/" + pod.Name + " of service account " + pod.ServiceAccount + " may not use the identity that it is bound to: " + d.By + " does not name it"
 	case identity.NotSupported:
 		return fmt.Sprintf("AzureIdentity %s/%s is of a type (%d) that is not served, or names no identity", d.Grant.Identity.Namespace, d.Grant.Identity.Name, d.Grant.Identity.Type)
 	default:

@@ -333,6 +333,25 @@ func TestEventsTellOfRefusalsOnce(t *testing.T) {
 	})
 }
 
+// TestAListKeepsAPodOut is of a young pod, which would be told to try again if it
+// were only not bound.
+func TestAListKeepsAPodOut(t *testing.T) {
+	w, e := newWorld(), &events{}
+	w.found.Barred = []identity.Barred{{Grant: w.found.Grants[0], By: "spec.allowedServiceAccounts of AzureIdentity team/blue"}}
+	w.found.Grants = nil
+	c := serve(t, w, nmi.Controller{}, func(c *nmi.Config) { c.Events = e })
+	const words = "pod team/web of service account default may not use the identity that it is bound to: spec.allowedServiceAccounts of AzureIdentity team/blue does not name it"
+	for _, query := range []string{"", "&client_id=client-blue"} {
+		status, body := c.get(t, ask+query)
+		if status != 400 || !strings.Contains(body["error_description"], "Identity not found") {
+			t.Errorf("%q: %d %s, want a refusal that is final", query, status, body)
+		}
+	}
+	if diff := cmp.Diff([]string{"web IdentityDenied: " + words}, e.list); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
 // TestEventsFitTheAPIServer has Azure refuse with more words than an Event takes.
 func TestEventsFitTheAPIServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

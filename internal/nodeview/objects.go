@@ -35,7 +35,9 @@ func (v *View) dropBinding(n name) {
 		return
 	}
 	delete(v.bindings, n)
-	v.bySelector[b.Selector] = without(v.bySelector[b.Selector], b)
+	v.bySelector[b.Selector] = slices.DeleteFunc(slices.Clone(v.bySelector[b.Selector]), func(x identity.Binding) bool {
+		return x.Namespace == n.namespace && x.Name == n.name
+	})
 	if len(v.bySelector[b.Selector]) == 0 {
 		delete(v.bySelector, b.Selector)
 	}

@@ -33,6 +33,9 @@ type Found struct {
 	// Grants is what the pod is entitled to, the default first, with Ready set
 	// for what is on the node. It is shared: do not change it.
 	Grants []identity.Grant
+	// Barred is what the pod is bound to and kept from by a list, for the words of a
+	// refusal alone.
+	Barred []identity.Barred
 	// Exception is the exception that the pod falls under; nil for none.
 	Exception *identity.Exception
 	// SecretsStore says that the pod mounts a volume of the secrets store driver.
@@ -231,15 +234,15 @@ func (v *View) look(e *podEntry) Found {
 	if !e.labelled {
 		f.Pod.NamespaceBinding = v.annotated[f.Pod.Namespace]
 	}
-	f.Grants = v.grants(f.Pod)
+	f.Grants, f.Barred = v.grants(f.Pod)
 	if x, ok := identity.Excepted(f.Pod, v.exceptions[f.Pod.Namespace], v.rules); ok {
 		f.Exception = &x
 	}
 	return f
 }
 
-// grants computes what a pod is entitled to. v.mu is held.
-func (v *View) grants(pod identity.Pod) []identity.Grant {
+// grants computes what a pod is entitled to, and what a list keeps from it. v.mu is held.
+func (v *View) grants(pod identity.Pod) ([]identity.Grant, []identity.Barred) {
 	lookup := func(namespace, n string) (identity.Identity, bool) {
 		id, ok := v.identities[name{namespace, n}]
 		return id, ok
@@ -255,7 +258,7 @@ func (v *View) grants(pod identity.Pod) []identity.Grant {
 	for i := range grants {
 		grants[i].Ready = v.ready(pod, grants[i].Identity)
 	}
-	return grants
+	return grants, identity.Bars(pod, candidates, lookup, v.rules)
 }
 
 // ready reports whether a token of id can be had on this node: by evidence for

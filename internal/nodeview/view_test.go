@@ -204,7 +204,19 @@ func TestGrantsFollowEveryEvent(t *testing.T) {
 			v.setBinding(identity.Binding{Namespace: "team", Name: "b", Identity: "blue", Selector: "web"})
 		}, []string{"blue"}},
 		{"the pod loses its label", func() { v.applyPod(pod("web", "1", func(p *corev1.Pod) { p.Labels = nil })) }, nil},
-		{"and has it again", func() { v.applyPod(pod("web", "1")) }, []string{"blue"}},
+		{"and has it again", func() {
+			v.applyPod(pod("web", "1", func(p *corev1.Pod) { p.Spec.ServiceAccountName = "sa" }))
+		}, []string{"blue"}},
+		{"the identity gets a list without it", func() {
+			v.setIdentity(identity.Identity{Namespace: "team", Name: "blue", Allowed: identity.Allowed{ServiceAccounts: []string{"team/db"}}})
+		}, nil},
+		{"the list comes to name it", func() {
+			v.setIdentity(identity.Identity{Namespace: "team", Name: "blue", Allowed: identity.Allowed{ServiceAccounts: []string{"team/db", "team/sa"}}})
+		}, []string{"blue"}},
+		{"the pod comes again, of another service account", func() {
+			v.applyPod(pod("web", "1", func(p *corev1.Pod) { p.Spec.ServiceAccountName = "default" }))
+		}, nil},
+		{"the list goes", func() { v.setIdentity(identity.Identity{Namespace: "team", Name: "blue"}) }, []string{"blue"}},
 		{"the binding goes", func() { v.deleteBinding(name{"team", "b"}) }, nil},
 		{"the binding comes, the identity goes", func() {
 			v.setBinding(identity.Binding{Namespace: "team", Name: "b", Identity: "blue", Selector: "web"})

@@ -254,7 +254,7 @@ func (g *gatherer) pod(p *corev1.Pod) (bool, error) {
 		return false, nil
 	}
 	read := identity.Pod{
-		Namespace: p.Namespace, Name: p.Name, UID: string(p.UID),
+		Namespace: p.Namespace, Name: p.Name, UID: string(p.UID), ServiceAccount: p.Spec.ServiceAccountName,
 		Node: p.Spec.NodeName, Selector: p.Labels[v1.LabelBinding], Created: p.CreationTimestamp.Time,
 	}
 	if !labelled(p) {
