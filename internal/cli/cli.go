@@ -17,6 +17,7 @@ import (
 	"github.com/podid-io/podid/internal/cli/roles"
 	"github.com/podid-io/podid/internal/cli/status"
 	"github.com/podid-io/podid/internal/cli/token"
+	"github.com/podid-io/podid/internal/cli/whocan"
 	"github.com/podid-io/podid/internal/telemetry"
 )
 
@@ -53,6 +54,7 @@ func New(c Config) *cobra.Command {
 
 		doctor.New(doctor.Config{Getenv: c.Getenv, Ask: c.Ask}),
 		token.New(token.Config{Getenv: c.Getenv, Ask: c.Ask}),
+		whocan.New(),
 	} {
 		command.PreRun = func(*cobra.Command, []string) {
 			telemetry.Bridge(slog.New(slog.DiscardHandler)) // what libraries log is for nobody here

@@ -58,11 +58,11 @@ func create(t *testing.T, c client.Client, text string) {
 	}
 }
 
-// as is a client that acts as somebody.
-func as(t *testing.T, cp *localcluster.ControlPlane, user string) client.Client {
+// as is a client that acts as somebody, of some groups.
+func as(t *testing.T, cp *localcluster.ControlPlane, user string, groups ...string) client.Client {
 	t.Helper()
 	config := cp.REST()
-	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: []string{"system:authenticated"}}
+	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: append(groups, "system:authenticated")}
 	scheme := newScheme(t)
 	if err := rbacv1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
@@ -172,8 +172,40 @@ func TestWhoMayDefine(t *testing.T) {
 	t.Run("changes", func(t *testing.T) { changes(t, cp, c) })
 }
 
+// TestTheExamplesOfTheDocumentWork applies what docs/who.md shows: the role by an
+// admin, then the identity by one of the group that it is bound to.
+func TestTheExamplesOfTheDocumentWork(t *testing.T) {
+	cp, c := peopleAndPolicies(t)
+	text, err := os.ReadFile("../../docs/who.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var examples []string
+	for _, part := range strings.Split(string(text), "```yaml\n")[1:] {
+		example, _, _ := strings.Cut(part, "```")
+		examples = append(examples, strings.TrimSpace(example))
+	}
+	if len(examples) != 2 {
+		t.Fatalf("%d examples, want the role and the identity", len(examples))
+	}
+	id := parse(t, examples[1])
+	editor := as(t, cp, "editor")
+	judge(t, editor.Create(t.Context(), id.DeepCopy()), "may not define")
+	create(t, c, examples[0])
+	member := as(t, cp, "editor", "team-blob")
+	timeout := time.After(30 * time.Second)
+	for err = member.Create(t.Context(), id.DeepCopy()); err != nil; err = member.Create(t.Context(), id.DeepCopy()) {
+		select {
+		case <-time.After(50 * time.Millisecond): // the role takes a moment
+		case <-timeout:
+			t.Fatal(err)
+		}
+	}
+}
+
 // changes are of objects that the cluster's admin defined.
 func changes(t *testing.T, cp *localcluster.ControlPlane, c client.Client) {
+	t.Helper()
 	const y = "{clientID: " + clientY + ", resourceID: " + resourceY + "}"
 	const old = "{ClientID: " + clientY + ", ResourceID: " + resourceY + "}"
 	const application = "{type: 1, clientID: " + clientX + ", tenantID: contoso.com, clientPassword: {name: s}}"

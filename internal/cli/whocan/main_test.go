@@ -1,0 +1,23 @@
+package whocan_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/go-logr/logr"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/podid-io/podid/test/localcluster"
+)
+
+// plane is the API server that the tests of this package share.
+var plane *localcluster.ControlPlane
+
+func TestMain(m *testing.M) {
+	ctrllog.SetLogger(logr.Discard())
+	code := localcluster.WithControlPlanes(1, "../../../config/crd", func(planes []*localcluster.ControlPlane) int {
+		plane = planes[0]
+		return m.Run()
+	})
+	os.Exit(code) //nolint:forbidigo // TestMain is the main of a test
+}
