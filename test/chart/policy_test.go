@@ -12,15 +12,15 @@ func TestPolicies(t *testing.T) {
 		values string
 		want   []string
 	}{
-		"by default":                    {"", []string{"authority", "secret-namespace"}},
-		"across namespaces":             {"allowCrossNamespace=true", []string{"authority"}},
-		"as it was":                     {"compatibility=aad-pod-identity", []string{"authority"}},
-		"as it was, each for itself":    {"compatibility=aad-pod-identity,forceNamespaced=true", []string{"authority", "secret-namespace"}},
-		"as it was, in managed mode":    {"compatibility=aad-pod-identity,operationMode=managed", []string{"authority", "secret-namespace"}},
-		"with a taint":                  {"startupTaint=podid.io/agent-not-ready", []string{"authority", "secret-namespace", "startup-taint"}},
-		"asked for against a value":     {"allowCrossNamespace=true,policies.secretNamespace=true", []string{"authority", "secret-namespace"}},
-		"without":                       {"policies.authority=false,policies.secretNamespace=false", nil},
-		"asked for as a string is told": {"policies.authority=", []string{"authority", "secret-namespace"}},
+		"by default":                    {"", []string{"authority", "use", "define", "secret-namespace"}},
+		"across namespaces":             {"allowCrossNamespace=true", []string{"authority", "use", "define"}},
+		"as it was":                     {"compatibility=aad-pod-identity", []string{"authority", "use"}},
+		"as it was, each for itself":    {"compatibility=aad-pod-identity,forceNamespaced=true", []string{"authority", "use", "secret-namespace"}},
+		"as it was, in managed mode":    {"compatibility=aad-pod-identity,operationMode=managed", []string{"authority", "use", "secret-namespace"}},
+		"with a taint":                  {"startupTaint=podid.io/agent-not-ready", []string{"authority", "use", "define", "secret-namespace", "startup-taint"}},
+		"asked for against a value":     {"allowCrossNamespace=true,policies.secretNamespace=true", []string{"authority", "use", "define", "secret-namespace"}},
+		"without":                       {"policies.authority=false,policies.secretNamespace=false,policies.define=false,policies.use=false", nil},
+		"asked for as a string is told": {"policies.authority=", []string{"authority", "use", "define", "secret-namespace"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -52,16 +52,16 @@ func TestRolesAreThoseOfConfig(t *testing.T) {
 		files  []string
 		leaves []string // that config has and the chart not
 	}{
-		"standard":                         {"", []string{"mic.yaml", "nmi.yaml"}, []string{secrets}},
-		"managed":                          {"operationMode=managed", []string{"nmi.yaml"}, []string{secrets}},
-		"with Secrets":                     {"rbac.allowAccessToSecrets=true", []string{"mic.yaml", "nmi.yaml"}, nil},
-		"with the Secrets of one":          {"rbac.secretNamespaces={team-a}", []string{"mic.yaml", "nmi.yaml"}, nil},
-		"with a taint":                     {"startupTaint=podid.io/agent-not-ready", []string{"mic.yaml", "nmi.yaml", "startup-taint.yaml"}, []string{secrets}},
-		"with a taint in managed mode":     {"startupTaint=podid.io/agent-not-ready,operationMode=managed", []string{"nmi.yaml", "startup-taint-managed.yaml"}, []string{secrets}},
-		"by the defaults that there were":  {"compatibility=aad-pod-identity", []string{"mic.yaml", "nmi.yaml"}, nil},
-		"those defaults, without Secrets":  {"compatibility=aad-pod-identity,rbac.allowAccessToSecrets=false", []string{"mic.yaml", "nmi.yaml"}, []string{secrets}},
+		"standard":                         {"", []string{"definer.yaml", "mic.yaml", "nmi.yaml"}, []string{secrets}},
+		"managed":                          {"operationMode=managed", []string{"definer.yaml", "nmi.yaml"}, []string{secrets}},
+		"with Secrets":                     {"rbac.allowAccessToSecrets=true", []string{"definer.yaml", "mic.yaml", "nmi.yaml"}, nil},
+		"with the Secrets of one":          {"rbac.secretNamespaces={team-a}", []string{"definer.yaml", "mic.yaml", "nmi.yaml"}, nil},
+		"with a taint":                     {"startupTaint=podid.io/agent-not-ready", []string{"definer.yaml", "mic.yaml", "nmi.yaml", "startup-taint.yaml"}, []string{secrets}},
+		"with a taint in managed mode":     {"startupTaint=podid.io/agent-not-ready,operationMode=managed", []string{"definer.yaml", "nmi.yaml", "startup-taint-managed.yaml"}, []string{secrets}},
+		"by the defaults that there were":  {"compatibility=aad-pod-identity", []string{"definer.yaml", "mic.yaml", "nmi.yaml"}, nil},
+		"those defaults, without Secrets":  {"compatibility=aad-pod-identity,rbac.allowAccessToSecrets=false", []string{"definer.yaml", "mic.yaml", "nmi.yaml"}, []string{secrets}},
 		"none":                             {"rbac.enabled=false", nil, nil},
-		"in a namespace that is mic's own": {"fullnameOverride=podid", []string{"mic.yaml", "nmi.yaml"}, []string{secrets}},
+		"in a namespace that is mic's own": {"fullnameOverride=podid", []string{"definer.yaml", "mic.yaml", "nmi.yaml"}, []string{secrets}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
