@@ -90,12 +90,15 @@ func settle(f *Facts) *inquiry {
 	if pod.UID == "" {
 		pod.UID = "podid.io/dry-run" // the view tells pods apart by it
 	}
+	if pod.Spec.ServiceAccountName == "" {
+		pod.Spec.ServiceAccountName = "default" // as the API server has it
+	}
 	objects.Pods = []corev1.Pod{pod}
 	view := nodeview.Snapshot(q.settings.Rules, q.settings.Managed, &objects)
 	if found, _, err := view.ByName(pod.Namespace, pod.Name); err == nil {
 		q.found = found
 	}
-	q.decision = identity.Select(q.found.Pod, q.found.Grants, f.Want, f.Now)
+	q.decision = identity.Select(q.found.Pod, q.found.Grants, f.Want, f.Now).Because(q.found.Barred, f.Want)
 	return q
 }
 

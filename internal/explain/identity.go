@@ -23,12 +23,22 @@ func (q *inquiry) identity() Step {
 	}
 	g, chosen := q.grant()
 	if !chosen {
+		if q.decision.Reason == identity.NotAllowed {
+			return q.notAllowed()
+		}
 		if len(q.found.Grants) > 0 {
 			return q.notBound()
 		}
 		return q.noIdentity(mine)
 	}
 	return q.usable(g)
+}
+
+// notAllowed says which list keeps the pod from what it is bound to.
+func (q *inquiry) notAllowed() Step {
+	p := &q.found.Pod
+	return broken("%s does not name service account %s of namespace %s", q.decision.By, p.ServiceAccount, p.Namespace).
+		mend("have it named there by somebody who may (podid who-can, docs/who.md), or run the pod as a service account that is named")
 }
 
 // noIdentity says why none of the bindings entitles the pod.

@@ -56,7 +56,7 @@ func draw(t *rapid.T) (*explain.Facts, *agent) {
 		MIC:  explain.MIC{Holder: "mic-0", Renewed: now, Duration: 15 * time.Second},
 		Pod: corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "pod", UID: "uid", Labels: map[string]string{}},
-			Spec:       corev1.PodSpec{NodeName: "node", HostNetwork: chance("host")},
+			Spec:       corev1.PodSpec{NodeName: "node", ServiceAccountName: "default", HostNetwork: chance("host")},
 			Status:     corev1.PodStatus{Phase: corev1.PodRunning, PodIPs: []corev1.PodIP{{IP: podAddr.String()}}},
 		},
 	}
@@ -130,6 +130,9 @@ func drawIdentity(t *rapid.T, namespace, word *rapid.Generator[string]) v1.Azure
 	}
 	kind := rapid.SampledFrom([]v1.IdentityType{v1.UserAssignedMSI, v1.UserAssignedMSI, v1.ServicePrincipal, v1.ServicePrincipalCertificate, 9}).Draw(t, "type")
 	id.Spec = v1.AzureIdentitySpec{Type: &kind}
+	if rapid.IntRange(0, 4).Draw(t, "listed") == 0 {
+		id.Spec.AllowedServiceAccounts = []string{rapid.SampledFrom([]string{"default", "a/default", "other"}).Draw(t, "account")}
+	}
 	id.Spec.ClientID = rapid.SampledFrom([]string{"", "x", "x", "y"}).Draw(t, "client")
 	if kind == v1.UserAssignedMSI {
 		id.Spec.ResourceID = rapid.SampledFrom([]string{"", "/r"}).Draw(t, "resource")
