@@ -2,11 +2,9 @@ package whocan
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -20,42 +18,13 @@ import (
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/config"
+	"github.com/podid-io/podid/internal/cli/cluster"
 	"github.com/podid-io/podid/internal/whocan"
 )
 
-const (
-	// page is how many objects one answer of the API server holds.
-	page = 500
-	// apiTimeout is the deadline of a request to the API server, where
-	// --request-timeout gives none.
-	apiTimeout = 30 * time.Second
-)
-
-// open makes the client, and says which namespace was asked for.
-func (o *options) open() (client.Client, string, error) {
-	config, err := o.kube.ToRESTConfig()
-	if err != nil {
-		return nil, "", fmt.Errorf("kubeconfig: %w", err)
-	}
-	config.Timeout = cmp.Or(config.Timeout, apiTimeout)
-	namespace, _, err := o.kube.ToRawKubeConfigLoader().Namespace()
-	if err != nil {
-		return nil, "", fmt.Errorf("kubeconfig: %w", err)
-	}
-	scheme := runtime.NewScheme()
-	if err := errors.Join(corev1.AddToScheme(scheme), rbacv1.AddToScheme(scheme), admissionv1.AddToScheme(scheme), v1.AddToScheme(scheme)); err != nil {
-		return nil, "", err
-	}
-	api, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
-		return nil, "", fmt.Errorf("cluster %s: %w", config.Host, err)
-	}
-	return api, namespace, nil
-}
-
 // reading is what is being read, and what of it could not be.
 type reading struct {
-	api client.Reader
+	*cluster.Cluster
 
 	incomplete bool
 	notes      []string
@@ -67,9 +36,9 @@ func (r *reading) leaveOut(what string) {
 	r.notes = append(r.notes, "left out: "+what)
 }
 
-// cluster reads everything that the question is about. What the reader may not read
+// read reads everything that the question is about. What the reader may not read
 // is left out.
-func (r *reading) cluster(ctx context.Context) (*whocan.Cluster, error) {
+func (r *reading) read(ctx context.Context) (*whocan.Cluster, error) {
 	var c whocan.Cluster
 	for _, read := range []func(context.Context) error{
 		all(r, &v1.AzureIdentityList{}, &c.Identities),
@@ -92,31 +61,26 @@ func (r *reading) cluster(ctx context.Context) (*whocan.Cluster, error) {
 	return &c, nil
 }
 
-// all lists every object of a kind, page by page.
+// all lists every object of a kind.
 func all[T any](r *reading, list client.ObjectList, into *[]T) func(context.Context) error {
 	return func(ctx context.Context) error {
-		for next := ""; ; {
-			err := r.api.List(ctx, list, client.Limit(page), client.Continue(next))
-			switch {
-			case apierrors.IsForbidden(err):
-				r.leaveOut(err.Error())
-				return nil
-			case err != nil:
-				return fmt.Errorf("list objects of %T: %w", list, err)
-			}
-			err = meta.EachListItem(list, func(o runtime.Object) error {
+		var errs error
+		err := r.ListAll(ctx, list, func() {
+			errs = errors.Join(errs, meta.EachListItem(list, func(o runtime.Object) error {
 				if t, ok := any(o).(*T); ok {
 					*into = append(*into, *t)
 				}
 				return nil
-			})
-			if err != nil {
-				return fmt.Errorf("read objects of %T: %w", list, err)
-			}
-			if next = list.GetContinue(); next == "" {
-				return nil
-			}
+			}))
+		})
+		if apierrors.IsForbidden(err) {
+			r.leaveOut(err.Error())
+			return nil
 		}
+		if err := errors.Join(err, errs); err != nil {
+			return fmt.Errorf("list objects of %T: %w", list, err)
+		}
+		return nil
 	}
 }
 
@@ -130,7 +94,7 @@ func (r *reading) defineAsked(ctx context.Context) (bool, error) {
 	var policy admissionv1.ValidatingAdmissionPolicy
 	var binding admissionv1.ValidatingAdmissionPolicyBinding
 	for _, o := range []client.Object{&policy, &binding} {
-		err := r.api.Get(ctx, types.NamespacedName{Name: whocan.DefinePolicy}, o)
+		err := r.Get(ctx, types.NamespacedName{Name: whocan.DefinePolicy}, o)
 		switch {
 		case apierrors.IsNotFound(err):
 			return false, nil

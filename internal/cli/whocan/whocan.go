@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 
+	"github.com/podid-io/podid/internal/cli/cluster"
 	"github.com/podid-io/podid/internal/cli/exit"
 	"github.com/podid-io/podid/internal/shell"
 	"github.com/podid-io/podid/internal/whocan"
@@ -22,7 +22,7 @@ const (
 
 // options are the flags.
 type options struct {
-	kube *genericclioptions.ConfigFlags
+	flags *cluster.Flags
 
 	output              string
 	across              bool
@@ -31,8 +31,7 @@ type options struct {
 
 // New makes the command.
 func New() *cobra.Command {
-	o := &options{kube: genericclioptions.NewConfigFlags(true)}
-	o.kube.CacheDir = nil // nothing is cached
+	o := &options{flags: cluster.NewFlags()}
 	cmd := &cobra.Command{
 		Use:   "who-can IDENTITY",
 		Short: "List the pods that have an identity, and everybody who could have it",
@@ -63,7 +62,7 @@ docs/who.md has the rest.`,
 	f.StringVarP(&o.output, "output", "o", "table", "table or json")
 	f.BoolVar(&o.across, "allow-cross-namespace", false, "podid runs with this flag (default what its pods show)")
 	f.StringSliceVar(&o.exceptionNamespaces, "exception-namespaces", nil, "podid runs with this flag (default what its pods show)")
-	o.kube.AddFlags(f)
+	o.flags.Add(f)
 	return cmd
 }
 
@@ -80,17 +79,17 @@ func (o *options) run(c *cobra.Command, args []string) error {
 	case o.output != "table" && o.output != "json":
 		return tell(c, errNotFoundOut, fmt.Errorf("--output=%s: write table or json", o.output))
 	}
-	api, namespace, err := o.open()
+	api, err := o.flags.Open(nil)
 	if err != nil {
 		return tell(c, errNotFoundOut, err)
 	}
-	r := reading{api: api}
-	cluster, err := r.cluster(c.Context())
+	r := reading{Cluster: api}
+	objects, err := r.read(c.Context())
 	if err != nil {
 		return tell(c, errNotFoundOut, err)
 	}
-	cluster.Rules = o.rules(c.Flags(), cluster.Pods, &r)
-	target, err := whocan.Resolve(cluster, namespace, args[0])
+	objects.Rules = o.rules(c.Flags(), &r, objects.Pods)
+	target, err := whocan.Resolve(objects, api.Namespace, args[0])
 	if err != nil {
 		status := errNoSuchIdentity
 		if r.incomplete {
@@ -98,7 +97,7 @@ func (o *options) run(c *cobra.Command, args []string) error {
 		}
 		return tell(c, status, err)
 	}
-	report := whocan.Find(cluster, target, time.Now())
+	report := whocan.Find(objects, target, time.Now())
 	report.Incomplete, report.Notes = r.incomplete, append(report.Notes, r.notes...)
 	if err := write(c.OutOrStdout(), report, o.output); err != nil {
 		return tell(c, errNotFoundOut, err)
