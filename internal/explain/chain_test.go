@@ -1,0 +1,115 @@
+package explain_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/explain"
+)
+
+// healthy is a pod that is an hour old and has all it needs.
+func healthy() *explain.Facts {
+	now := time.Now()
+	old := metav1.NewTime(now.Add(-time.Hour))
+	spec := v1.AzureIdentitySpec{ResourceID: "/r", ClientID: "c"}
+	f := &explain.Facts{
+		Now: now, System: "podid-system", Resource: "https://vault.azure.net", Unread: map[string]error{},
+		Pod: corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "web", UID: "uid", CreationTimestamp: old, Labels: map[string]string{v1.LabelBinding: "web"}},
+			Spec:       corev1.PodSpec{NodeName: "node"},
+			Status:     corev1.PodStatus{Phase: corev1.PodRunning, PodIPs: []corev1.PodIP{{IP: podAddr.String()}}},
+		},
+		Node: &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}},
+		MIC:  explain.MIC{Holder: "mic-0", Renewed: now},
+	}
+	f.Objects.Identities = []v1.AzureIdentity{{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "web"}, Spec: spec}}
+	f.Objects.Bindings = []v1.AzureIdentityBinding{{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "web"}, Spec: v1.AzureIdentityBindingSpec{AzureIdentity: "web", Selector: "web"}}}
+	f.Objects.Assigned = []v1.AzureAssignedIdentity{{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "web", CreationTimestamp: old},
+		Spec: v1.AzureAssignedIdentitySpec{
+			Pod: "web", PodNamespace: "team", PodUID: "uid",
+			AzureIdentityRef: &v1.AzureIdentityRef{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "web"}, Spec: spec},
+		},
+		Status: v1.AzureAssignedIdentityStatus{Status: v1.Assigned},
+	}}
+	f.Answer = fine(f)
+	return f
+}
+
+var errForbidden = errors.New("forbidden")
+
+func TestChain(t *testing.T) {
+	young := func(f *explain.Facts) { f.Pod.CreationTimestamp = metav1.NewTime(f.Now.Add(-5 * time.Second)) }
+	tests := map[string]struct {
+		change  func(*explain.Facts)
+		verdict explain.State
+		first   string
+		says    string
+	}{
+		"all is well": {change: func(*explain.Facts) {}, verdict: explain.OK},
+		"an identity that the node does not know, for long": {
+			func(f *explain.Facts) {
+				f.Answer.Claims, f.Answer.Status, f.Answer.Reason, f.Answer.Retry = nil, 404, "unassigned", true
+			}, explain.Broken, explain.TokenStep, "says client id c",
+		},
+		"an identity that the node does not know yet": {
+			func(f *explain.Facts) {
+				young(f)
+				f.Answer.Claims, f.Answer.Status, f.Answer.Reason, f.Answer.Retry = nil, 404, "unassigned", true
+			}, explain.Waiting, explain.TokenStep, "says client id c",
+		},
+		"nothing is assigned, for long":              {func(f *explain.Facts) { f.Objects.Assigned = nil }, explain.Broken, explain.AssignmentStep, "though mic mic-0 is at work"},
+		"nothing is assigned yet":                    {func(f *explain.Facts) { f.Objects.Assigned = nil; young(f) }, explain.Waiting, explain.AssignmentStep, "mic mic-0 is at work"},
+		"what is assigned is of the identity before": {func(f *explain.Facts) { f.Objects.Identities[0].Spec.ClientID = "new" }, explain.Waiting, explain.AssignmentStep, "before it was edited"},
+		"what is assigned is of the pod before":      {func(f *explain.Facts) { f.Objects.Assigned[0].Spec.PodUID = "old" }, explain.Broken, explain.AssignmentStep, "no AzureAssignedIdentity for the pod"},
+		"mic's words of a definition before": {func(f *explain.Facts) {
+			f.Objects.Assigned[0].Status.Status = v1.Created
+			f.Objects.Identities[0].Generation = 2
+			f.Objects.Identities[0].Status.Conditions = []metav1.Condition{{Type: v1.ConditionAttached, Status: metav1.ConditionFalse, Reason: v1.ReasonRefused, ObservedGeneration: 1}}
+		}, explain.Waiting, explain.AssignmentStep, "says Created"},
+		"an address on a link that is not its own, for long": {
+			func(f *explain.Facts) { f.Answer.Addresses[0].Trouble = "no pod is known" }, explain.Broken, explain.AgentStep, "no pod is known",
+		},
+		"an address that is not known yet": {
+			func(f *explain.Facts) { young(f); f.Answer.Addresses[0].Trouble = "no pod is known" }, explain.Waiting, explain.AgentStep, "no pod is known",
+		},
+		"an address of IPv6 alone":       {func(f *explain.Facts) { f.Answer.Addresses[0].Address = "fd00::1" }, explain.Waiting, explain.AgentStep, "no IPv4 address"},
+		"a bridge that is another pod's": {func(f *explain.Facts) { f.Answer.Ready, f.Answer.Checks = false, []string{"[-] pod-network: others"} }, explain.OK, "", ""},
+		"another pod of the same name":   {func(f *explain.Facts) { f.Answer.PodUID = "old" }, explain.Waiting, explain.AgentStep, "knows another pod"},
+		"a node of Windows":              {func(f *explain.Facts) { f.Node.Status.NodeInfo.OperatingSystem = "windows" }, explain.Broken, explain.NodeStep, "runs Windows"},
+		"a node that is gone":            {func(f *explain.Facts) { f.Node = nil }, explain.Broken, explain.NodeStep, "is gone"},
+		"a node with the start-up taint": {func(f *explain.Facts) { f.Node.Spec.Taints = []corev1.Taint{{Key: "podid.io/agent-not-ready"}} }, explain.Waiting, explain.NodeStep, "has the taint"},
+		"a pod that is on its way out":   {func(f *explain.Facts) { now := metav1.NewTime(f.Now); f.Pod.DeletionTimestamp = &now }, explain.Warning, explain.PodStep, "is being deleted"},
+		"no token was asked for":         {func(f *explain.Facts) { f.Answer.Claims, f.Answer.Outcome = nil, explain.SelectedOutcome }, explain.OK, "", ""},
+		"an exception, and no token asked for": {func(f *explain.Facts) {
+			f.Answer.Rules.ExceptionNamespaces = []string{"team"}
+			f.Objects.Exceptions = []v1.AzurePodIdentityException{{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "e"}, Spec: v1.AzurePodIdentityExceptionSpec{PodLabels: map[string]v1.LabelValue{v1.LabelBinding: "web"}}}}
+			f.Answer.Claims, f.Answer.Outcome = nil, explain.SelectedOutcome
+		}, explain.Unknown, explain.TokenStep, "shows when it asks"},
+		"bindings that may not be read": {func(f *explain.Facts) {
+			f.Objects.Bindings, f.Unread["azureidentitybindings"] = nil, errForbidden
+		}, explain.Unknown, explain.BindingStep, "cannot be read"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := healthy()
+			tc.change(f)
+			r := explain.Chain(f)
+			var first explain.Step
+			for _, s := range r.Steps {
+				if s.First {
+					first = s
+				}
+			}
+			if r.Verdict != tc.verdict || first.Name != tc.first || !strings.Contains(first.Evidence, tc.says) {
+				t.Errorf("want %s by %s with %q, got\n%s", tc.verdict, tc.first, tc.says, asJSON(r))
+			}
+		})
+	}
+}
