@@ -92,6 +92,9 @@ func TestChain(t *testing.T) {
 			f.Objects.Exceptions = []v1.AzurePodIdentityException{{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "e"}, Spec: v1.AzurePodIdentityExceptionSpec{PodLabels: map[string]v1.LabelValue{v1.LabelBinding: "web"}}}}
 			f.Answer.Claims, f.Answer.Outcome = nil, explain.SelectedOutcome
 		}, explain.Unknown, explain.TokenStep, "shows when it asks"},
+		"a list that does not name the pod": {
+			func(f *explain.Facts) { f.Objects.Identities[0].Spec.AllowedNamespaces = []string{"other"} }, explain.Broken, explain.IdentityStep, "spec.allowedNamespaces of AzureIdentity team/web does not name service account",
+		},
 		"bindings that may not be read": {func(f *explain.Facts) {
 			f.Objects.Bindings, f.Unread["azureidentitybindings"] = nil, errForbidden
 		}, explain.Unknown, explain.BindingStep, "cannot be read"},

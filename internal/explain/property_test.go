@@ -95,6 +95,9 @@ func drawObjects(t *rapid.T, f *explain.Facts, a *agent, namespace, word *rapid.
 	for range rapid.IntRange(1, 6).Draw(t, "bindings") {
 		b := v1.AzureIdentityBinding{ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Draw(t, "of"), Name: word.Draw(t, "name")}}
 		b.Spec.Selector, b.Spec.AzureIdentity = word.Draw(t, "selector"), word.Draw(t, "identity")
+		if rapid.IntRange(0, 4).Draw(t, "narrowed") == 0 {
+			b.Spec.AllowedServiceAccounts = []string{rapid.SampledFrom([]string{"default", "other"}).Draw(t, "account")}
+		}
 		o.Bindings = replaced(o.Bindings, b, func(b v1.AzureIdentityBinding) string { return b.Namespace + b.Name })
 	}
 	for range rapid.IntRange(1, 6).Draw(t, "identities") {
@@ -132,6 +135,9 @@ func drawIdentity(t *rapid.T, namespace, word *rapid.Generator[string]) v1.Azure
 	id.Spec = v1.AzureIdentitySpec{Type: &kind}
 	if rapid.IntRange(0, 4).Draw(t, "listed") == 0 {
 		id.Spec.AllowedServiceAccounts = []string{rapid.SampledFrom([]string{"default", "a/default", "other"}).Draw(t, "account")}
+	}
+	if rapid.IntRange(0, 4).Draw(t, "listed namespace") == 0 {
+		id.Spec.AllowedNamespaces = []string{namespace.Draw(t, "allowed")}
 	}
 	id.Spec.ClientID = rapid.SampledFrom([]string{"", "x", "x", "y"}).Draw(t, "client")
 	if kind == v1.UserAssignedMSI {
