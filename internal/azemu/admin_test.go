@@ -218,6 +218,9 @@ func TestFaults(t *testing.T) {
 	if status != 503 || body["error"] != "temporarily_unavailable" || !strings.HasPrefix(body["error_description"].(string), "AADSTS90033: ") {
 		t.Errorf("fault of Entra ID = %d %v", status, body)
 	}
+	if diff := cmp.Diff([]any{90033.0}, body["error_codes"]); diff != "" {
+		t.Errorf("numbers of a fault of Entra ID (-want +got):\n%s", diff)
+	}
 }
 
 func tokenRequest(ctx context.Context, t *testing.T, w world) *http.Request {

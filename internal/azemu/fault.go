@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -46,7 +47,8 @@ type Fault struct {
 	Effect bool `json:"effect,omitempty"`
 	// RetryAfter is the header, rounded up to whole seconds. 0 sends none.
 	RetryAfter Duration `json:"retryAfter,omitempty"`
-	// Code and Message stand in the body. They default to words for Status.
+	// Code and Message stand in the body. They default to words for Status. The
+	// number in a message of Entra ID, as in "AADSTS7000222: …", is told apart too.
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`
 	// Carried is how many of its changes an operation that fails has carried out
@@ -137,11 +139,22 @@ func (e *Emulator) fail(w http.ResponseWriter, r *http.Request, endpoint string,
 	case "imds":
 		writeJSON(w, f.Status, imdsErrorBody{Error: f.code(), Description: f.message()})
 	case "entra":
-		writeEntraError(w, r, &entraError{status: f.Status, code: f.code(), message: f.message()})
+		writeEntraError(w, r, f.entra())
 	default:
 		writeARMError(w, &armError{f.Status, f.code(), f.message()})
 	}
 	return true
+}
+
+// entra is the fault as Entra ID puts it.
+func (f Fault) entra() *entraError {
+	e := &entraError{status: f.Status, code: f.code(), message: f.message()}
+	if before, after, found := strings.Cut(e.message, ": "); found {
+		if n, err := strconv.Atoi(strings.TrimPrefix(before, "AADSTS")); err == nil {
+			e.number, e.message = n, after
+		}
+	}
+	return e
 }
 
 // wait returns true after d, and false as soon as ctx or the emulator ends.
