@@ -29,6 +29,21 @@ func buildFlags() []string {
 	}
 }
 
+// source is a program that is made from test/controlplane of the clone.
+type source struct {
+	name   string // of the binary
+	folder string // below test/controlplane
+	what   string // for a person
+}
+
+func controlPlaneSource() source {
+	return source{name: "controlplane", folder: ".", what: "the control plane"}
+}
+
+func nodeSource() source {
+	return source{name: "node", folder: "node", what: "kubelet, scheduler and controller manager"}
+}
+
 // Build compiles the control plane, etcd and kube-apiserver in one binary, from
 // test/controlplane of the clone that the working directory is in, and returns
 // the binary's path. The binary is kept in $PODID_CACHE, or podid in the user's
@@ -40,10 +55,20 @@ func buildFlags() []string {
 // when there is nothing to do. The first build takes minutes and needs the
 // module proxy, so it must not be left to a program inside a sandbox.
 func Build(ctx context.Context, progress io.Writer) (path string, err error) {
+	return controlPlaneSource().build(ctx, progress)
+}
+
+// BuildNode compiles kube-controller-manager, kube-scheduler and kubelet in one
+// binary, as [Build] does with the control plane.
+func BuildNode(ctx context.Context, progress io.Writer) (path string, err error) {
+	return nodeSource().build(ctx, progress)
+}
+
+func (s source) build(ctx context.Context, progress io.Writer) (path string, err error) {
 	if progress == nil {
 		progress = io.Discard
 	}
-	source, err := controlPlaneSource()
+	dir, err := moduleFolder()
 	if err != nil {
 		return "", err
 	}
@@ -51,40 +76,42 @@ func Build(ctx context.Context, progress io.Writer) (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	key, err := buildKey(ctx, source)
+	key, err := s.key(ctx, dir)
 	if err != nil {
 		return "", err
 	}
-	path = filepath.Join(cache, "controlplane-"+key)
+	path = filepath.Join(cache, s.name+"-"+key)
 	if exists(path) {
 		return path, nil
 	}
-	unlock, err := lockFile(ctx, path+".lock", progress)
+	unlock, err := lockFile(ctx, path+".lock", func() {
+		_, _ = fmt.Fprintf(progress, "waiting for another program, which compiles %s\n", s.what) // nobody to tell otherwise
+	})
 	if err != nil {
-		return "", fmt.Errorf("wait for another build of the control plane: %w", err)
+		return "", fmt.Errorf("wait for another build of %s: %w", s.what, err)
 	}
 	defer unlock()
 	if exists(path) {
 		return path, nil
 	}
-	if err := compile(ctx, source, path, progress); err != nil {
-		return "", fmt.Errorf("build the control plane: %w", err)
+	if err := s.compile(ctx, dir, path, progress); err != nil {
+		return "", fmt.Errorf("build %s: %w", s.what, err)
 	}
 	return path, nil
 }
 
 // compile builds to a name of its own first: the final name only ever belongs
 // to a whole binary.
-func compile(ctx context.Context, source, path string, progress io.Writer) error {
+func (s source) compile(ctx context.Context, dir, path string, progress io.Writer) error {
 	temporary := path + ".new" // the lock makes it ours
 	defer func() { _ = os.Remove(temporary) }()
 	args := append([]string{"build", "-v", "-o", temporary}, buildFlags()...)
-	cmd := goCommand(ctx, source, append(args, ".")...)
-	counter := newBuildCounter(progress)
+	cmd := goCommand(ctx, dir, append(args, "./"+s.folder)...)
+	counter := newBuildCounter(progress, s.what)
 	cmd.Stderr = counter
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that it removes its work files
 	cmd.WaitDelay = 10 * time.Second
-	p, err := startProcess(cmd, nil)
+	p, err := startProcess(cmd, (*namespace)(nil))
 	if err != nil {
 		return err
 	}
@@ -108,18 +135,18 @@ func compile(ctx context.Context, source, path string, progress io.Writer) error
 	return nil
 }
 
-// buildKey is a digest of everything that the binary is made from.
-func buildKey(ctx context.Context, source string) (string, error) {
-	toolchain, err := goCommand(ctx, source, "env", "GOVERSION", "GOOS", "GOARCH").Output()
+// key is a digest of everything that the binary is made from.
+func (s source) key(ctx context.Context, dir string) (string, error) {
+	toolchain, err := goCommand(ctx, dir, "env", "GOVERSION", "GOOS", "GOARCH").Output()
 	if err != nil {
 		return "", fmt.Errorf("ask the go command for its version: %w", err)
 	}
 	h := sha256.New()
 	_, _ = fmt.Fprintf(h, "%s\x00%q\x00", toolchain, buildFlags()) // a hash takes everything
-	for _, name := range []string{"main.go", "go.mod", "go.sum"} {
-		b, err := os.ReadFile(filepath.Join(source, name))
+	for _, name := range []string{filepath.Join(s.folder, "main.go"), "go.mod", "go.sum"} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
-			return "", fmt.Errorf("read the control plane's sources: %w", err)
+			return "", fmt.Errorf("read the sources of %s: %w", s.what, err)
 		}
 		_, _ = fmt.Fprintf(h, "%s\x00%d\x00%s", name, len(b), b)
 	}
@@ -133,8 +160,8 @@ func goCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// controlPlaneSource walks up from the working directory to the clone's root.
-func controlPlaneSource() (string, error) {
+// moduleFolder walks up from the working directory to the clone's root.
+func moduleFolder() (string, error) {
 	start, err := os.Getwd()
 	if err != nil {
 		return "", err
@@ -172,7 +199,7 @@ func exists(path string) bool {
 
 // lockFile takes an exclusive lock, which the kernel gives back if we die. It
 // asks again on a ticker because a blocked flock cannot be called off.
-func lockFile(ctx context.Context, path string, progress io.Writer) (unlock func(), err error) {
+func lockFile(ctx context.Context, path string, waiting func()) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -189,7 +216,7 @@ func lockFile(ctx context.Context, path string, progress io.Writer) (unlock func
 			return nil, err
 		}
 		if tries%50 == 1 {
-			_, _ = fmt.Fprintln(progress, "waiting for the control plane that another program compiles")
+			waiting()
 		}
 		select {
 		case <-tick.C:

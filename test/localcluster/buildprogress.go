@@ -13,6 +13,7 @@ import (
 // and tells a person how far it is.
 type buildCounter struct {
 	out   io.Writer
+	what  string // is compiled
 	start time.Time
 
 	mu       sync.Mutex // guards what follows
@@ -22,8 +23,8 @@ type buildCounter struct {
 	last     []string // the last other lines, for when the build breaks
 }
 
-func newBuildCounter(out io.Writer) *buildCounter {
-	return &buildCounter{out: out, start: time.Now()}
+func newBuildCounter(out io.Writer, what string) *buildCounter {
+	return &buildCounter{out: out, what: what, start: time.Now()}
 }
 
 // Write counts the lines in p.
@@ -59,15 +60,15 @@ func (c *buildCounter) report() {
 	defer c.mu.Unlock()
 	took := time.Since(c.start).Round(time.Second)
 	if c.packages == 0 {
-		_, _ = fmt.Fprintf(c.out, "preparing to compile the control plane: %d modules fetched so far, %s\n", c.modules, took)
+		_, _ = fmt.Fprintf(c.out, "preparing to compile %s: %d modules fetched so far, %s\n", c.what, c.modules, took)
 		return
 	}
-	_, _ = fmt.Fprintf(c.out, "compiling the control plane: %d packages so far, %s (once; about 6 minutes)\n", c.packages, took)
+	_, _ = fmt.Fprintf(c.out, "compiling %s: %d packages so far, %s (once; it takes minutes)\n", c.what, c.packages, took)
 }
 
 // finish writes the line that ends a build that anybody was told about.
 func (c *buildCounter) finish() {
-	_, _ = fmt.Fprintf(c.out, "compiled the control plane in %s\n", time.Since(c.start).Round(time.Second))
+	_, _ = fmt.Fprintf(c.out, "compiled %s in %s\n", c.what, time.Since(c.start).Round(time.Second))
 }
 
 // tail is the last that the go command said.

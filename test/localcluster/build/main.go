@@ -1,5 +1,8 @@
 // Command build compiles the control plane of the local cluster into the cache,
 // so that a run of the tests does not start with minutes of silence.
+//
+//	build          what every test with an API server needs
+//	build node     kubelet, scheduler and controller manager as well, for `make e2e`
 package main
 
 import (
@@ -15,7 +18,11 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if _, err := localcluster.Build(ctx, os.Stderr); err != nil {
+	_, err := localcluster.Build(ctx, os.Stderr)
+	if err == nil && len(os.Args) > 1 && os.Args[1] == "node" {
+		_, err = localcluster.BuildNode(ctx, os.Stderr)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "build:", err)
 		os.Exit(1) //nolint:gocritic // the deferred stop only lets go of signals
 	}
