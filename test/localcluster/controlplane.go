@@ -49,6 +49,7 @@ type ControlPlane struct {
 	dir        string
 	rest       *rest.Config
 	kubeconfig string
+	authority  *authority // for more clients
 	children   []*process
 	logs       []io.Closer
 	accounts   *control
@@ -123,10 +124,10 @@ func (c *ControlPlane) start(ctx context.Context, cfg ControlPlaneConfig) error 
 	if err := c.writeKeys(cfg.BindAddress, server); err != nil {
 		return err
 	}
-	if err := c.launch(cfg, "etcd", etcdFlags()); err != nil {
+	if err := c.launch(cfg.Binary, "etcd", etcdFlags(), cfg.Log); err != nil {
 		return err
 	}
-	if err := c.launch(cfg, "kube-apiserver", apiserverFlags(port, server)); err != nil {
+	if err := c.launch(cfg.Binary, "kube-apiserver", apiserverFlags(port, server), cfg.Log); err != nil {
 		return err
 	}
 	if err := c.awaitReady(ctx); err != nil {
@@ -164,18 +165,24 @@ func (c *ControlPlane) writeKeys(address netip.Addr, server string) error {
 	if err != nil {
 		return err
 	}
+	kubelets, err := ca.client("kube-apiserver-kubelet-client", "system:masters")
+	if err != nil {
+		return err
+	}
 	private, public, err := newTokenKey()
 	if err != nil {
 		return fmt.Errorf("make the key for service account tokens: %w", err)
 	}
 	for name, content := range map[string][]byte{
 		"ca.crt": ca.pem, "apiserver.crt": serving.certificate, "apiserver.key": serving.key,
+		"kubelet-client.crt": kubelets.certificate, "kubelet-client.key": kubelets.key,
 		"sa.key": private, "sa.pub": public,
 	} {
 		if err := os.WriteFile(filepath.Join(c.dir, name), content, 0o600); err != nil {
 			return err
 		}
 	}
+	c.authority = ca
 	c.rest = &rest.Config{
 		Host:            server,
 		QPS:             -1, // no limit
@@ -185,21 +192,22 @@ func (c *ControlPlane) writeKeys(address netip.Addr, server string) error {
 	return writeKubeconfig(c.kubeconfig, c.rest)
 }
 
-// launch starts one program of the binary, with Dir as its working directory.
-func (c *ControlPlane) launch(cfg ControlPlaneConfig, name string, flags []string) error {
+// launch starts one program of a binary, with Dir as its working directory. What
+// it writes goes to its log file, and to also unless that is nil.
+func (c *ControlPlane) launch(binary, name string, flags []string, also io.Writer) error {
 	log, err := os.OpenFile(c.logFile(name), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	c.logs = append(c.logs, log)
-	cmd := exec.Command(cfg.Binary, append([]string{name}, flags...)...) //nolint:noctx,gosec // Stop ends it, not the caller's context; the binary is the one we built
+	cmd := exec.Command(binary, append([]string{name}, flags...)...) //nolint:noctx,gosec // Stop ends it, not the caller's context; the binary is the one we built
 	cmd.Dir = c.dir
 	cmd.Stdout, cmd.Stderr = log, log
-	if cfg.Log != nil {
-		both := io.MultiWriter(log, cfg.Log)
+	if also != nil {
+		both := io.MultiWriter(log, also)
 		cmd.Stdout, cmd.Stderr = both, both
 	}
-	child, err := startProcess(cmd, nil)
+	child, err := startProcess(cmd, (*namespace)(nil))
 	if err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
@@ -249,7 +257,11 @@ func ready(ctx context.Context, client *http.Client, url string) bool {
 
 // lastLines is the end of a program's log.
 func (c *ControlPlane) lastLines(name string) string {
-	b, err := os.ReadFile(c.logFile(name))
+	return lastLinesOf(c.logFile(name))
+}
+
+func lastLinesOf(file string) string {
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return err.Error()
 	}
@@ -283,6 +295,8 @@ func apiserverFlags(port netip.AddrPort, server string) []string {
 		"--service-cluster-ip-range=" + serviceRange,
 		"--service-account-issuer=" + server, "--service-account-jwks-uri=" + server + "/openid/v1/jwks",
 		"--service-account-signing-key-file=sa.key", "--service-account-key-file=sa.pub",
+		"--kubelet-client-certificate=kubelet-client.crt", "--kubelet-client-key=kubelet-client.key",
+		"--kubelet-preferred-address-types=InternalIP", // no names are resolved here
 		"--authorization-mode=Node,RBAC", "--allow-privileged",
 		"--max-requests-inflight=2000", "--max-mutating-requests-inflight=1000", "--enable-priority-and-fairness=false",
 	}

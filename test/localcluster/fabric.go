@@ -82,22 +82,24 @@ func (f *fabric) attach(n int, cfg NodeConfig) (*Node, error) {
 			return nil, err
 		}
 	}
-	if err := f.wire(node); err != nil {
+	if err := f.wire(node, cfg.plugin); err != nil {
 		ns.close()
 		return nil, fmt.Errorf("network of node %s: %w", node.Name, err)
 	}
 	return node, nil
 }
 
-func (f *fabric) wire(node *Node) error {
+func (f *fabric) wire(node *Node, plugin bool) error {
 	if err := route(node.ns); err != nil {
 		return err
 	}
 	if err := node.cable.plug(); err != nil {
 		return err
 	}
-	if err := node.routePods(); err != nil {
-		return err
+	if !plugin {
+		if err := node.routePods(); err != nil {
+			return err
+		}
 	}
 	link, err := f.ns.netlink.LinkByName(node.cable.name)
 	if err != nil {

@@ -28,6 +28,8 @@ type NodeConfig struct {
 	// Bridge hangs the pods on a bridge, as kubenet does. False means that each
 	// pod has a link of its own.
 	Bridge bool
+
+	plugin bool // a CNI plugin makes the bridge, and the routes to it
 }
 
 // Node is a node of the cluster: a network namespace and a Node object.

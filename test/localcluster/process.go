@@ -14,23 +14,29 @@ type process struct {
 	err  error         // what Wait said; read it after done
 }
 
-// startProcess starts cmd in the network namespace ns (nil: the caller's own).
+// place is where a program can be started: a network namespace, or a machine.
+// It runs fn on a thread of its own that is there.
+type place interface{ locked(fn func() error) error }
+
+// startProcess starts cmd at a place (a nil namespace: the caller's own).
 //
 // The kernel sends the parent-death signal when the thread that forked the
 // child ends, not when the process does, and a thread of a Go program may end
 // early. So each child has a goroutine of its own, locked to the thread that
 // forked, which stays until the child is gone. It also means that the thread
 // keeps the child's network namespace and gives it back only after that.
-func startProcess(cmd *exec.Cmd, ns *namespace) (*process, error) {
+func startProcess(cmd *exec.Cmd, at place) (*process, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	if _, inside := at.(*machineSpace); !inside {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	} // else it dies with the machine's first process, and sees no parent
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error, 1)
 	go func() {
 		defer close(p.done)
-		p.err = ns.locked(func() error {
+		p.err = at.locked(func() error {
 			err := cmd.Start()
 			started <- err
 			if err != nil {
@@ -67,7 +73,8 @@ func (p *process) kill() {
 type Command struct {
 	*exec.Cmd
 
-	ns      *namespace
+	at      place
+	ns      *namespace // whose end is the program's; nil: none
 	process *process
 	unwatch func() bool
 }
@@ -80,12 +87,12 @@ func NewCommand(ctx context.Context, name string, args ...string) *Command {
 
 // command prepares a program for ns.
 func (n *namespace) command(ctx context.Context, name string, args ...string) *Command {
-	return &Command{Cmd: exec.CommandContext(ctx, name, args...), ns: n}
+	return &Command{Cmd: exec.CommandContext(ctx, name, args...), at: n, ns: n}
 }
 
 // Start starts the program in its namespace.
 func (c *Command) Start() error {
-	p, err := startProcess(c.Cmd, c.ns)
+	p, err := startProcess(c.Cmd, c.at)
 	if err != nil {
 		return err
 	}

@@ -23,11 +23,13 @@ var ErrUnsupported = errors.New("network namespaces are not available here")
 const (
 	// sandboxEnv tells a program where it stands. "enter" is for the first
 	// program of a sandbox, which must set it up; "inside:" and the name of the
-	// sandbox's process namespace is for it afterwards, and for its children.
-	sandboxEnv    = "PODID_SANDBOX"
-	sandboxEnter  = "enter"
-	sandboxProbe  = "probe"
-	sandboxInside = "inside:"
+	// sandbox's process namespace is for it afterwards, and for its children;
+	// "machine" is for the first program of a machine in the sandbox.
+	sandboxEnv     = "PODID_SANDBOX"
+	sandboxEnter   = "enter"
+	sandboxProbe   = "probe"
+	sandboxInside  = "inside:"
+	sandboxMachine = "machine"
 
 	reportFile = 3 // the inner program's file descriptor for what went wrong
 )
@@ -63,6 +65,8 @@ func Reexec(ctx context.Context, cfg SandboxConfig) (ran bool, exitCode int, err
 			return true, 125, nil
 		}
 		return state == sandboxProbe, 0, nil
+	case sandboxMachine:
+		return true, 1, runMachine()
 	default:
 		if Inside() {
 			return false, 0, nil
@@ -128,7 +132,7 @@ func runSandbox(ctx context.Context, state string, args []string, grace time.Dur
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
-	inner, err := startProcess(cmd, nil)
+	inner, err := startProcess(cmd, (*namespace)(nil))
 	_ = reportEnd.Close() // the child has its own
 	if err != nil {
 		return 0, fmt.Errorf("%w: %s", ErrUnsupported, explainClone(err))

@@ -1,0 +1,97 @@
+package localcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+)
+
+const (
+	// runNodeEnv set to 1 lets the tests run that use machines.
+	runNodeEnv = "PODID_NODE"
+	// requireNodeEnv set to 1 makes [MachineMain] fail where no machine can run.
+	requireNodeEnv = "PODID_REQUIRE_NODE"
+)
+
+// MachineMain is [Main] for the tests that use [StartFull]. It has what they need
+// compiled, by prepare as well (nil: nothing more), while there still is a
+// network to fetch modules from. One such package runs at a time on a computer,
+// and what one that was killed has left, control groups without processes, is
+// removed before and after.
+//
+// The tests run with PODID_NODE=1 only, as `make e2e` sets it: what they need
+// takes minutes to compile. Where no machine can run, it says in one line what is
+// missing and returns 0, or 1 if PODID_REQUIRE_NODE is 1; the tests do not run.
+func MachineMain(m interface{ Run() int }, prepare func(context.Context) error) int {
+	if Inside() || os.Getenv(sandboxEnv) != "" {
+		return NetworkMain(m)
+	}
+	if os.Getenv(runNodeEnv) != "1" {
+		complain(errors.New("no test ran: those on a node with containers are for `make e2e`, or PODID_NODE=1"))
+		return 0
+	}
+	if err := MachinesSupported(); err != nil {
+		complain(fmt.Errorf("no test ran, since no node with containers can run here: %w", err))
+		if os.Getenv(requireNodeEnv) == "1" {
+			return 1
+		}
+		return 0
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	unlock, err := prepareMachines(ctx, prepare)
+	stop()
+	if err != nil {
+		return complain(err)
+	}
+	defer unlock()
+	if err := sweep(); err != nil {
+		return complain(err)
+	}
+	code := NetworkMain(m)
+	if err := sweep(); err != nil {
+		return complain(err)
+	}
+	return code
+}
+
+// prepareMachines compiles what tests with machines need, and waits until no
+// others run any.
+func prepareMachines(ctx context.Context, prepare func(context.Context) error) (unlock func(), err error) {
+	for _, program := range []source{controlPlaneSource(), nodeSource()} {
+		if _, err := program.build(ctx, os.Stderr); err != nil {
+			return nil, err
+		}
+	}
+	if prepare != nil {
+		if err := prepare(ctx); err != nil {
+			return nil, err
+		}
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	return lockFile(ctx, filepath.Join(cache, "machines.lock"), func() {
+		complain(errors.New("waiting for other tests, which run machines"))
+	})
+}
+
+// sweep removes the control groups of machines that are gone. None that runs has
+// any, by the lock.
+func sweep() error {
+	c, err := findCgroups()
+	if err != nil {
+		return err
+	}
+	c.remove("")
+	for _, root := range c.roots {
+		if left := filepath.Join(root, cgroupFolder); exists(left) {
+			return fmt.Errorf("the control group %s is left, with processes in it", left)
+		}
+	}
+	return nil
+}
