@@ -19,7 +19,7 @@ NOHELM    = sed -e '/helm\.sh\/chart:/d' -e '/app\.kubernetes\.io\/managed-by:/d
 JS_CLIENT := examples/clients/js/node_modules/.package-lock.json
 export PODID_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/podid
 
-.PHONY: help build images generate check test bench soak demo up down clean deps
+.PHONY: help build images generate check test e2e bench soak demo up down clean deps
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -61,6 +61,12 @@ test: deps build $(JS_CLIENT) ## run every test, on a real API server and in net
 	@$(GO) test -timeout 20m -count 1 -run Churn ./test/churn
 	@echo "fuzzing: $(FUZZ) for each target"
 	@$(GO) run ./test/soak -only fuzz -lasts $(FUZZ)
+
+e2e: deps build ## install podid by Helm on nodes where real containers run, and use it as its users do; says what is missing where that cannot be
+	@$(call need,containerd,containerd runc) || true
+	@$(call need,/usr/lib/cni/ptp,containernetworking-plugins) || true
+	@$(call need,nft,nftables) || true
+	@PODID_NODE=1 $(GO) test -v -count 1 -timeout 30m ./test/node
 
 bench: deps build ## measure; BENCH=nmi or mic: one program alone; BENCHFLAGS: -json prints one JSON object a line, -strict fails when a goal is missed
 	@$(GO) run ./test/localcluster/build >&2

@@ -1,0 +1,80 @@
+package node_test
+
+import (
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+)
+
+// TestRealNode installs podid on nodes where containers run, and does with it
+// what its users do, one after the other.
+func TestRealNode(t *testing.T) {
+	w := startWorld(t)
+	for _, part := range []struct {
+		name string
+		test func(*testing.T, *world)
+	}{
+		{"install, to the first token", install},
+		{"pods that must get nothing", refused},
+		{"kinds of workloads", workloads},
+		{"containerd and kubelet restarted under load", restartPrograms},
+		{"mic and nmi upgraded under load", upgrade},
+		{"a node that loses its current", reboot},
+		{"pods on a bridge", bridge},
+		{"uninstall", uninstall},
+	} {
+		if !t.Run(part.name, func(t *testing.T) { part.test(t, w) }) {
+			w.tellTrouble(t)
+			return
+		}
+	}
+}
+
+// longestInstall is how long it may take from the beginning of the installation
+// to a token in a pod, with all images present.
+const longestInstall = time.Minute
+
+// install installs the chart and applies the examples at once, as somebody does
+// who follows the first page of the documentation.
+func install(t *testing.T, w *world) {
+	t.Helper()
+	values := w.settings(t)
+	start := time.Now()
+	w.helm(t, "install", "podid", chart, "--namespace", systemNamespace, "--values", values,
+		"--set", "image.tag="+firstVersion)
+	t.Logf("helm install took %s", round(time.Since(start)))
+	for _, o := range quickstart(t) {
+		eventually(t, 10*time.Second, func() error { // a new kind is not found at once
+			err := w.client.Create(t.Context(), o)
+			if err != nil && !meta.IsNoMatchError(err) && !apierrors.IsNotFound(err) {
+				t.Fatal(err)
+			}
+			return err
+		})
+	}
+	w.reports.wantToken(t, "vault-app", 0, 2*longestInstall, vaultClient)
+	took := time.Since(start)
+	t.Logf("install to first token: %s (want at most %s)", round(took), longestInstall)
+	if took > longestInstall {
+		t.Errorf("install to first token took %s, want at most %s", round(took), longestInstall)
+	}
+	w.reports.wantToken(t, "blob-app", 0, longestInstall, blobClient)
+	w.awaitRollout(t, longestInstall)
+}
+
+// workloads gives each kind an identity, and each of its pods must get that
+// one's token on its first try.
+func workloads(t *testing.T, w *world) {
+	t.Helper()
+	for i, k := range kinds() {
+		w.create(t, identity("default", k.name, clientOf(i))...)
+		w.create(t, k.objects(k)...)
+	}
+	for i, k := range kinds() {
+		for _, as := range k.tells {
+			w.reports.wantToken(t, as, 0, 2*time.Minute, clientOf(i))
+		}
+	}
+}
