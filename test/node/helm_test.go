@@ -113,4 +113,15 @@ func (w *world) awaitVersion(t *testing.T, version string) {
 	})
 }
 
+// agents is nmi's DaemonSet.
+func (w *world) agents(t *testing.T) *appsv1.DaemonSet {
+	t.Helper()
+	var list appsv1.DaemonSetList
+	err := w.client.List(t.Context(), &list, client.InNamespace(systemNamespace), client.MatchingLabels{"app.kubernetes.io/component": "nmi"})
+	if err != nil || len(list.Items) != 1 {
+		t.Fatalf("%d DaemonSets of nmi: %v", len(list.Items), err)
+	}
+	return &list.Items[0]
+}
+
 func round(d time.Duration) time.Duration { return d.Round(10 * time.Millisecond) }

@@ -18,6 +18,8 @@ func TestRealNode(t *testing.T) {
 	}{
 		{"install, to the first token", install},
 		{"pods that must get nothing", refused},
+		{"explain, when all is well", well},
+		{"set-ups that are broken", broken},
 		{"kinds of workloads", workloads},
 		{"containerd and kubelet restarted under load", restartPrograms},
 		{"mic and nmi upgraded under load", upgrade},
@@ -76,5 +78,13 @@ func workloads(t *testing.T, w *world) {
 		for _, as := range k.tells {
 			w.reports.wantToken(t, as, 0, 2*time.Minute, clientOf(i))
 		}
+	}
+}
+
+// well has what the examples hold explained.
+func well(t *testing.T, w *world) {
+	t.Helper()
+	for _, pod := range []string{"vault-app", "blob-app"} {
+		eventually(t, time.Minute, func() error { return says(w.podid(t, "explain", "pod/"+pod), 0, []string{"all is well"}) })
 	}
 }

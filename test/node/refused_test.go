@@ -58,6 +58,16 @@ func bridge(t *testing.T, w *world) {
 	if err := w.client.Delete(t.Context(), node); err != nil {
 		t.Fatal(err)
 	}
+	// Its pods would stay for a minute, and keep DaemonSets from being rolled out.
+	var pods corev1.PodList
+	if err := w.client.List(t.Context(), &pods, client.MatchingFields{"spec.nodeName": m.Name}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range pods.Items {
+		if err := w.client.Delete(t.Context(), &pods.Items[i], client.GracePeriodSeconds(0)); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // agentOn is the name of nmi's pod on a node.
