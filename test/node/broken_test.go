@@ -96,7 +96,7 @@ func newSetup(t *testing.T, w *world, namespace string) *setup {
 	template := kind{name: "web"}.template(corev1.RestartPolicyAlways, corev1.Container{Name: "app", Image: curlImage, Args: []string{"pause"}})
 	template.Spec.NodeName = machineName(0)
 	return &setup{
-		t: t, w: w, namespace: namespace,
+		t: t, w: w, namespace: namespace, end: func() {},
 		pod:      &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web", Labels: template.Labels}, Spec: template.Spec},
 		identity: &v1.AzureIdentity{ObjectMeta: meta, Spec: v1.AzureIdentitySpec{ResourceID: identityID("vault-reader"), ClientID: vaultClient}},
 		binding:  &v1.AzureIdentityBinding{ObjectMeta: meta, Spec: v1.AzureIdentityBindingSpec{AzureIdentity: "web", Selector: "web"}},

@@ -119,7 +119,9 @@ func brokenNodes() []brokenSetup {
 		{
 			name: "a redirect that is flushed, again and again", // nmi puts it back at once
 			afterwards: func(s *setup) {
-				s.beginOnMachine("sh", "-c", "while nft flush ruleset; do :; done")
+				for range 4 { // one alone is hardly ever seen
+					s.beginOnMachine("sh", "-c", "while nft flush ruleset; do :; done")
+				}
 			},
 			words: []string{`> BROKEN   agent`, `is not ready: redirect`},
 			mend:  func(s *setup) { s.end() },
@@ -223,11 +225,13 @@ func (s *setup) beginOnMachine(name string, args ...string) {
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
+	before := s.end
 	s.end = func() {
+		before()
 		cancel()
 		_ = cmd.Wait() // killed
 	}
-	s.t.Cleanup(s.end)
+	s.t.Cleanup(cancel)
 }
 
 // agents patches nmi's DaemonSet.
