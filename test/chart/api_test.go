@@ -31,6 +31,7 @@ type cluster struct {
 
 	client  client.WithWatch
 	dynamic dynamic.Interface
+	home    string // helm's
 }
 
 func apiServer(t *testing.T) cluster {
@@ -45,7 +46,7 @@ func apiServer(t *testing.T) cluster {
 	if err := errors.Join(corev1.AddToScheme(s), apiextensionsv1.AddToScheme(s), v1.AddToScheme(s)); err != nil {
 		t.Fatal(err)
 	}
-	c := cluster{ControlPlane: cp}
+	c := cluster{ControlPlane: cp, home: t.TempDir()}
 	if c.client, err = client.NewWithWatch(cp.REST(), client.Options{Scheme: s}); err != nil {
 		t.Fatal(err)
 	}

@@ -41,10 +41,15 @@ var helmOnce = sync.OnceValues(func() (string, error) {
 	return strings.TrimSpace(string(out)), err
 })
 
-// helm runs helm with a home of the test's own.
+// helm runs helm with a home of its own.
 func helm(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	home := t.TempDir()
+	return helmAt(t, t.TempDir(), args...)
+}
+
+// helmAt runs helm with a home, where it keeps what it knows of an API server.
+func helmAt(t *testing.T, home string, args ...string) (string, error) {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), helmPath(t), args...)
 	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home, "HOME="+home)
 	var stderr bytes.Buffer

@@ -23,7 +23,7 @@ const identity = "azureIdentities.reader.clientID=00000000-0000-0000-0000-000000
 // on runs helm on the cluster.
 func (c cluster) on(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := helm(t, append(args, "--kubeconfig", c.Kubeconfig())...)
+	out, err := helmAt(t, c.home, append(args, "--kubeconfig", c.Kubeconfig())...)
 	if err != nil {
 		t.Fatalf("helm %s: %v", strings.Join(args, " "), err)
 	}
