@@ -91,7 +91,8 @@
 
 {{- /* nmi knows the three clouds; hosts of another go to nmi.authorityHosts. */ -}}
 {{- define "podid.nmiCloud" -}}
-{{- if eq .Values.azure.cloud "AzureStackCloud" }}AzurePublicCloud{{ else }}{{ .Values.azure.cloud }}{{ end -}}
+{{- $cloud := .Values.adminsecret.cloud | default .Values.azure.cloud -}}
+{{- if eq $cloud "AzureStackCloud" }}AzurePublicCloud{{ else }}{{ $cloud }}{{ end -}}
 {{- end -}}
 
 {{- /* The new agent comes before the old one goes; where there is one port for both, after. */ -}}
