@@ -67,7 +67,8 @@ func (c cluster) namespaces(t *testing.T, names ...string) {
 
 // apply has the API server look at a document as strictly as it can, and keep
 // nothing of it: unknown fields, fields that are there twice, and what its own
-// validation and admission say.
+// validation and admission say. Service accounts it keeps: no pod is admitted
+// without its own.
 func (c cluster) apply(ctx context.Context, document string) error {
 	o := &unstructured.Unstructured{}
 	if err := yaml.Unmarshal([]byte(document), &o.Object); err != nil {
@@ -82,8 +83,12 @@ func (c cluster) apply(ctx context.Context, document string) error {
 	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
 		resource = c.dynamic.Resource(mapping.Resource).Namespace(o.GetNamespace())
 	}
+	dry := []string{metav1.DryRunAll}
+	if kind.Kind == "ServiceAccount" {
+		dry = nil
+	}
 	_, err = resource.Patch(ctx, o.GetName(), types.ApplyPatchType, []byte(document), metav1.PatchOptions{
-		FieldManager: "test", FieldValidation: metav1.FieldValidationStrict, DryRun: []string{metav1.DryRunAll},
+		FieldManager: "test", FieldValidation: metav1.FieldValidationStrict, DryRun: dry,
 	})
 	return err
 }
