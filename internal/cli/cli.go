@@ -46,12 +46,12 @@ func New(c Config) *cobra.Command {
 	if strings.HasPrefix(filepath.Base(c.Name), "kubectl-") {
 		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl podid"}
 	}
-	root.AddCommand(demo.New(), cleanup.New())
+	root.AddCommand(demo.New())
 	for _, command := range []*cobra.Command{
 		roles.New(roles.Config{Getenv: c.Getenv}),
 		explain.New(explain.Config{Getenv: c.Getenv, Ask: c.Ask}),
 		status.New(status.Config{Getenv: c.Getenv, Ask: c.Ask}),
-
+		cleanup.New(),
 		doctor.New(doctor.Config{Getenv: c.Getenv, Ask: c.Ask}),
 		token.New(token.Config{Getenv: c.Getenv, Ask: c.Ask}),
 		whocan.New(),
