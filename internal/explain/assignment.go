@@ -115,12 +115,12 @@ func (q *inquiry) notYet(g identity.Grant, what string, began time.Time) Step {
 }
 
 // mendAttach is what to do about an identity that Azure does not take.
-func mendAttach(c *metav1.Condition, g identity.Grant) string {
-	if _, command, found := strings.Cut(c.Message, "az role assignment create "); found {
-		return "az role assignment create " + command + "\npodid roles   # says who MIC is, and what else is missing"
+func mendAttach(c *metav1.Condition, g identity.Grant) command {
+	if strings.Contains(c.Message, "az role assignment create ") {
+		return script("az role assignment create --assignee MIC --role 'Managed Identity Operator' --scope %s   # MIC: the object id of mic's own identity\npodid roles   # says who MIC is, and what else is missing", g.Identity.ResourceID)
 	}
 	if c.Reason == v1.ReasonInvalid {
-		return fmt.Sprintf("kubectl edit azureidentity -n %s %s", g.Identity.Namespace, g.Identity.Name)
+		return script("kubectl edit azureidentity -n %s %s", g.Identity.Namespace, g.Identity.Name)
 	}
 	return "podid roles   # what mic may not do yet"
 }

@@ -7,7 +7,6 @@ import (
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/identity"
-	"github.com/podid-io/podid/internal/shell"
 )
 
 // binding looks for the bindings that the pod's label selects.
@@ -76,19 +75,19 @@ func (q *inquiry) noBinding() Step {
 }
 
 // copyTo brings a binding and its identity to a namespace.
-func copyTo(namespace string, b identity.Binding) string {
-	return fmt.Sprintf("make the AzureIdentity %s in namespace %s too, then:\n%s", b.Identity, namespace, newBinding(namespace, b.Selector, b.Identity))
+func copyTo(namespace string, b identity.Binding) command {
+	return script("make the AzureIdentity %s in namespace %s too, then:\n%s", b.Identity, namespace, newBinding(namespace, b.Selector, b.Identity))
 }
 
 // newBinding is the command that makes a binding.
-func newBinding(namespace, selector, id string) string {
+func newBinding(namespace, selector, id string) command {
 	name := id
 	if name == "IDENTITY" {
 		name = "BINDING"
 	}
 	manifest := fmt.Sprintf(`{"apiVersion":%q,"kind":"AzureIdentityBinding","metadata":{"name":%q,"namespace":%q},"spec":{"azureIdentity":%q,"selector":%q}}`,
 		v1.GroupVersion.String(), name, namespace, id, selector)
-	return "echo " + shell.Quote(manifest) + " | kubectl apply -f -"
+	return apply(manifest)
 }
 
 // nearest is the one of a list that differs from a word in case or by two letters

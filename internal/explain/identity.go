@@ -6,7 +6,6 @@ import (
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/identity"
-	"github.com/podid-io/podid/internal/shell"
 )
 
 // identity looks at the AzureIdentity that the pod gets.
@@ -62,9 +61,9 @@ func (q *inquiry) noIdentity(mine []identity.Binding) Step {
 		}
 		if near := nearest(b.Identity, here); near != "" {
 			s.Evidence += fmt.Sprintf("; there is %q", near)
-			return s.mend("kubectl patch azureidentitybinding -n %s %s --type merge -p %s", b.Namespace, b.Name, shell.Quote(fmt.Sprintf(`{"spec":{"azureIdentity":%q}}`, near)))
+			return s.mend("kubectl patch azureidentitybinding -n %s %s --type merge -p %s", b.Namespace, b.Name, fmt.Sprintf(`{"spec":{"azureIdentity":%q}}`, near))
 		}
-		return s.mend("kubectl apply -f IDENTITY.yaml   # an AzureIdentity %s in namespace %s", shell.Quote(b.Identity), b.Namespace)
+		return s.mend("kubectl apply -f IDENTITY.yaml   # an AzureIdentity %s in namespace %s", b.Identity, b.Namespace)
 	}
 	b := mine[0]
 	return broken("AzureIdentityBinding %s/%s and AzureIdentity %s/%s are there, and do not entitle this pod: nmi refuses it (%s)", b.Namespace, b.Name, b.Namespace, b.Identity, q.decision.Reason).
@@ -105,7 +104,7 @@ func orNone(s string) string {
 func (q *inquiry) usable(g identity.Grant) Step {
 	id := g.Identity
 	name := id.Namespace + "/" + id.Name
-	edit := fmt.Sprintf("kubectl edit azureidentity -n %s %s", id.Namespace, id.Name)
+	edit := script("kubectl edit azureidentity -n %s %s", id.Namespace, id.Name)
 	switch id.Type {
 	case v1.UserAssignedMSI:
 		if id.ClientID == "" && id.ResourceID == "" {

@@ -1,15 +1,17 @@
 package explain
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-
-	"github.com/podid-io/podid/internal/shell"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // The two ends of what a pod asks: what it connects to, and what that is led to.
@@ -34,7 +36,7 @@ func (q *inquiry) network() Step {
 		return ok("NetworkPolicy %s lets the pod ask", few(limiting))
 	default:
 		return warning("NetworkPolicy %s forbids the pod to connect to %s: where the network plugin enforces it, its requests never reach nmi", few(limiting), missing).
-			mend("%s", AllowEgress(q.Pod.Namespace))
+			mend("%s", command(AllowEgress(q.Policies, q.Pod.Labels)))
 	}
 }
 
@@ -65,15 +67,45 @@ func Egress(policies []networkingv1.NetworkPolicy, of map[string]string) (limiti
 	}
 }
 
-// AllowEgress is the command that lets every pod of a namespace ask.
-func AllowEgress(namespace string) string {
-	to := func(address string, ports string) string {
-		return fmt.Sprintf(`{"to":[{"ipBlock":{"cidr":"%s/32"}}],"ports":[{"protocol":"TCP",%s}]}`, address, ports)
+// AllowEgress is the command that lets pods of a namespace ask, each given by its
+// labels. It makes a policy beside each that limits them, for the same pods: one
+// for more would take from the others all that no policy had kept from them.
+func AllowEgress(policies []networkingv1.NetworkPolicy, pods ...map[string]string) string {
+	var items []networkingv1.NetworkPolicy
+	for i := range policies {
+		p := &policies[i]
+		if slices.ContainsFunc(pods, func(of map[string]string) bool { return isolates(p, of) }) {
+			items = append(items, beside(p))
+		}
 	}
-	return "echo " + shell.Quote(fmt.Sprintf(
-		`{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"podid-metadata","namespace":%q},"spec":{"podSelector":{},"policyTypes":["Egress"],"egress":[%s,%s]}}`,
-		namespace, to(MetadataAddress, fmt.Sprintf(`"port":%d`, MetadataPort)), to(AgentAddress, fmt.Sprintf(`"port":%d,"endPort":%d`, AgentPort, AgentPort+20)),
-	)) + " | kubectl apply -f -"
+	list, _ := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": items}) // has nothing that cannot be written
+	return string(apply(string(list)))
+}
+
+// beside is a policy for the same pods as another, that lets them ask.
+func beside(p *networkingv1.NetworkPolicy) networkingv1.NetworkPolicy {
+	const longest = 253 // that a name may be
+	to := func(address string, first, last int32) networkingv1.NetworkPolicyEgressRule {
+		tcp, port := corev1.ProtocolTCP, intstr.FromInt32(first)
+		ports := networkingv1.NetworkPolicyPort{Protocol: &tcp, Port: &port}
+		if last > first {
+			ports.EndPort = &last
+		}
+		return networkingv1.NetworkPolicyEgressRule{
+			To:    []networkingv1.NetworkPolicyPeer{{IPBlock: &networkingv1.IPBlock{CIDR: address + "/32"}}},
+			Ports: []networkingv1.NetworkPolicyPort{ports},
+		}
+	}
+	name := "podid-metadata-" + p.Name
+	return networkingv1.NetworkPolicy{
+		TypeMeta:   metav1.TypeMeta{APIVersion: networkingv1.SchemeGroupVersion.String(), Kind: "NetworkPolicy"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: strings.TrimRight(name[:min(len(name), longest)], "-.")},
+		Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: p.Spec.PodSelector,
+			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeEgress},
+			Egress:      []networkingv1.NetworkPolicyEgressRule{to(MetadataAddress, MetadataPort, MetadataPort), to(AgentAddress, AgentPort, AgentPort+20)},
+		},
+	}
 }
 
 // isolates reports whether a policy limits the egress of a pod with labels.

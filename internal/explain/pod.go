@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	v1 "github.com/podid-io/podid/api/v1"
-	"github.com/podid-io/podid/internal/shell"
 )
 
 // pod looks at the pod alone.
@@ -27,7 +26,7 @@ func (q *inquiry) pod() Step {
 		return ok("pod %s does not exist; the API server would take it", q.podName())
 	case p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed:
 		return broken("pod %s has ended (%s): a pod that has ended gets no token", q.podName(), p.Status.Phase).
-			mend("%s", "kubectl get pods -n "+p.Namespace+"   # and explain one that runs")
+			mend("kubectl get pods -n %s   # and explain one that runs", p.Namespace)
 	case p.DeletionTimestamp != nil:
 		return warning("pod %s is being deleted since %s: its address may be another's at any moment", q.podName(), since(q.Now, p.DeletionTimestamp.Time))
 	case p.Spec.NodeName == "":
@@ -107,19 +106,19 @@ func (q *inquiry) selectors(namespace string) []string {
 
 // setLabel is the command that gives the pod the label: on what makes the pod,
 // where something does.
-func (q *inquiry) setLabel(value string) string {
+func (q *inquiry) setLabel(value string) command {
 	if q.DryRun {
-		return fmt.Sprintf("write the label %s: %s into the pod's metadata (of a template, into that of the template)", v1.LabelBinding, value)
+		return script("write the label %s: %s into the pod's metadata (of a template, into that of the template)", v1.LabelBinding, value)
 	}
 	kind, name := owner(&q.Pod)
 	if kind == "" {
-		return fmt.Sprintf("kubectl label pod -n %s %s --overwrite %s", q.Pod.Namespace, q.Pod.Name, shell.Quote(v1.LabelBinding+"="+value))
+		return script("kubectl label pod -n %s %s --overwrite %s", q.Pod.Namespace, q.Pod.Name, v1.LabelBinding+"="+value)
 	}
 	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"labels":{%q:%q}}}}}`, v1.LabelBinding, value)
 	if kind == "cronjob" {
 		patch = fmt.Sprintf(`{"spec":{"jobTemplate":%s}}`, patch)
 	}
-	return fmt.Sprintf("kubectl patch %s -n %s %s --type merge -p %s", kind, q.Pod.Namespace, shell.Quote(name), shell.Quote(patch))
+	return script("kubectl patch %s -n %s %s --type merge -p %s", kind, q.Pod.Namespace, name, patch)
 }
 
 // owner is what has the template that the pod is made of; empty for a pod that

@@ -122,9 +122,9 @@ func broken(format string, args ...any) Step {
 	return Step{State: Broken, Evidence: fmt.Sprintf(format, args...)}
 }
 
-// mend says what mends a step.
+// mend says what mends a step; see script.
 func (s Step) mend(format string, args ...any) Step {
-	s.Fix = fmt.Sprintf(format, args...)
+	s.Fix = string(script(format, args...))
 	return s
 }
 

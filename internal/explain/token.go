@@ -106,20 +106,20 @@ func (q *inquiry) notOnNode(s Step) Step {
 }
 
 // mendRejected is what to do when Azure refuses.
-func (q *inquiry) mendRejected() string {
+func (q *inquiry) mendRejected() command {
 	g, _ := q.grant()
 	id := g.Identity
-	secret := fmt.Sprintf("kubectl create secret generic -n %s %s %s --dry-run=client -o yaml | kubectl apply -f -", id.Application.SecretNamespace, id.Application.SecretName, from(id.Type))
+	secret := script("kubectl create secret generic -n %s %s %s --dry-run=client -o yaml | kubectl apply -f -", id.Application.SecretNamespace, id.Application.SecretName, from(id.Type))
 	switch says := q.Answer.Says; {
 	case strings.Contains(says, "secret") && strings.Contains(says, "has expired"), strings.Contains(says, "secret") && strings.Contains(says, "is wrong"):
-		return fmt.Sprintf("az ad app credential reset --id %s --append --query password\n%s", id.ClientID, secret)
+		return script("az ad app credential reset --id %s --append --query password\n%s", id.ClientID, secret)
 	case strings.Contains(says, "certificate"):
 		return secret
 	case strings.Contains(says, "check clientID"), strings.Contains(says, "tenantID"):
-		return fmt.Sprintf("kubectl edit azureidentity -n %s %s   # spec.clientID, spec.tenantID", id.Namespace, id.Name)
+		return script("kubectl edit azureidentity -n %s %s   # spec.clientID, spec.tenantID", id.Namespace, id.Name)
 	case strings.Contains(says, "resource"):
 		return "have the client ask for a resource that the tenant knows"
 	default:
-		return fmt.Sprintf("kubectl get azureidentity -n %s %s -o yaml   # and compare with what Azure says", id.Namespace, id.Name)
+		return script("kubectl get azureidentity -n %s %s -o yaml   # and compare with what Azure says", id.Namespace, id.Name)
 	}
 }

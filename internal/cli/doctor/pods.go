@@ -145,12 +145,14 @@ func (x *examination) networkPolicies(ctx context.Context) {
 		return
 	}
 	kept := map[string][]string{} // by namespace
+	of := map[string][]map[string]string{}
 	var pods corev1.PodList
 	err = x.ListAll(ctx, &pods, func() {
 		for i := range pods.Items {
 			p := &pods.Items[i]
 			if _, missing := explain.Egress(policies[p.Namespace], p.Labels); missing != "" {
 				kept[p.Namespace] = append(kept[p.Namespace], p.Name)
+				of[p.Namespace] = append(of[p.Namespace], p.Labels)
 			}
 		}
 	}, client.HasLabels{v1.LabelBinding})
@@ -159,7 +161,7 @@ func (x *examination) networkPolicies(ctx context.Context) {
 		return
 	}
 	for ns, names := range kept {
-		x.report.add(check, explain.Warning, fmt.Sprintf("a NetworkPolicy of namespace %s keeps %d pods with the label from asking, where the network plugin enforces it: %s", ns, len(names), few(names)), explain.AllowEgress(ns))
+		x.report.add(check, explain.Warning, fmt.Sprintf("a NetworkPolicy of namespace %s keeps %d pods with the label from asking, where the network plugin enforces it: %s", ns, len(names), few(names)), explain.AllowEgress(policies[ns], of[ns]...))
 	}
 	if len(kept) == 0 {
 		x.report.add(check, explain.OK, "no NetworkPolicy keeps a pod with the label from asking", "")
