@@ -85,8 +85,13 @@ func TestChain(t *testing.T) {
 		"a node of Windows":              {func(f *explain.Facts) { f.Node.Status.NodeInfo.OperatingSystem = "windows" }, explain.Broken, explain.NodeStep, "runs Windows"},
 		"a node that is gone":            {func(f *explain.Facts) { f.Node = nil }, explain.Broken, explain.NodeStep, "is gone"},
 		"a node with the start-up taint": {func(f *explain.Facts) { f.Node.Spec.Taints = []corev1.Taint{{Key: "podid.io/agent-not-ready"}} }, explain.Waiting, explain.NodeStep, "has the taint"},
-		"a pod that is on its way out":   {func(f *explain.Facts) { now := metav1.NewTime(f.Now); f.Pod.DeletionTimestamp = &now }, explain.Warning, explain.PodStep, "is being deleted"},
-		"no token was asked for":         {func(f *explain.Facts) { f.Answer.Claims, f.Answer.Outcome = nil, explain.SelectedOutcome }, explain.OK, "", ""},
+		"a start-up taint with a key of its own": {func(f *explain.Facts) {
+			f.StartupTaints = []string{"startup-taint.example/podid"}
+			f.Node.Spec.Taints = []corev1.Taint{{Key: "startup-taint.example/podid"}}
+		}, explain.Waiting, explain.NodeStep, "has the taint"},
+		"a taint of another's agent":   {func(f *explain.Facts) { f.Node.Spec.Taints = []corev1.Taint{{Key: "node.cilium.io/agent-not-ready"}} }, explain.OK, "", ""},
+		"a pod that is on its way out": {func(f *explain.Facts) { now := metav1.NewTime(f.Now); f.Pod.DeletionTimestamp = &now }, explain.Warning, explain.PodStep, "is being deleted"},
+		"no token was asked for":       {func(f *explain.Facts) { f.Answer.Claims, f.Answer.Outcome = nil, explain.SelectedOutcome }, explain.OK, "", ""},
 		"an exception, and no token asked for": {func(f *explain.Facts) {
 			f.Answer.Rules.ExceptionNamespaces = []string{"team"}
 			f.Objects.Exceptions = []v1.AzurePodIdentityException{{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "e"}, Spec: v1.AzurePodIdentityExceptionSpec{PodLabels: map[string]v1.LabelValue{v1.LabelBinding: "web"}}}}

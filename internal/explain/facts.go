@@ -30,7 +30,11 @@ type Facts struct {
 	Want     identity.Selector
 	Resource string
 
-	Node      *corev1.Node // nil where there is none
+	Node *corev1.Node // nil where there is none
+	// StartupTaints are the keys of the taints that mic or nmi takes off a node whose
+	// nmi is ready, beside taint.DefaultKey.
+	StartupTaints []string
+
 	MIC       MIC
 	AgentPods []corev1.Pod // those of nmi on the pod's node, the one to ask first
 	// Answer is the agent's; where there is none, AgentErr says why.

@@ -1,9 +1,12 @@
 package explain
 
 import (
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/podid-io/podid/internal/taint"
 )
 
 // node looks at the machine that the pod is on.
@@ -23,7 +26,7 @@ func (q *inquiry) node() Step {
 		return broken("node %s runs Windows, where podid does not run", name).mend("set nodeSelector kubernetes.io/os: linux")
 	}
 	for _, t := range q.Node.Spec.Taints {
-		if strings.HasSuffix(t.Key, "agent-not-ready") {
+		if t.Key == taint.DefaultKey || slices.Contains(q.StartupTaints, t.Key) {
 			return waiting("node %s has the taint %s still: its nmi has not been ready since it joined", name, t.Key)
 		}
 	}

@@ -71,19 +71,29 @@ func (c *Cluster) Explain(ctx context.Context, agent *corev1.Pod, q Question) (*
 
 // nmiOf is nmi's container, and the command of its readiness probe.
 func nmiOf(pod *corev1.Pod) (*corev1.Container, []string) {
+	c := partOf(pod, Agent)
+	if c == nil || c.ReadinessProbe == nil || c.ReadinessProbe.Exec == nil || !slices.Contains(c.ReadinessProbe.Exec.Command, "ready") {
+		return c, nil
+	}
+	return c, c.ReadinessProbe.Exec.Command
+}
+
+// partOf is the container of a part of podid's in its pod: the one whose readiness
+// the part itself tells, or that has its name, or the first; nil for none.
+func partOf(pod *corev1.Pod, part string) *corev1.Container {
 	for i := range pod.Spec.Containers {
 		c := &pod.Spec.Containers[i]
 		if p := c.ReadinessProbe; p != nil && p.Exec != nil && slices.Contains(p.Exec.Command, "ready") {
-			return c, p.Exec.Command
+			return c
 		}
 	}
-	if i := slices.IndexFunc(pod.Spec.Containers, func(c corev1.Container) bool { return c.Name == Agent }); i >= 0 {
-		return &pod.Spec.Containers[i], nil
+	if i := slices.IndexFunc(pod.Spec.Containers, func(c corev1.Container) bool { return c.Name == part }); i >= 0 {
+		return &pod.Spec.Containers[i]
 	}
 	if len(pod.Spec.Containers) > 0 {
-		return &pod.Spec.Containers[0], nil
+		return &pod.Spec.Containers[0]
 	}
-	return nil, nil
+	return nil
 }
 
 // Exec is the Asker of a cluster: it goes by the API server and the kubelet, as

@@ -39,13 +39,7 @@ func FlagsOf(pod *corev1.Pod) AgentFlags {
 	if c == nil {
 		return AgentFlags{}
 	}
-	env := map[string]string{}
-	for _, e := range c.Env {
-		env[e.Name] = e.Value
-		if f := e.ValueFrom; f != nil && f.FieldRef != nil && f.FieldRef.FieldPath == "metadata.namespace" {
-			env[e.Name] = pod.Namespace
-		}
-	}
+	env := environment(pod, c)
 	var f agentFlags
 	s := f.set(pod.Namespace)
 	s.ParseErrorsAllowlist.UnknownFlags = true
@@ -130,6 +124,18 @@ func (f *agentFlags) opened() []Opened {
 		}
 	}
 	return list
+}
+
+// environment is what is known of the variables of a container.
+func environment(pod *corev1.Pod, c *corev1.Container) map[string]string {
+	env := map[string]string{}
+	for _, e := range c.Env {
+		env[e.Name] = e.Value
+		if f := e.ValueFrom; f != nil && f.FieldRef != nil && f.FieldRef.FieldPath == "metadata.namespace" {
+			env[e.Name] = pod.Namespace
+		}
+	}
+	return env
 }
 
 // expand replaces $(NAME) in arguments as kubelet does.

@@ -132,7 +132,7 @@ func (x *examination) policies(ctx context.Context) {
 	}
 	var missing []string
 	for _, want := range list {
-		if !strings.HasPrefix(want.GetKind(), "ValidatingAdmissionPolicy") || strings.Contains(want.GetName(), "startup-taint") && !x.usesTaint() {
+		if !strings.HasPrefix(want.GetKind(), "ValidatingAdmissionPolicy") || strings.Contains(want.GetName(), "startup-taint") && len(x.taintKeys) == 0 {
 			continue
 		}
 		have := &unstructured.Unstructured{}

@@ -11,7 +11,6 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/cli/cluster"
@@ -32,6 +31,7 @@ type examination struct {
 	components map[string][]corev1.Pod
 	nodes      []corev1.Node
 	managed    bool
+	taintKeys  []string           // of start-up taints that mic or nmi takes off
 	refused    []v1.AzureIdentity // that Azure does not take
 	// secretNamespaces are those of Secrets that AzureIdentities name.
 	secretNamespaces []string
@@ -51,6 +51,12 @@ func (x *examination) parts(ctx context.Context) {
 	}
 	if pods := x.components[cluster.Agent]; len(pods) > 0 {
 		x.managed = cluster.FlagsOf(&pods[0]).Managed
+	}
+	x.taintKeys = x.ControllerFlagsOf(x.components[cluster.Controller]).StartupTaints
+	for i := range x.components[cluster.Agent] {
+		if key := cluster.FlagsOf(&x.components[cluster.Agent][i]).StartupTaint; key != "" && !slices.Contains(x.taintKeys, key) {
+			x.taintKeys = append(x.taintKeys, key)
+		}
 	}
 	var nodes corev1.NodeList
 	if err := x.ListAll(ctx, &nodes, func() { x.nodes = append(x.nodes, nodes.Items...) }); err != nil {
@@ -73,20 +79,6 @@ func (x *examination) parts(ctx context.Context) {
 	}
 }
 
-// usesTaint reports whether mic or nmi takes a start-up taint off.
-func (x *examination) usesTaint() bool {
-	for _, pods := range x.components {
-		for i := range pods {
-			for _, c := range pods[i].Spec.Containers {
-				if slices.ContainsFunc(c.Args, func(a string) bool { return strings.HasPrefix(a, "--startup-taint=") && a != "--startup-taint=" }) {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
 // controller looks at mic.
 func (x *examination) controller(ctx context.Context) {
 	const check = "mic"
@@ -106,11 +98,12 @@ func (x *examination) controller(ctx context.Context) {
 		}
 	}
 	var lease coordinationv1.Lease
-	err := x.Get(ctx, client.ObjectKey{Namespace: x.System, Name: cluster.LeaseName}, &lease)
+	name := x.ControllerFlagsOf(pods).Lease
+	err := x.Get(ctx, name, &lease)
 	m := cluster.MICOf(&lease)
 	switch {
 	case apierrors.IsNotFound(err):
-		x.report.add(check, explain.Broken, "there is no Lease "+cluster.LeaseName+": no mic has ever led", logs)
+		x.report.add(check, explain.Broken, "there is no Lease "+name.String()+": no mic has ever led", logs)
 	case err != nil:
 		x.unread(check, err)
 	case !m.Leads(x.now):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/cli/cluster"
 	"github.com/podid-io/podid/internal/explain"
+	"github.com/podid-io/podid/internal/taint"
 )
 
 // stuck is how long a start-up taint may stay on a node whose nmi is ready.
@@ -37,7 +39,7 @@ func (x *examination) taints(context.Context) {
 		n := &x.nodes[i]
 		for _, t := range n.Spec.Taints {
 			since, ready := readySince[n.Name]
-			if !strings.HasSuffix(t.Key, "agent-not-ready") || !ready || x.now.Sub(since) < stuck {
+			if t.Key != taint.DefaultKey && !slices.Contains(x.taintKeys, t.Key) || !ready || x.now.Sub(since) < stuck {
 				continue
 			}
 			x.report.add("taint", explain.Broken, fmt.Sprintf("node %s has the start-up taint %s still, and its nmi is ready since %s", n.Name, t.Key, since.UTC().Format(time.RFC3339)),

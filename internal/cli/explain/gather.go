@@ -120,6 +120,11 @@ func (g *gathering) agents(ctx context.Context) {
 			g.facts.AgentPods = append(g.facts.AgentPods, pods[i])
 		}
 	}
+	for i := range pods {
+		if key := cluster.FlagsOf(&pods[i]).StartupTaint; key != "" {
+			g.facts.StartupTaints = append(g.facts.StartupTaints, key)
+		}
+	}
 	switch {
 	case len(g.facts.AgentPods) > 0:
 		g.facts.Agent = cluster.FlagsOf(&g.facts.AgentPods[0]).Settings
@@ -145,14 +150,17 @@ func (g *gathering) assignments(ctx context.Context) {
 
 // controller reads who leads, and mic's pods.
 func (g *gathering) controller(ctx context.Context) {
+	pods, _ := g.Components(ctx, cluster.Controller, "") // they are told of where nobody leads
+	flags := g.ControllerFlagsOf(pods)
+	g.facts.StartupTaints = append(g.facts.StartupTaints, flags.StartupTaints...)
 	var lease coordinationv1.Lease
-	err := g.Get(ctx, client.ObjectKey{Namespace: g.System, Name: cluster.LeaseName}, &lease)
+	err := g.Get(ctx, flags.Lease, &lease)
 	if err == nil {
 		g.facts.MIC = cluster.MICOf(&lease)
 	} else if !apierrors.IsNotFound(err) {
 		g.facts.Unread["leases"] = err
 	}
-	g.facts.MIC.Pods, _ = g.Components(ctx, cluster.Controller, "") // they are told of where nobody leads
+	g.facts.MIC.Pods = pods
 }
 
 func (g *gathering) network(ctx context.Context) {

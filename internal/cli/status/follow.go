@@ -31,12 +31,17 @@ func follow(ctx context.Context, c *cluster.Cluster, show func(context.Context) 
 	g, ctx := errgroup.WithContext(ctx)
 	changed := make(chan struct{}, 1)
 	system := client.InNamespace(c.System)
+	controllers, err := c.Components(ctx, cluster.Controller, "")
+	if err != nil {
+		return err
+	}
+	lease := c.ControllerFlagsOf(controllers).Lease
 	for _, x := range []struct {
 		list    client.ObjectList
 		options []client.ListOption
 	}{
 		{&corev1.PodList{}, []client.ListOption{system, client.MatchingLabels{cluster.NameLabel: cluster.Name}}},
-		{&coordinationv1.LeaseList{}, []client.ListOption{system, client.MatchingFields{"metadata.name": cluster.LeaseName}}},
+		{&coordinationv1.LeaseList{}, []client.ListOption{client.InNamespace(lease.Namespace), client.MatchingFields{"metadata.name": lease.Name}}},
 		{&v1.AzureIdentityList{}, nil},
 		{&v1.AzureAssignedIdentityList{}, nil},
 	} {

@@ -57,7 +57,7 @@ func (r *report) parts(s *screen.Screen) {
 		s.Printf("%s leads\n", shell.Printable(r.Leader))
 	case r.Leader != "":
 		s.Printf("%s\n", s.Paint(screen.Red, fmt.Sprintf("nobody leads: %s has renewed the Lease last at %s", r.Leader, r.Renewed.UTC().Format(time.RFC3339))))
-	case r.mic:
+	case r.mic && !r.leaseUnread:
 		s.Printf("%s\n", s.Paint(screen.Red, "nobody leads: no mic holds the Lease"))
 	}
 }

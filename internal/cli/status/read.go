@@ -34,8 +34,10 @@ type report struct {
 	// Notes are what could not be read.
 	Notes []string `json:"notes,omitempty"`
 
-	leads bool
-	mic   bool // there are pods of mic
+	leads       bool
+	leaseUnread bool
+	mic         bool // there are pods of mic
+	standard    bool // an nmi runs in the mode that needs mic
 }
 
 // component is a pod of podid's.
@@ -79,9 +81,24 @@ type named struct {
 
 // well reports whether all parts are ready and nothing is refused.
 func (r *report) well() bool {
-	return (r.leads || !r.mic) && len(r.Components) > 0 &&
+	return (r.leads || r.leaseUnread || !r.mic) && (r.mic || !r.standard) &&
+		slices.ContainsFunc(r.Components, func(c component) bool { return c.Part == cluster.Agent }) &&
 		!slices.ContainsFunc(r.Components, func(c component) bool { return !c.Ready }) &&
 		!slices.ContainsFunc(r.Identities, func(i named) bool { return i.Attached == "False" })
+}
+
+// status is that of the command. What could not be read may be what is not well.
+func (r *report) status() error {
+	switch {
+	case r == nil: // interrupted before anything was shown
+		return errNotFoundOut
+	case !r.well():
+		return errNotWell
+	case len(r.Notes) > 0:
+		return errNotFoundOut
+	default:
+		return nil
+	}
 }
 
 // read reads all of it. What may not be read is a note, unless it is nearly all.
@@ -105,14 +122,19 @@ func read(ctx context.Context, c *cluster.Cluster) (*report, error) {
 
 func (r *report) readComponents(ctx context.Context, c *cluster.Cluster) error {
 	now := time.Now()
+	var controllers []corev1.Pod
 	for _, part := range []string{cluster.Controller, cluster.Agent} {
 		pods, err := c.Components(ctx, part, "")
 		if err != nil {
 			return err
 		}
+		if part == cluster.Controller {
+			controllers = pods
+		}
 		r.mic = r.mic || part == cluster.Controller && len(pods) > 0
 		for i := range pods {
 			p := &pods[i]
+			r.standard = r.standard || part == cluster.Agent && !cluster.FlagsOf(p).Managed
 			x := component{Part: part, Pod: p.Name, Node: p.Spec.NodeName, Version: versionOf(p)}
 			x.Ready, x.Why = explain.Readiness(p, now)
 			r.Components = append(r.Components, x)
@@ -122,11 +144,12 @@ func (r *report) readComponents(ctx context.Context, c *cluster.Cluster) error {
 		return cmp.Or(cmp.Compare(a.Part, b.Part), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Pod, b.Pod))
 	})
 	var lease coordinationv1.Lease
-	err := c.Get(ctx, client.ObjectKey{Namespace: c.System, Name: cluster.LeaseName}, &lease)
+	err := c.Get(ctx, c.ControllerFlagsOf(controllers).Lease, &lease)
 	switch m := cluster.MICOf(&lease); {
 	case err == nil:
 		r.Leader, r.Renewed, r.leads = m.Holder, m.Renewed, m.Leads(now)
 	case !apierrors.IsNotFound(err):
+		r.leaseUnread = true
 		r.Notes = append(r.Notes, fmt.Sprintf("mic's Lease cannot be read: %v", err))
 	}
 	return nil

@@ -60,15 +60,11 @@ read. podid doctor says what to do.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(c *cobra.Command, args []string) error {
-			well, err := o.run(c.Context(), screen.New(c.OutOrStdout(), o.Getenv), args)
-			switch {
-			case err != nil:
+			r, err := o.run(c.Context(), screen.New(c.OutOrStdout(), o.Getenv), args)
+			if err != nil {
 				return tell(c, err)
-			case !well:
-				return errNotWell
-			default:
-				return nil
 			}
+			return r.status()
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
@@ -88,39 +84,42 @@ func tell(c *cobra.Command, err error) error {
 }
 
 // run shows it once, or until it is interrupted.
-func (o *options) run(ctx context.Context, s *screen.Screen, args []string) (well bool, err error) {
+func (o *options) run(ctx context.Context, s *screen.Screen, args []string) (r *report, err error) {
 	switch {
 	case len(args) > 0:
-		return false, fmt.Errorf("argument %q: the command takes none", args[0])
+		return nil, fmt.Errorf("argument %q: the command takes none", args[0])
 	case o.output != "text" && o.output != "json":
-		return false, fmt.Errorf("--output=%s: write text or json", o.output)
+		return nil, fmt.Errorf("--output=%s: write text or json", o.output)
 	}
 	c, err := o.kube.Open(o.Ask)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if !o.watch {
 		return o.show(ctx, c, s)
 	}
 	err = follow(ctx, c, func(ctx context.Context) error {
 		s.Clear()
-		well, err = o.show(ctx, c, s)
+		shown, err := o.show(ctx, c, s)
+		if err == nil {
+			r = shown
+		}
 		return err
 	})
 	if errors.Is(err, context.Canceled) { // interrupted, as it is meant to be
-		return well, nil
+		return r, nil
 	}
-	return well, err
+	return r, err
 }
 
 // show reads and prints it.
-func (o *options) show(ctx context.Context, c *cluster.Cluster, s *screen.Screen) (well bool, err error) {
-	r, err := read(ctx, c)
+func (o *options) show(ctx context.Context, c *cluster.Cluster, s *screen.Screen) (r *report, err error) {
+	r, err = read(ctx, c)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if o.output == "json" {
-		return r.well(), s.JSON(r)
+		return r, s.JSON(r)
 	}
-	return r.well(), r.print(s)
+	return r, r.print(s)
 }
