@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -57,8 +58,9 @@ type Barred struct {
 	By string
 }
 
-// Bars returns what the pod is bound to and may not use, in the order of Match.
-// Its arguments are those of Match.
+// Bars returns what the pod is bound to and may not use: what is of its own
+// namespace first, since across namespaces anybody's binding can reach it, and then
+// in the order of Match. Its arguments are those of Match.
 func Bars(pod Pod, bindings []Binding, lookup func(namespace, name string) (Identity, bool), rules Rules) []Barred {
 	var barred []Barred
 	for _, g := range bound(pod, bindings, lookup, rules) {
@@ -66,7 +68,18 @@ func Bars(pod Pod, bindings []Binding, lookup func(namespace, name string) (Iden
 			barred = append(barred, Barred{Grant: g, By: by})
 		}
 	}
+	slices.SortStableFunc(barred, func(x, y Barred) int {
+		return cmp.Compare(x.away(pod), y.away(pod))
+	})
 	return barred
+}
+
+// away is 0 for a grant by a binding of the pod's namespace and 1 for others.
+func (g Grant) away(pod Pod) int {
+	if g.Binding.Namespace == pod.Namespace {
+		return 0
+	}
+	return 1
 }
 
 // barredBy is the list that keeps the grant from the pod, in words; "" for none.
@@ -82,15 +95,17 @@ func (g Grant) barredBy(pod Pod) string {
 }
 
 // Because returns a refusal of Select with its reason, where that is a list: the
-// pod asks for what it is bound to and kept from. That is final, also for a young
-// pod. Other decisions stay as they are; none becomes one that gives a token.
+// pod asks for what it is bound to and kept from. How final it is stays as it was: a
+// list may be widened a moment after a pod is made, as a binding may come then.
+// Other decisions stay as they are; none becomes one that gives a token.
 func (d Decision) Because(barred []Barred, want Selector) Decision {
 	if d.Outcome != Denied && d.Outcome != NotYet {
 		return d
 	}
 	for _, b := range barred {
 		if want.names(b.Identity) {
-			return Decision{Outcome: Denied, Reason: NotAllowed, By: b.By}
+			d.Reason, d.By = NotAllowed, b.By
+			return d
 		}
 	}
 	return d

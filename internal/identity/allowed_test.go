@@ -61,19 +61,21 @@ func TestListsSayWhoMayUseAnIdentity(t *testing.T) {
 	}
 }
 
+// TestAListIsTheReasonOfARefusal asks a second after the pod was made, and when it
+// is old: the list changes what is said, and never how final it is.
 func TestAListIsTheReasonOfARefusal(t *testing.T) {
 	pod := identity.Pod{Namespace: "team", Name: "web", Selector: "web", Created: epoch}
 	a := identity.Grant{Identity: identity.Identity{Name: "a", ClientID: clientA}, Ready: true}
 	barred := []identity.Barred{{Grant: identity.Grant{Identity: identity.Identity{Name: "b", ClientID: clientB}}, By: "a list"}}
-	refused := identity.Decision{Outcome: identity.Denied, Reason: identity.NotAllowed, By: "a list"}
+	listed := identity.Decision{Outcome: identity.NotYet, Reason: identity.NotAllowed, By: "a list"}
 	tests := map[string]struct {
 		grants []identity.Grant
 		barred []identity.Barred
 		want   identity.Selector
 		expect identity.Decision
 	}{
-		"kept from its only identity, while it is young":  {nil, barred, identity.Selector{}, refused},
-		"kept from the one that it asks for":              {[]identity.Grant{a}, barred, identity.Selector{ClientID: clientB}, refused},
+		"kept from its only identity":                     {nil, barred, identity.Selector{}, listed},
+		"kept from the one that it asks for":              {[]identity.Grant{a}, barred, identity.Selector{ClientID: clientB}, listed},
 		"kept from one, and asks for none in particular":  {[]identity.Grant{a}, barred, identity.Selector{}, identity.Decision{Outcome: identity.Selected, Grant: a}},
 		"kept from one, and asks for another that it has": {[]identity.Grant{a}, barred, identity.Selector{ClientID: clientA}, identity.Decision{Outcome: identity.Selected, Grant: a}},
 		"kept from one, and asks for somebody else's":     {[]identity.Grant{a}, barred, identity.Selector{ClientID: "c"}, identity.Decision{Outcome: identity.NotYet, Reason: identity.NotBound}},
@@ -83,6 +85,42 @@ func TestAListIsTheReasonOfARefusal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := identity.Select(pod, tc.grants, tc.want, epoch.Add(time.Second)).Because(tc.barred, tc.want)
 			if diff := cmp.Diff(tc.expect, got); diff != "" {
+				t.Errorf("Because() (-want +got):\n%s", diff)
+			}
+			final := tc.expect
+			if final.Outcome == identity.NotYet {
+				final.Outcome = identity.Denied
+			}
+			got = identity.Select(pod, tc.grants, tc.want, epoch.Add(time.Hour)).Because(tc.barred, tc.want)
+			if diff := cmp.Diff(final, got); diff != "" {
+				t.Errorf("Because() of an old pod (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestAStrangersListIsToldOfLast is of another namespace's binding, of more weight,
+// that has the label of the pod.
+func TestAStrangersListIsToldOfLast(t *testing.T) {
+	w := newWorld(
+		identity.Identity{Namespace: "away", Name: "app", Allowed: namespaces("away")},
+		identity.Identity{Namespace: "team", Name: "app", Allowed: accounts("team/db")})
+	pod := identity.Pod{Namespace: "team", Name: "web", ServiceAccount: "web", Selector: "web", Created: epoch}
+	strangers := identity.Binding{Namespace: "away", Name: "b", Identity: "app", Selector: "web", Weight: 9}
+	own := identity.Binding{Namespace: "team", Name: "b", Identity: "app", Selector: "web"}
+	tests := map[string]struct {
+		bindings []identity.Binding
+		by       string
+	}{
+		"with one of its own": {[]identity.Binding{strangers, own}, "spec.allowedServiceAccounts of AzureIdentity team/app"},
+		"alone":               {[]identity.Binding{strangers}, "spec.allowedNamespaces of AzureIdentity away/app"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			barred := identity.Bars(pod, tc.bindings, w.lookup, identity.Rules{AcrossNamespaces: true})
+			got := identity.Select(pod, nil, identity.Selector{}, epoch.Add(time.Second)).Because(barred, identity.Selector{})
+			want := identity.Decision{Outcome: identity.NotYet, Reason: identity.NotAllowed, By: tc.by}
+			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("Because() (-want +got):\n%s", diff)
 			}
 		})

@@ -333,22 +333,35 @@ func TestEventsTellOfRefusalsOnce(t *testing.T) {
 	})
 }
 
-// TestAListKeepsAPodOut is of a young pod, which would be told to try again if it
-// were only not bound.
+// TestAListKeepsAPodOut is final for an old pod. A young one is told of the list too,
+// and to try again: the list may be widened a moment later.
 func TestAListKeepsAPodOut(t *testing.T) {
-	w, e := newWorld(), &events{}
-	w.found.Barred = []identity.Barred{{Grant: w.found.Grants[0], By: "spec.allowedServiceAccounts of AzureIdentity team/blue"}}
-	w.found.Grants = nil
-	c := serve(t, w, nmi.Controller{}, func(c *nmi.Config) { c.Events = e })
 	const words = "pod team/web of service account default may not use the identity that it is bound to: spec.allowedServiceAccounts of AzureIdentity team/blue does not name it"
-	for _, query := range []string{"", "&client_id=client-blue"} {
-		status, body := c.get(t, ask+query)
-		if status != 400 || !strings.Contains(body["error_description"], "Identity not found") {
-			t.Errorf("%q: %d %s, want a refusal that is final", query, status, body)
-		}
+	tests := map[string]struct {
+		age    time.Duration
+		status int
+		event  string
+	}{
+		"an old pod":  {time.Hour, 400, "web IdentityDenied: " + words},
+		"a young pod": {0, 404, "web IdentityNotReady: " + words + " yet; try again"},
 	}
-	if diff := cmp.Diff([]string{"web IdentityDenied: " + words}, e.list); diff != "" {
-		t.Errorf("events (-want +got):\n%s", diff)
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w, e := newWorld(), &events{}
+			w.found.Pod.Created = time.Now().Add(-tc.age)
+			w.found.Barred = []identity.Barred{{Grant: w.found.Grants[0], By: "spec.allowedServiceAccounts of AzureIdentity team/blue"}}
+			w.found.Grants = nil
+			c := serve(t, w, nmi.Controller{}, func(c *nmi.Config) { c.Events = e })
+			for _, query := range []string{"", "&client_id=client-blue"} {
+				status, body := c.get(t, ask+query)
+				if final := strings.Contains(body["error_description"], "Identity not found"); status != tc.status || final != (tc.status == 400) {
+					t.Errorf("%q: %d %s, want %d", query, status, body, tc.status)
+				}
+			}
+			if diff := cmp.Diff([]string{tc.event}, e.list); diff != "" {
+				t.Errorf("events (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
