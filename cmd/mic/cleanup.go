@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"time"
@@ -16,17 +17,17 @@ import (
 // cleanupCommand is mic cleanup. o is its own.
 func (o *options) cleanupCommand(ctx context.Context, stdout io.Writer) *cobra.Command {
 	var timeout time.Duration
-	var theirs bool
+	var keep, theirs bool
 	c := &cobra.Command{
 		Use:   "cleanup",
 		Short: "Before podid goes: take off the identities that it attached, and delete what it made",
 		Long: "Takes off every VM and scale set the identities that podid's records say podid attached, and deletes AzureAssignedIdentities, the records and start-up taints. " +
-			"Refuses while a mic leads. Tells what is left, with the reason, and ends with 1 then. It can be run again.",
+			"With --keep-identities what was attached stays on the machines, and is nobody's from then on. Refuses while a mic leads. Tells what is left, with the reason, and ends with 1 then. It can be run again.",
 		Args: func(c *cobra.Command, args []string) error { return asUsage(cobra.NoArgs(c, args)) },
 		RunE: func(*cobra.Command, []string) error {
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
-			return o.cleanup(ctx, theirs, stdout)
+			return o.cleanup(ctx, keep, theirs, stdout)
 		},
 	}
 	o.addFlags(c.Flags()) // all, so that the command line of a Deployment serves
@@ -36,11 +37,15 @@ func (o *options) cleanupCommand(ctx context.Context, stdout io.Writer) *cobra.C
 		o.flags.Lookup(name).Hidden = true // they mean nothing here
 	}
 	o.flags.DurationVar(&timeout, "timeout", 5*time.Minute, "how long it may take, the time included that it waits for the lease")
+	o.flags.BoolVar(&keep, "keep-identities", false, "leave on the machines what podid attached, and forget that it did, such as when Azure cannot be reached; the rest goes")
 	o.flags.BoolVar(&theirs, "legacy", false, "delete the AzureAssignedIdentities of AAD Pod Identity too, with their finalizer, and take off what they say that it attached; waits while its MIC leads")
 	return c
 }
 
-func (o *options) cleanup(ctx context.Context, theirs bool, stdout io.Writer) error {
+func (o *options) cleanup(ctx context.Context, keep, theirs bool, stdout io.Writer) error {
+	if keep && theirs {
+		return usageError{errors.New("--keep-identities and --legacy contradict each other: what is written down to be taken off would be forgotten")}
+	}
 	if err := o.check(); err != nil {
 		return usageError{err}
 	}
@@ -70,5 +75,5 @@ func (o *options) cleanup(ctx context.Context, theirs bool, stdout io.Writer) er
 			return usageError{err}
 		}
 	}
-	return mic.Cleanup(ctx, config, theirs, stdout)
+	return mic.Cleanup(ctx, config, keep, theirs, stdout)
 }

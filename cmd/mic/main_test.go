@@ -24,6 +24,7 @@ func TestBadFlagsAreOneClearError(t *testing.T) {
 		"no kubeconfig there":   {[]string{"--namespace=x", "--kubeconfig=/nowhere"}, `find the API server (--kubeconfig "/nowhere")`, false},
 		"a lock that is none":   {[]string{"--namespace=x", "--legacy-lock=mic"}, `--legacy-lock "mic": write NAMESPACE/NAME`, true},
 		"cleanup, an argument":  {[]string{"cleanup", "now"}, `unknown command "now" for "mic cleanup"`, true},
+		"cleanup, both":         {[]string{"cleanup", "--keep-identities", "--legacy"}, "--keep-identities and --legacy contradict each other", true},
 		"cleanup, no namespace": {[]string{"cleanup"}, "--namespace is missing", true},
 		"no API calls possible": {[]string{"--namespace=x", "--kube-api-qps=0"}, "--kube-api-qps and --kube-api-burst must be greater than 0", true},
 	} {

@@ -15,9 +15,9 @@ import (
 )
 
 // Cleanup undoes what podid did, until it is done or ctx ends; see
-// cleanup.Config. With theirs the objects of AAD Pod Identity go too, once its MIC
+// cleanup.Config. With keep what podid attached stays on the machines. With theirs the objects of AAD Pod Identity go too, once its MIC
 // does not lead any more, by the LegacyLocks. The error says what is left.
-func Cleanup(ctx context.Context, c Config, theirs bool, out io.Writer) error {
+func Cleanup(ctx context.Context, c Config, keep, theirs bool, out io.Writer) error {
 	m, err := New(c)
 	if err != nil {
 		return err
@@ -31,7 +31,7 @@ func Cleanup(ctx context.Context, c Config, theirs bool, out io.Writer) error {
 	}
 	config := cleanup.Config{
 		REST: c.REST, Machines: c.Machines, Namespace: c.Namespace, Lease: l, Immutable: c.neverDetached,
-		StartupTaints: c.StartupTaints, Legacy: theirs, Out: out, Log: c.Log,
+		StartupTaints: c.StartupTaints, KeepIdentities: keep, Legacy: theirs, Out: out, Log: c.Log,
 	}
 	var why atomic.Value // of waiting, a string
 	other, err := legacy.New(legacy.Config{REST: c.REST, Locks: c.LegacyLocks, Log: c.Log, Report: func(err error) {

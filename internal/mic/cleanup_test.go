@@ -24,7 +24,7 @@ func (w *world) cleanup(limit time.Duration, legacy bool) (said string, err erro
 	ctx, cancel := context.WithTimeout(w.t.Context(), limit)
 	defer cancel()
 	var out strings.Builder
-	err = mic.Cleanup(ctx, w.config(), legacy, &out)
+	err = mic.Cleanup(ctx, w.config(), false, legacy, &out)
 	return out.String(), err
 }
 
@@ -116,6 +116,28 @@ func TestCleanupSaysWhatIsLeftAndGoesOnLater(t *testing.T) {
 	}
 	if said, err := w.cleanup(patience, false); err != nil || w.records() > 0 || len(w.attached("other")) > 0 {
 		t.Errorf("a second time ended with %v; it said:\n%s", err, said)
+	}
+}
+
+// TestCleanupKeepsIdentities has no Azure to ask: what is attached stays, and
+// the rest goes.
+func TestCleanupKeepsIdentities(t *testing.T) {
+	w := assignedWorld(t)
+	before := w.patches()
+	var out strings.Builder
+	if err := mic.Cleanup(t.Context(), w.config(), true, false, &out); err != nil {
+		t.Errorf("cleanup ended with %v", err)
+	}
+	for _, want := range []string{"stays: " + strings.ToLower(identityID("writer")), "nothing of podid is left but what is on machines"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, out.String())
+		}
+	}
+	if n, objects := w.records(), w.assigned(); n+len(objects) > 0 {
+		t.Errorf("%d records and %v are left", n, objects)
+	}
+	if got := w.attached("other"); len(got) != 1 || w.patches() != before {
+		t.Errorf("other has %v after %d PATCHes", got, w.patches()-before)
 	}
 }
 

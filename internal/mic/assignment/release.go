@@ -64,6 +64,25 @@ func Release(ctx context.Context, c Config, each func(Released)) error {
 	return g.Wait()
 }
 
+// Forget deletes the records, and leaves on the VMs and scale sets what they say
+// that podid attached: it is nobody's from then on, and Kept of what each is told.
+// Of c it uses what Release does, without Machines.
+func Forget(ctx context.Context, c Config, each func(Released)) error {
+	r := newReconciler(c)
+	found, senseless, err := r.records.load(ctx)
+	if err != nil {
+		return err
+	}
+	for name, err := range senseless {
+		each(Released{Record: "ConfigMap " + name, Err: err})
+	}
+	for scope, k := range found {
+		o := r.saved(ctx, scope, outcome{kept: k}, assign.Record{})
+		each(Released{Scope: scope, Kept: k.record.Ours(), Err: o.err})
+	}
+	return nil
+}
+
 // release takes off one scope what is podid's, all at once, or one by one where
 // Azure refuses one.
 func (r *Reconciler) release(ctx context.Context, scope assign.Scope, k kept) Released {

@@ -38,6 +38,9 @@ type Config struct {
 	Immutable func() []string
 	// StartupTaints are keys of taints that go off all nodes. The default is none.
 	StartupTaints []string
+	// KeepIdentities leaves on the machines what podid attached, and forgets that it
+	// did: Azure is not asked.
+	KeepIdentities bool
 	// Legacy has the objects of AAD Pod Identity deleted too, and what they say that
 	// its MIC attached taken off.
 	Legacy bool
@@ -74,7 +77,10 @@ func Run(ctx context.Context, c Config) error {
 		if c.Legacy {
 			r.claim(ctx)
 		}
-		if r.objects(ctx) {
+		switch gone := r.objects(ctx); {
+		case c.KeepIdentities:
+			r.forget(ctx)
+		case gone:
 			r.machines(ctx)
 		}
 		r.taints(ctx)
@@ -87,6 +93,10 @@ func Run(ctx context.Context, c Config) error {
 		return c.refused(ctx)
 	case r.left > 0:
 		return fmt.Errorf("what is left (%d) is said above: mend it, and run this again", r.left)
+	}
+	if c.KeepIdentities {
+		r.say("nothing of podid is left but what is on machines")
+		return nil
 	}
 	r.say("nothing of podid is left")
 	return nil
@@ -164,5 +174,25 @@ func (r *run) machines(ctx context.Context) {
 	})
 	if err != nil {
 		r.leave("what is attached to machines", err)
+	}
+}
+
+// forget deletes the records of what podid attached, and says what stays.
+func (r *run) forget(ctx context.Context) {
+	err := assignment.Forget(ctx, assignment.Config{
+		Live: r.api, Writer: r.api, Machines: r.config.Machines, Namespace: r.config.Namespace, Log: r.config.Log,
+	}, func(o assignment.Released) {
+		if len(o.Kept) > 0 {
+			r.say("%s: stays: %s", o.Scope, strings.Join(o.Kept, ", "))
+		}
+		switch {
+		case o.Record != "":
+			r.leave(o.Record, o.Err)
+		case o.Err != nil:
+			r.leave(fmt.Sprintf("%s: its record", o.Scope), o.Err)
+		}
+	})
+	if err != nil {
+		r.leave("the records of what is attached", err)
 	}
 }
