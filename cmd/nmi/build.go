@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"runtime"
@@ -223,6 +224,15 @@ func (o *options) uninstallRedirect() error {
 		return err
 	}
 	return r.Remove()
+}
+
+// stay says where the agent's readiness is asked that the redirect is off the
+// node, until ctx ends: the probe of a DaemonSet serves for both.
+func (o *options) stay(ctx context.Context) error {
+	mux, health := http.NewServeMux(), telemetry.NewHealth()
+	health.Set("redirect-off", nil)
+	health.Register(mux)
+	return telemetry.Serve(ctx, "health", o.healthListen, mux, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 }
 
 // origins gives nmi what the kernel knows, in nmi's words.

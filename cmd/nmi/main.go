@@ -47,13 +47,14 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		RunE: func(*cobra.Command, []string) error {
 			err := o.uninstallRedirect()
 			if err == nil && stay {
-				<-ctx.Done()
+				err = o.stay(ctx)
 			}
 			return err
 		},
 	}
 	o.addRedirectFlags(uninstall.Flags())
 	uninstall.Flags().BoolVar(&stay, "stay", false, "wait until ended, for a DaemonSet, which would start it again and again")
+	uninstall.Flags().StringVar(&o.healthListen, "health-listen", defaultHealth, "where it says meanwhile that it is ready, which means done; empty means nowhere")
 	root.AddCommand(uninstall, explainCommand(ctx, stdout))
 	root.AddCommand(telemetry.AskCommands(ctx, "the agent that runs on this node", defaultHealth, stdout)...)
 	root.CompletionOptions.DisableDefaultCmd = true

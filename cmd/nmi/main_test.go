@@ -58,6 +58,23 @@ func TestAnAgentLeavesNothingBehind(t *testing.T) {
 	})
 }
 
+// TestAnAgentThatStaysIsReady asks, as the DaemonSet's probe does, what has taken
+// the redirect away.
+func TestAnAgentThatStaysIsReady(t *testing.T) {
+	ctx, end := context.WithCancel(t.Context())
+	o := options{healthListen: "unix:" + filepath.Join(t.TempDir(), "health.sock")}
+	ended := make(chan error, 1)
+	go func() { ended <- o.stay(ctx) }() // ends with ctx
+	awaitAlive(t, o.healthListen, ended)
+	if err := run(t.Context(), []string{"ready", "--health-listen=" + o.healthListen}, io.Discard); err != nil {
+		t.Errorf("nmi ready: %v", err)
+	}
+	end()
+	if err := <-ended; err != nil {
+		t.Errorf("stay() = %v", err)
+	}
+}
+
 // awaitAlive asks again until the agent is alive.
 func awaitAlive(t *testing.T, health string, ended <-chan error) {
 	t.Helper()
