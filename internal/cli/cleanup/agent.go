@@ -2,6 +2,7 @@ package cleanup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,14 +40,19 @@ func (w *work) removeRedirects(ctx context.Context, agent *appsv1.DaemonSet) err
 			return fmt.Errorf("find nmi: %w", err)
 		}
 	}
+	var gone bool
 	err := w.await(ctx, &appsv1.DaemonSetList{}, []client.ListOption{client.MatchingFields{"metadata.name": agent.Name}}, func(sets map[string]client.Object) bool {
 		for _, o := range sets {
 			if d, ok := o.(*appsv1.DaemonSet); ok && !rolledOut(d, agent.Generation) {
 				return false
 			}
 		}
+		gone = len(sets) == 0
 		return true
 	})
+	if gone {
+		err = errors.New("its DaemonSet was deleted meanwhile")
+	}
 	if err != nil {
 		return fmt.Errorf("the redirect is not off every node: %w%s", err, w.unfinished(ctx, agent))
 	}
@@ -54,28 +60,31 @@ func (w *work) removeRedirects(ctx context.Context, agent *appsv1.DaemonSet) err
 	return nil
 }
 
-// turn changes the DaemonSet: an init container takes the redirect away, and the
-// container stays, so that the pod is not started again and again.
+// turn changes the DaemonSet: its container takes the redirect away, stays, so that
+// it is not started again and again, and is ready from then on. Only what the chart
+// renders is changed: anything else would outlast a helm rollback or upgrade, and
+// go on taking the redirect away.
 func turn(agent *appsv1.DaemonSet) {
 	spec := &agent.Spec.Template.Spec
 	spec.Containers = spec.Containers[:1]
-	stay := &spec.Containers[0]
-	stay.Args = append([]string{"uninstall-redirect"}, redirectFlags(stay.Args)...)
-	stay.LivenessProbe, stay.ReadinessProbe, stay.StartupProbe, stay.Lifecycle = nil, nil, nil, nil
-	remove := *stay.DeepCopy()
-	remove.Name = "uninstall-redirect"
-	stay.Args = append(stay.Args, "--stay")
-	spec.InitContainers = []corev1.Container{remove}
+	c := &spec.Containers[0]
+	c.Args = append([]string{"uninstall-redirect"}, append(redirectFlags(c.Args), "--stay")...)
+	c.LivenessProbe, c.StartupProbe, c.Lifecycle = nil, nil, nil
+	if c.ReadinessProbe == nil {
+		c.ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"/nmi", "ready"}}}}
+	}
 	agent.Spec.UpdateStrategy = appsv1.DaemonSetUpdateStrategy{
 		Type:          appsv1.RollingUpdateDaemonSetStrategyType,
 		RollingUpdate: &appsv1.RollingUpdateDaemonSet{MaxUnavailable: new(intstr.FromString("100%")), MaxSurge: new(intstr.FromInt32(0))},
 	}
 }
 
-// redirectFlags are those of nmi's flags that say where its redirect is.
+// redirectFlags are those of nmi's flags that say where its redirect is, and where
+// its readiness is asked.
 func redirectFlags(args []string) []string {
 	return slices.DeleteFunc(slices.Clone(args), func(arg string) bool {
-		return !strings.HasPrefix(arg, "--listen=") && !strings.HasPrefix(arg, "--metadata=")
+		name, _, _ := strings.Cut(arg, "=")
+		return !slices.Contains([]string{"--listen", "--metadata", "--health-listen"}, name)
 	})
 }
 
@@ -83,6 +92,12 @@ func redirectFlags(args []string) []string {
 func rolledOut(d *appsv1.DaemonSet, generation int64) bool {
 	s := d.Status
 	return s.ObservedGeneration >= generation && s.UpdatedNumberScheduled == s.DesiredNumberScheduled && s.NumberReady == s.DesiredNumberScheduled
+}
+
+// turned says whether a pod is of the DaemonSet as turn has left it, or had before.
+func turned(p *corev1.Pod) bool {
+	args := p.Spec.Containers[0].Args
+	return len(args) > 0 && args[0] == "uninstall-redirect"
 }
 
 // unfinished names the nodes that the redirect may still be on.
@@ -97,10 +112,13 @@ func (w *work) unfinished(ctx context.Context, agent *appsv1.DaemonSet) string {
 	var nodes []string
 	for i := range pods.Items {
 		p := &pods.Items[i]
-		done := p.DeletionTimestamp == nil && len(p.Status.InitContainerStatuses) == 1 && p.Status.InitContainerStatuses[0].Ready
+		done := p.DeletionTimestamp == nil && turned(p) && len(p.Status.ContainerStatuses) == 1 && p.Status.ContainerStatuses[0].Ready
 		if !done && !slices.Contains(nodes, p.Spec.NodeName) {
 			nodes = append(nodes, p.Spec.NodeName)
 		}
+	}
+	if len(nodes) == 0 {
+		return ""
 	}
 	slices.Sort(nodes)
 	return fmt.Sprintf("\nlook at %s; a node that does not come back can be restarted or deleted, which takes the redirect away too", strings.Join(nodes, ", "))

@@ -28,7 +28,7 @@ func (w *work) await(ctx context.Context, list client.ObjectList, options []clie
 	options = append(slices.Clone(options), client.InNamespace(w.namespace))
 	for {
 		if err := w.client.List(ctx, list, options...); err != nil {
-			return err
+			return timeIsUp(ctx, err)
 		}
 		there, err := byName(list)
 		if err != nil || done(there) {
@@ -37,9 +37,17 @@ func (w *work) await(ctx context.Context, list client.ObjectList, options []clie
 		from := slices.Concat(options, []client.ListOption{&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.GetResourceVersion()}}})
 		ended, err := w.follow(ctx, list, from, there, done)
 		if err != nil || !ended {
-			return err
+			return timeIsUp(ctx, err)
 		}
 	}
+}
+
+// timeIsUp is an error of a call, or the reason for it.
+func timeIsUp(ctx context.Context, err error) error {
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return errors.New("the time is up (--timeout)")
+	}
+	return err
 }
 
 // follow watches from a list on. It returns ended when the API server ends the
@@ -53,7 +61,7 @@ func (w *work) follow(ctx context.Context, list client.ObjectList, from []client
 	for {
 		select {
 		case <-ctx.Done():
-			return false, errors.New("the time is up (--timeout)")
+			return false, ctx.Err()
 		case event, open := <-events.ResultChan():
 			if !open || event.Type == watch.Error {
 				return ctx.Err() == nil, ctx.Err()

@@ -50,7 +50,13 @@ func New() *cobra.Command {
      the identities that podid attached, and deletes what it made;
   3. end nmi on every node, and take the redirect of the metadata address off it.
 
-Pods have no identities from then on, and reach the metadata service of their node.
+Where 2 fails, it stops there, and the redirect stays up: without it every pod of a
+node reaches the metadata service of the node, and gets tokens of all identities that
+are left on the machine. Three ways leave identities, and open them so:
+--keep-identities, which leaves what podid attached, and forgets that it did; managed
+mode, where nobody takes off what somebody else has put on; and what was on the
+machines before podid, or is never taken off.
+
 The Helm chart runs this by itself when a release is uninstalled; run it by hand
 before plain manifests are deleted. It can be run again.
 
@@ -73,7 +79,7 @@ it names, and with 2 when it was not asked properly.`,
 	})
 	f := cmd.Flags()
 	f.BoolVar(&o.yes, "yes", false, "do it, and do not just tell")
-	f.BoolVar(&o.keepIdentities, "keep-identities", false, "leave on the machines what podid attached, such as when Azure cannot be reached")
+	f.BoolVar(&o.keepIdentities, "keep-identities", false, "leave on the machines what podid attached, such as when Azure cannot be reached: every pod of a node can then have tokens of all identities that its machine has")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long all of it may take")
 	o.kube.AddFlags(f)
 	return cmd
@@ -104,21 +110,43 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if len(mics)+len(agents) == 0 {
-		w.say("there is no podid in namespace %s", w.namespace)
-		return nil
+		return fmt.Errorf("there is no podid in namespace %s: name its own by --namespace", w.namespace)
 	}
 	if !o.yes {
 		w.plan(mics, agents, o.keepIdentities)
 		return nil
 	}
+	return w.all(ctx, mics, agents, o.keepIdentities)
+}
+
+// all does it. A redirect is what keeps the identities that are left on its machine
+// from every pod there, so it goes last, and not where some are left unasked.
+func (w *work) all(ctx context.Context, mics []appsv1.Deployment, agents []appsv1.DaemonSet, keep bool) error {
 	var errs []error
 	for i := range mics {
-		errs = append(errs, w.removeController(ctx, &mics[i], o.keepIdentities))
+		errs = append(errs, w.removeController(ctx, &mics[i], keep))
 	}
-	for i := range agents { // also where Azure did not play along
+	if err := errors.Join(errs...); err != nil && !keep {
+		return fmt.Errorf("%w\n%s", err, w.ways())
+	}
+	if len(agents) == 0 {
+		errs = append(errs, fmt.Errorf("there is no DaemonSet of nmi in namespace %s: nodes that it was on have their redirect until they restart", w.namespace))
+	}
+	if len(mics) == 0 {
+		w.say(whatStays)
+	}
+	for i := range agents {
 		errs = append(errs, w.removeRedirects(ctx, &agents[i]))
 	}
 	return errors.Join(errs...)
+}
+
+// ways out of an uninstall that failed, which Helm has none for.
+func (w *work) ways() string {
+	return fmt.Sprintf(`The redirect stays up, and pods go on as they are. Mend it and run this again; or
+  leave the identities to every pod of their node:  podid cleanup -n %[1]s --yes --keep-identities
+  and, with Helm, then:                             helm uninstall RELEASE -n %[1]s --no-hooks
+  go back, with Helm:                               helm rollback RELEASE REVISION -n %[1]s`, w.namespace)
 }
 
 // connect finds the API server: that of the kubeconfig, or of the cluster that
@@ -148,15 +176,23 @@ func (o *options) connect(out io.Writer) (*work, error) {
 func (w *work) plan(mics []appsv1.Deployment, agents []appsv1.DaemonSet, keep bool) {
 	for i := range mics {
 		w.say("would end mic (Deployment %s/%s)", w.namespace, mics[i].Name)
-		if !keep {
+		if keep {
+			w.say("would delete what mic made, and leave on the machines what podid attached (mic cleanup --keep-identities)")
+		} else {
 			w.say("would take off the machines what podid attached (mic cleanup)")
 		}
 	}
 	for i := range agents {
 		w.say("would end nmi on %d nodes, and take the redirect off them (DaemonSet %s/%s)", agents[i].Status.DesiredNumberScheduled, w.namespace, agents[i].Name)
 	}
+	if keep || len(mics) == 0 {
+		w.say(whatStays)
+	}
 	w.say("with --yes it is done")
 }
+
+// whatStays is what is said where identities stay, and the redirect goes.
+const whatStays = "identities stay on the machines: without a redirect, every pod of a node can have tokens of all that its machine has"
 
 func (w *work) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(w.out, format+"\n", args...) // progress is not worth an error

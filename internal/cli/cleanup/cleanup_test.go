@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -67,14 +68,11 @@ the redirect is off 2 nodes
 			t.Fatal(err)
 		}
 		spec := d.Spec.Template.Spec
-		if diff := cmp.Diff([]string{"uninstall-redirect", "--listen=169.254.25.79:2579"}, spec.InitContainers[0].Args); diff != "" {
-			t.Errorf("first (-want +got):\n%s", diff)
-		}
 		if diff := cmp.Diff([]string{"uninstall-redirect", "--listen=169.254.25.79:2579", "--stay"}, spec.Containers[0].Args); diff != "" {
-			t.Errorf("then (-want +got):\n%s", diff)
+			t.Errorf("arguments (-want +got):\n%s", diff)
 		}
-		if spec.Containers[0].ReadinessProbe != nil || !cmp.Equal(spec.InitContainers[0].SecurityContext, spec.Containers[0].SecurityContext) {
-			t.Errorf("container %+v", spec.Containers[0])
+		if p := spec.Containers[0].ReadinessProbe; p == nil || p.Exec == nil || len(spec.InitContainers) > 0 {
+			t.Errorf("what Helm would not take back: %+v", spec)
 		}
 		if u := d.Spec.UpdateStrategy.RollingUpdate; u.MaxSurge.IntValue() != 0 || u.MaxUnavailable.String() != "100%" {
 			t.Errorf("update %+v", u)
@@ -105,28 +103,89 @@ with --yes it is done
 }
 
 func TestCleanupOfNothing(t *testing.T) {
-	if out, _, status := podid(t, "-n", "default", "--yes"); status != 0 || out != "there is no podid in namespace default\n" {
-		t.Errorf("status %d: %s", status, out)
+	if _, errs, status := podid(t, "-n", "default", "--yes"); status != 1 || !strings.Contains(errs, "there is no podid in namespace default") {
+		t.Errorf("status %d: %s", status, errs)
 	}
 }
 
+// arguments are those of nmi.
+func (w *world) arguments(t *testing.T) []string {
+	t.Helper()
+	var d appsv1.DaemonSet
+	if err := w.client.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: "podid-nmi"}, &d); err != nil {
+		t.Fatal(err)
+	}
+	return d.Spec.Template.Spec.Containers[0].Args
+}
+
 func TestCleanupNamesWhatIsLeft(t *testing.T) {
-	t.Run("on machines, and still takes the redirect away", func(t *testing.T) {
+	t.Run("on machines, and opens it to the pods there only when told", func(t *testing.T) {
 		w := newWorld(t, "refused")
 		w.run(t, answers{jobFails: true})
 		out, errs, status := podid(t, "-n", "refused", "--yes")
-		if status != 1 || !strings.Contains(errs, "mic cleanup left something behind") || !strings.Contains(out, "the redirect is off 2 nodes") {
-			t.Errorf("status %d: %s%s", status, out, errs)
+		if status != 1 || !strings.Contains(errs, "mic cleanup left something behind") || strings.Contains(out, "redirect") || slices.Contains(w.arguments(t), "uninstall-redirect") {
+			t.Errorf("status %d, nmi runs with %q: %s%s", status, w.arguments(t), out, errs)
+		}
+		for _, way := range []string{"podid cleanup -n refused --yes --keep-identities", "helm uninstall RELEASE -n refused --no-hooks", "helm rollback RELEASE REVISION -n refused"} {
+			if !strings.Contains(errs, way) {
+				t.Errorf("it does not say %q: %s", way, errs)
+			}
 		}
 		out, errs, status = podid(t, "-n", "refused", "--yes", "--keep-identities")
-		if status != 0 || strings.Contains(out, "identities") {
+		if status != 1 || !strings.Contains(out, "every pod of a node can have tokens") || !strings.Contains(out, "the redirect is off 2 nodes") || !strings.Contains(errs, "mic cleanup left something behind") {
+			t.Errorf("status %d: %s%s", status, out, errs)
+		}
+	})
+	t.Run("on machines, when that was asked for", func(t *testing.T) {
+		w := newWorld(t, "kept")
+		w.run(t, answers{})
+		out, errs, status := podid(t, "-n", "kept", "--yes", "--keep-identities")
+		if status != 0 || !strings.Contains(out, "every pod of a node can have tokens") {
+			t.Errorf("status %d: %s%s", status, out, errs)
+		}
+		if args := w.job.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, "--keep-identities") {
+			t.Errorf("mic cleanup ran with %q", args)
+		}
+	})
+	t.Run("where mic cleanup never ends, and leaves nmi its time", func(t *testing.T) {
+		w := newWorld(t, "hangs")
+		w.run(t, answers{jobHangs: true})
+		out, errs, status := podid(t, "-n", "hangs", "--yes", "--keep-identities", "--timeout=6s")
+		if status != 1 || !strings.Contains(errs, "mic cleanup has not ended: the time is up (--timeout)") || !strings.Contains(out, "the redirect is off 2 nodes") {
+			t.Errorf("status %d: %s%s", status, out, errs)
+		}
+		var job batchv1.Job
+		if err := w.client.Get(t.Context(), client.ObjectKey{Namespace: "hangs", Name: "podid-mic-cleanup"}, &job); err != nil {
+			t.Fatal(err)
+		}
+		spec := job.Spec
+		limit, found := strings.CutPrefix(spec.Template.Spec.Containers[0].Args[3], "--timeout=")
+		d, err := time.ParseDuration(limit)
+		if !found || err != nil || time.Duration(*spec.ActiveDeadlineSeconds)*time.Second < d+30*time.Second {
+			t.Errorf("%d s for the Job, and %q for what it runs", *spec.ActiveDeadlineSeconds, spec.Template.Spec.Containers[0].Args)
+		}
+	})
+	t.Run("where there is no nmi to take the redirect off", func(t *testing.T) {
+		w := newWorld(t, "headless")
+		w.run(t, answers{})
+		if err := w.client.DeleteAllOf(t.Context(), &appsv1.DaemonSet{}, client.InNamespace("headless")); err != nil {
+			t.Fatal(err)
+		}
+		if _, errs, status := podid(t, "-n", "headless", "--yes"); status != 1 || !strings.Contains(errs, "there is no DaemonSet of nmi") {
+			t.Errorf("status %d: %s", status, errs)
+		}
+	})
+	t.Run("where nmi goes meanwhile", func(t *testing.T) {
+		w := newWorld(t, "vanishes")
+		w.run(t, answers{nmiVanishes: true})
+		if out, errs, status := podid(t, "-n", "vanishes", "--yes"); status != 1 || !strings.Contains(errs, "its DaemonSet was deleted meanwhile") {
 			t.Errorf("status %d: %s%s", status, out, errs)
 		}
 	})
 	t.Run("on nodes that do not answer", func(t *testing.T) {
 		w := newWorld(t, "silent")
 		w.run(t, answers{silentNode: true})
-		_, errs, status := podid(t, "-n", "silent", "--yes", "--timeout=3s")
+		_, errs, status := podid(t, "-n", "silent", "--yes", "--timeout=12s")
 		if status != 1 || !strings.Contains(errs, "the redirect is not off every node: the time is up (--timeout)\nlook at node-1;") {
 			t.Errorf("status %d: %s", status, errs)
 		}
@@ -141,15 +200,19 @@ func TestCleanupNamesWhatIsLeft(t *testing.T) {
 // TestCleanupRights runs it with the rights that the chart gives to its hook.
 func TestCleanupRights(t *testing.T) {
 	w := newWorld(t, "rights")
-	w.run(t, answers{})
+	w.run(t, answers{jobFails: true})
 	w.grant(t)
 	kubeconfig := t.TempDir() + "/kubeconfig"
 	if err := plane.TokenKubeconfig(t.Context(), "rights", "podid-cleanup", kubeconfig); err != nil {
 		t.Fatal(err)
 	}
-	out, errs, status := podid(t, "--kubeconfig", kubeconfig, "-n", "rights", "--yes")
-	if status != 0 || !strings.Contains(out, "the redirect is off 2 nodes") {
+	out, errs, status := podid(t, "--kubeconfig", kubeconfig, "-n", "rights", "--yes", "--keep-identities")
+	if status != 1 || !strings.Contains(out, "the redirect is off 2 nodes") || !strings.Contains(errs, "left something behind") {
 		t.Errorf("status %d: %s%s", status, out, errs)
+	}
+	// The log is asked for, of a node that is not there.
+	if !strings.Contains(errs, "what it said cannot be had") || strings.Contains(errs, "forbidden") {
+		t.Errorf("it says of the log: %s", errs)
 	}
 }
 

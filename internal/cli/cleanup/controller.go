@@ -28,8 +28,10 @@ func (w *work) controllers(ctx context.Context) ([]appsv1.Deployment, error) {
 	return list.Items, nil
 }
 
-// removeController ends mic, and has what it did undone.
+// removeController ends mic, and has what it did undone, within its share of the time.
 func (w *work) removeController(ctx context.Context, mic *appsv1.Deployment, keep bool) error {
+	ctx, cancel := context.WithTimeout(ctx, share(time.Until(deadline(ctx))))
+	defer cancel()
 	w.say("ending mic")
 	if err := w.client.Patch(ctx, mic, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"replicas":0}}`))); err != nil {
 		return fmt.Errorf("scale mic to 0: %w", err)
@@ -46,22 +48,24 @@ func (w *work) removeController(ctx context.Context, mic *appsv1.Deployment, kee
 		return fmt.Errorf("wait until mic has ended: %w", err)
 	}
 	if keep {
-		return nil
+		w.say("deleting what mic made; %s", whatStays)
+	} else {
+		w.say("taking identities off the machines")
 	}
-	w.say("taking identities off the machines")
-	return w.undo(ctx, mic)
+	return w.undo(ctx, mic, keep)
 }
 
 // undo runs mic cleanup as a Job, as mic ran: its command line, its service
 // account, and what it knows Azure by.
-func (w *work) undo(ctx context.Context, mic *appsv1.Deployment) error {
-	job := jobOf(mic, time.Until(deadline(ctx)))
+func (w *work) undo(ctx context.Context, mic *appsv1.Deployment, keep bool) error {
+	job := jobOf(mic, time.Until(deadline(ctx)), keep)
 	if err := w.client.Delete(ctx, job.DeepCopy(), client.PropagationPolicy(metav1.DeletePropagationBackground)); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete the Job of an earlier run: %w", err)
 	}
+	named := []client.ListOption{client.MatchingFields{"metadata.name": job.Name}}
 	err := w.client.Create(ctx, job)
 	if apierrors.IsAlreadyExists(err) { // the earlier one is on its way out
-		if err = w.await(ctx, &batchv1.JobList{}, []client.ListOption{client.MatchingFields{"metadata.name": job.Name}}, none); err == nil {
+		if err = w.await(ctx, &batchv1.JobList{}, named, none); err == nil {
 			err = w.client.Create(ctx, job)
 		}
 	}
@@ -69,8 +73,9 @@ func (w *work) undo(ctx context.Context, mic *appsv1.Deployment) error {
 		return fmt.Errorf("make the Job of mic cleanup: %w", err)
 	}
 	var failed bool
-	err = w.await(ctx, &batchv1.JobList{}, []client.ListOption{client.MatchingFields{"metadata.name": job.Name}}, func(jobs map[string]client.Object) bool {
-		done := false
+	err = w.await(ctx, &batchv1.JobList{}, named, func(jobs map[string]client.Object) bool {
+		done := len(jobs) == 0 // somebody has deleted it
+		failed = done
 		for _, o := range jobs {
 			if j, ok := o.(*batchv1.Job); ok {
 				done, failed = finished(j)
@@ -83,27 +88,38 @@ func (w *work) undo(ctx context.Context, mic *appsv1.Deployment) error {
 		return fmt.Errorf("mic cleanup has not ended: %w%s", err, said)
 	}
 	if failed {
-		return fmt.Errorf("mic cleanup left something behind%s\n(run it again, or leave it with --keep-identities)", said)
+		return fmt.Errorf("mic cleanup left something behind%s", said)
 	}
 	return w.client.Delete(ctx, job, client.PropagationPolicy(metav1.DeletePropagationBackground))
 }
 
+// share is how much of the time that there is mic cleanup may take: nmi's pods need
+// theirs to end.
+func share(left time.Duration) time.Duration {
+	const agents = 2 * time.Minute
+	return max(left-agents, left/2)
+}
+
 func none(objects map[string]client.Object) bool { return len(objects) == 0 }
 
-// jobOf is mic cleanup, as mic's own pods are.
-func jobOf(mic *appsv1.Deployment, most time.Duration) *batchv1.Job {
+// jobOf is mic cleanup, as mic's own pods are. It ends by itself before the time is
+// up, to say what is left; the Job's deadline is for one that does not.
+func jobOf(mic *appsv1.Deployment, most time.Duration, keep bool) *batchv1.Job {
 	template := *mic.Spec.Template.DeepCopy()
 	template.Spec.RestartPolicy = corev1.RestartPolicyNever
 	template.Spec.TopologySpreadConstraints = nil
 	template.Spec.Containers = template.Spec.Containers[:1]
 	c := &template.Spec.Containers[0]
-	c.Args = slices.Concat([]string{"cleanup"}, c.Args, []string{"--timeout=" + max(most-10*time.Second, time.Second).Round(time.Second).String()})
+	c.Args = slices.Concat([]string{"cleanup"}, c.Args, []string{"--timeout=" + max(most-10*time.Second, most/2, time.Second).Round(time.Second).String()})
+	if keep {
+		c.Args = append(c.Args, "--keep-identities")
+	}
 	c.Ports, c.LivenessProbe, c.ReadinessProbe, c.StartupProbe = nil, nil, nil, nil
 	return &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{Namespace: mic.Namespace, Name: mic.Name + "-cleanup", Labels: mic.Labels},
 		Spec: batchv1.JobSpec{
 			BackoffLimit:          new(int32(0)), // it has tried again by itself
-			ActiveDeadlineSeconds: new(max(int64(most.Seconds()), 1)),
+			ActiveDeadlineSeconds: new(int64((most + time.Minute).Seconds())),
 			Template:              template,
 		},
 	}
@@ -126,20 +142,21 @@ func finished(j *batchv1.Job) (done, failed bool) {
 	return false, false
 }
 
-// log is what the pods of a Job have said, if that can be had.
+// log is what the pods of a Job have said, or why that cannot be had.
 func (w *work) log(ctx context.Context, job string) string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords) // also when the time is up
 	defer cancel()
 	var pods corev1.PodList
 	if err := w.client.List(ctx, &pods, client.InNamespace(w.namespace), client.MatchingLabels{batchv1.JobNameLabel: job}); err != nil {
-		return ""
+		return fmt.Sprintf(" (its pods cannot be listed: %v)", err)
 	}
 	var said strings.Builder
 	for i := range pods.Items {
 		text, err := w.core.CoreV1().Pods(w.namespace).GetLogs(pods.Items[i].Name, &corev1.PodLogOptions{TailLines: new(int64(40))}).DoRaw(ctx)
-		if err == nil && len(text) > 0 {
-			said.WriteString(":\n" + strings.TrimSpace(string(text)))
+		if err != nil {
+			text = fmt.Appendf(nil, "(what it said cannot be had: %v)", err)
 		}
+		said.WriteString(strings.TrimRight(":\n"+strings.TrimSpace(string(text)), ":\n"))
 	}
 	return said.String()
 }

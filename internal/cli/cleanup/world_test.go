@@ -68,6 +68,11 @@ spec: {terminationGracePeriodSeconds: 0, serviceAccountName: podid-mic, containe
 ---
 apiVersion: v1
 kind: Pod
+metadata: {name: podid-mic-cleanup-0, labels: {batch.kubernetes.io/job-name: podid-mic-cleanup}}
+spec: {nodeName: node-1, terminationGracePeriodSeconds: 0, serviceAccountName: podid-mic, containers: [{name: mic, image: podid-io/mic:1}]}
+---
+apiVersion: v1
+kind: Pod
 metadata: {name: podid-nmi-1, labels: {app.kubernetes.io/name: podid, app.kubernetes.io/component: nmi}}
 spec: {nodeName: node-1, terminationGracePeriodSeconds: 0, serviceAccountName: podid-nmi, containers: [{name: nmi, image: podid-io/nmi:1}]}
 `
@@ -81,7 +86,7 @@ type world struct {
 }
 
 // answers say what goes wrong.
-type answers struct{ jobFails, silentNode bool }
+type answers struct{ jobFails, jobHangs, silentNode, nmiVanishes bool }
 
 func newWorld(t *testing.T, namespace string) *world {
 	t.Helper()
@@ -158,8 +163,8 @@ func (w *world) run(t *testing.T, a answers) {
 	var running sync.WaitGroup
 	for list, step := range map[client.ObjectList]func(context.Context, client.Object) error{
 		&appsv1.DeploymentList{}: w.scale,
-		&batchv1.JobList{}:       func(ctx context.Context, o client.Object) error { return w.work(ctx, o, a.jobFails) },
-		&appsv1.DaemonSetList{}:  func(ctx context.Context, o client.Object) error { return w.roll(ctx, o, a.silentNode) },
+		&batchv1.JobList{}:       func(ctx context.Context, o client.Object) error { return w.work(ctx, o, a) },
+		&appsv1.DaemonSetList{}:  func(ctx context.Context, o client.Object) error { return w.roll(ctx, o, a) },
 	} {
 		events, err := w.client.Watch(ctx, list, client.InNamespace(w.namespace))
 		if err != nil {
@@ -185,16 +190,19 @@ func (w *world) scale(ctx context.Context, o client.Object) error {
 	return nil
 }
 
-func (w *world) work(ctx context.Context, o client.Object, fails bool) error {
+func (w *world) work(ctx context.Context, o client.Object, a answers) error {
 	j, ok := o.(*batchv1.Job)
 	if !ok || len(j.Status.Conditions) > 0 || j.DeletionTimestamp != nil {
 		return nil
 	}
 	j.DeepCopyInto(w.job)
+	if a.jobHangs {
+		return nil
+	}
 	now := metav1.Now()
 	j.Status.StartTime = &now
 	conditions := []batchv1.JobConditionType{batchv1.JobSuccessCriteriaMet, batchv1.JobComplete}
-	if fails {
+	if a.jobFails {
 		conditions = []batchv1.JobConditionType{batchv1.JobFailureTarget, batchv1.JobFailed}
 	} else {
 		j.Status.CompletionTime = &now
@@ -205,13 +213,16 @@ func (w *world) work(ctx context.Context, o client.Object, fails bool) error {
 	return w.client.Status().Update(ctx, j)
 }
 
-func (w *world) roll(ctx context.Context, o client.Object, silent bool) error {
+func (w *world) roll(ctx context.Context, o client.Object, a answers) error {
 	d, ok := o.(*appsv1.DaemonSet)
 	if !ok || d.Status.ObservedGeneration == d.Generation {
 		return nil
 	}
+	if a.nmiVanishes {
+		return w.client.Delete(ctx, d)
+	}
 	d.Status.ObservedGeneration = d.Generation
-	if silent {
+	if a.silentNode {
 		d.Status.NumberReady = 1
 	}
 	return w.client.Status().Update(ctx, d)
