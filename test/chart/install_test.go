@@ -94,6 +94,16 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 		}
 		c.on(t, "uninstall", "azid", "-n", "elsewhere", "--no-hooks")
 	})
+	t.Run("who is compatible is told what that opens", func(t *testing.T) {
+		for set, want := range map[string]bool{"compatibility=aad-pod-identity": true, "compatibility=aad-pod-identity,rbac.allowAccessToSecrets=false,policies.define=true": false} {
+			out := c.on(t, "install", "old", chart, "-n", "elsewhere", "--dry-run=server", "--set", set)
+			for _, words := range []string{"nmi reads the Secrets of all namespaces", "defines one of any id"} {
+				if strings.Contains(out, words) != want {
+					t.Errorf("--set %s: %q is said: %t\n%s", set, words, !want, out)
+				}
+			}
+		}
+	})
 	t.Run("definitions of AAD Pod Identity are not taken for podid's", func(t *testing.T) {
 		crd := c.crd(t)
 		crd.Spec.Names.Categories = nil

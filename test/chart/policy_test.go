@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 )
 
 func TestPolicies(t *testing.T) {
@@ -41,25 +43,34 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
-// TestEachPolicyHasASwitch holds the values against config/policy.
+// TestEachPolicyHasASwitch holds the values against config/policy: a switch without
+// a policy would be one that does nothing.
 func TestEachPolicyHasASwitch(t *testing.T) {
 	entries, err := os.ReadDir(root + "/config/policy")
 	if err != nil {
 		t.Fatal(err)
 	}
-	schema, err := os.ReadFile(chart + "/values.schema.json")
+	text, err := os.ReadFile(chart + "/values.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, policies, _ := strings.Cut(string(schema), `"policies": {`)
+	var values struct{ Policies map[string]any } // those of the schema too: TestValuesAndSchema
+	if err := yaml.Unmarshal(text, &values); err != nil {
+		t.Fatal(err)
+	}
 	for _, e := range entries {
 		words := strings.Split(strings.TrimSuffix(e.Name(), ".yaml"), "-")
 		for i, word := range words[1:] {
 			words[i+1] = strings.ToUpper(word[:1]) + word[1:]
 		}
-		if name := strings.Join(words, ""); !strings.Contains(policies, `"`+name+`": {`) {
+		name := strings.Join(words, "")
+		if _, ok := values.Policies[name]; !ok {
 			t.Errorf("%s has no value policies.%s", e.Name(), name)
 		}
+		delete(values.Policies, name)
+	}
+	for name := range values.Policies {
+		t.Errorf("policies.%s has no file in config/policy", name)
 	}
 }
 

@@ -24,6 +24,7 @@ func TestWrongValuesAreNamed(t *testing.T) {
 		"a compatibility that is none":             {"compatibility=yes", "at '/compatibility': value must be one of '', 'aad-pod-identity'"},
 		"a family of metadata that is none":        {"nmi.passThrough={identity}", "at '/nmi/passThrough/0': value must be one of 'instance'"},
 		"a duration without unit":                  {"nmi.hold=50", "at '/nmi/hold': got number, want string"},
+		"no time to uninstall":                     {"uninstall.timeout=", "at '/uninstall/timeout'"},
 		"across namespaces and not":                {"allowCrossNamespace=true,forceNamespaced=true", "allowCrossNamespace and forceNamespaced contradict each other: keep one"},
 		"across namespaces in managed mode":        {"allowCrossNamespace=true,operationMode=managed", "allowCrossNamespace does not go with operationMode managed"},
 		"two answers to who mic is":                {"mic.cloudConfigSecret=s,mic.cloudConfig=/a/b", "mic.cloudConfigSecret and mic.cloudConfig each say who mic is towards Azure: keep one"},
