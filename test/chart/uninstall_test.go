@@ -83,7 +83,7 @@ func (c cluster) turn(t *testing.T) {
 	var out bytes.Buffer
 	ended := make(chan error, 1)
 	go func() { // ends with ctx
-		command := cleanup.New()
+		command := cleanup.New() //nolint:contextcheck // it is executed with one
 		command.SilenceErrors, command.SilenceUsage = true, true
 		command.SetArgs([]string{"--kubeconfig", c.Kubeconfig(), "-n", "podid-system", "--yes"})
 		command.SetOut(&out)
@@ -97,7 +97,9 @@ func (c cluster) turn(t *testing.T) {
 				continue
 			}
 			giveUp()
-			<-ended
+			if err := <-ended; err == nil {
+				t.Error("podid cleanup ended well, and nothing had followed")
+			}
 			return
 		case err := <-ended:
 			t.Fatalf("podid cleanup has ended: %v\n%s", err, out.String())
