@@ -64,9 +64,9 @@ func (q *inquiry) answered() Step {
 		return broken("nmi on node %s: %s", a.Node, a.Network).
 			mend("docs/networks.md says which networks give each pod a link of its own")
 	case a.PodUID == "":
-		return waiting("nmi on node %s does not know the pod yet: %s", a.Node, a.Unknown)
+		return q.unless(waiting("nmi on node %s does not know the pod yet: %s", a.Node, a.Unknown))
 	case a.PodUID != string(q.Pod.UID):
-		return waiting("nmi on node %s knows another pod by the name still", a.Node)
+		return q.unless(waiting("nmi on node %s knows another pod by the name still", a.Node))
 	}
 	known, trouble := q.address()
 	switch {
@@ -77,6 +77,22 @@ func (q *inquiry) answered() Step {
 	default:
 		return ok("nmi %s on node %s is ready and knows the pod by %s", a.Version, a.Node, known)
 	}
+}
+
+// unless makes of waiting for the agent something broken, where it is for long: the
+// agent hears of a pod within seconds of its address.
+func (q *inquiry) unless(s Step) Step {
+	began := q.Pod.CreationTimestamp.Time
+	for _, c := range q.Pod.Status.Conditions {
+		if c.LastTransitionTime.After(began) && c.Status == corev1.ConditionTrue {
+			began = c.LastTransitionTime.Time
+		}
+	}
+	if len(q.Pod.Status.PodIPs) == 0 || q.Now.Sub(began) < soon {
+		return s
+	}
+	s.State = Broken
+	return s.mend("kubectl logs -n %s -l app.kubernetes.io/name=podid,app.kubernetes.io/component=nmi --field-selector spec.nodeName=%s --tail=50", q.System, q.Answer.Node)
 }
 
 // red are the agent's checks that are not green and concern this pod.

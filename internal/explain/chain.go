@@ -32,13 +32,17 @@ func Chain(f *Facts) *Report {
 		r.Steps = append(r.Steps, step)
 	}
 	q.backstop(r)
+	q.unsure(r)
 	if g, ok := q.grant(); ok && q.special() == "" {
 		r.Identity = g.Identity.Namespace + "/" + g.Identity.Name
 	}
 	if f.Answer != nil && f.Answer.PodUID == string(f.Pod.UID) {
 		r.Claims = f.Answer.Claims
 	}
-	if f.Answer == nil && !f.DryRun {
+	switch {
+	case f.Unread["agents"] != nil && f.Answer == nil:
+		r.Notes = append(r.Notes, "the agent could not be asked, and its pods cannot be read: what is said of bindings is by nmi's defaults")
+	case f.Answer == nil && !f.DryRun:
 		r.Notes = append(r.Notes, "the agent could not be asked: what is said of bindings is by the flags that its pod shows")
 	}
 	r.conclude()

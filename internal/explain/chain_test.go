@@ -79,9 +79,27 @@ func TestChain(t *testing.T) {
 		"an address that is not known yet": {
 			func(f *explain.Facts) { young(f); f.Answer.Addresses[0].Trouble = "no pod is known" }, explain.Waiting, explain.AgentStep, "no pod is known",
 		},
-		"an address of IPv6 alone":       {func(f *explain.Facts) { f.Answer.Addresses[0].Address = "fd00::1" }, explain.Waiting, explain.AgentStep, "no IPv4 address"},
-		"a bridge that is another pod's": {func(f *explain.Facts) { f.Answer.Ready, f.Answer.Checks = false, []string{"[-] pod-network: others"} }, explain.OK, "", ""},
-		"another pod of the same name":   {func(f *explain.Facts) { f.Answer.PodUID = "old" }, explain.Waiting, explain.AgentStep, "knows another pod"},
+		"an address of IPv6 alone":                     {func(f *explain.Facts) { f.Answer.Addresses[0].Address = "fd00::1" }, explain.Waiting, explain.AgentStep, "no IPv4 address"},
+		"a bridge that is another pod's":               {func(f *explain.Facts) { f.Answer.Ready, f.Answer.Checks = false, []string{"[-] pod-network: others"} }, explain.OK, "", ""},
+		"a pod that the agent does not know yet":       {func(f *explain.Facts) { young(f); f.Answer.PodUID = "" }, explain.Waiting, explain.AgentStep, "does not know the pod yet"},
+		"a pod that the agent does not know, for long": {func(f *explain.Facts) { f.Answer.PodUID = "" }, explain.Broken, explain.AgentStep, "does not know the pod yet"},
+		"another pod of the same name, for long":       {func(f *explain.Facts) { f.Answer.PodUID = "old" }, explain.Broken, explain.AgentStep, "knows another pod"},
+		"an agent that chose another identity":         {func(f *explain.Facts) { f.Answer.Identity = "team/other" }, explain.Broken, explain.TokenStep, "AzureIdentity team/other, and by the API server's objects it is team/web"},
+		"an agent that chose another, of what is new":  {func(f *explain.Facts) { young(f); f.Answer.Identity = "team/other" }, explain.Waiting, explain.TokenStep, "team/other"},
+		"an agent that knows another exception":        {func(f *explain.Facts) { f.Answer.Exception = "team/e" }, explain.Broken, explain.TokenStep, "AzurePodIdentityException team/e"},
+		"exceptions that may not be read": {func(f *explain.Facts) {
+			f.Unread["azurepodidentityexceptions"], f.Unread["agents"], f.Answer = errForbidden, errForbidden, nil
+		}, explain.Unknown, explain.LabelStep, "could not be read"},
+		"exceptions that may not be read, and an agent that knows": {func(f *explain.Facts) {
+			f.Unread["azurepodidentityexceptions"] = errForbidden
+		}, explain.OK, "", ""},
+		"a refusal by defaults that flags may turn": {func(f *explain.Facts) {
+			f.Unread["agents"], f.Answer, f.Objects.Bindings[0].Namespace, f.Objects.Identities[0].Namespace = errForbidden, nil, "other", "other"
+		}, explain.Unknown, explain.BindingStep, "--allow-cross-namespace"},
+		"a refusal that no flag may turn": {func(f *explain.Facts) {
+			f.Unread["agents"], f.Answer, f.Objects.Bindings = errForbidden, nil, nil
+		}, explain.Broken, explain.BindingStep, "no AzureIdentityBinding"},
+		"another pod of the same name":   {func(f *explain.Facts) { young(f); f.Answer.PodUID = "old" }, explain.Waiting, explain.AgentStep, "knows another pod"},
 		"a node of Windows":              {func(f *explain.Facts) { f.Node.Status.NodeInfo.OperatingSystem = "windows" }, explain.Broken, explain.NodeStep, "runs Windows"},
 		"a node that is gone":            {func(f *explain.Facts) { f.Node = nil }, explain.Broken, explain.NodeStep, "is gone"},
 		"a node with the start-up taint": {func(f *explain.Facts) { f.Node.Spec.Taints = []corev1.Taint{{Key: "podid.io/agent-not-ready"}} }, explain.Waiting, explain.NodeStep, "has the taint"},
@@ -95,7 +113,7 @@ func TestChain(t *testing.T) {
 		"an exception, and no token asked for": {func(f *explain.Facts) {
 			f.Answer.Rules.ExceptionNamespaces = []string{"team"}
 			f.Objects.Exceptions = []v1.AzurePodIdentityException{{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "e"}, Spec: v1.AzurePodIdentityExceptionSpec{PodLabels: map[string]v1.LabelValue{v1.LabelBinding: "web"}}}}
-			f.Answer.Claims, f.Answer.Outcome = nil, explain.SelectedOutcome
+			f.Answer.Claims, f.Answer.Outcome, f.Answer.Exception, f.Answer.Identity = nil, explain.SelectedOutcome, "team/e", ""
 		}, explain.Unknown, explain.TokenStep, "shows when it asks"},
 		"a list that does not name the pod": {
 			func(f *explain.Facts) { f.Objects.Identities[0].Spec.AllowedNamespaces = []string{"other"} }, explain.Broken, explain.IdentityStep, "spec.allowedNamespaces of AzureIdentity team/web does not name service account",

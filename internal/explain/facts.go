@@ -46,6 +46,8 @@ type Facts struct {
 	Policies  []networkingv1.NetworkPolicy
 	// Unread is why something could not be read, by kind, such as "nodes".
 	Unread map[string]error
+	// Narrowed says that of some kinds the pod's namespace alone could be read.
+	Narrowed bool
 }
 
 // Settings are those flags of nmi that decide who gets what.
@@ -119,6 +121,8 @@ func (q *inquiry) special() string {
 		return "it runs as mic, which gets its own identity for Azure Resource Manager"
 	case q.found.Exception != nil:
 		return "it falls under AzurePodIdentityException " + q.found.Exception.Namespace + "/" + q.found.Exception.Name + ", and is answered as the node itself would be"
+	case q.Answer != nil && q.Answer.Exception != "" && q.Unread["azurepodidentityexceptions"] != nil:
+		return "nmi says that it falls under AzurePodIdentityException " + q.Answer.Exception + ", and is answered as the node itself would be"
 	default:
 		return ""
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podid-io/podid/internal/explain"
 	"github.com/podid-io/podid/internal/identity"
@@ -141,12 +142,32 @@ func ask(t fataler, s *nmi.Server, want identity.Selector) (int, string) {
 
 // fine is an agent that says that everything is well, whatever it was asked.
 func fine(f *explain.Facts) *explain.Answer {
+	chosen, exception := choice(f)
 	return &explain.Answer{
+		Identity: chosen, Exception: exception,
 		Version: "1", Node: f.Pod.Spec.NodeName, Managed: f.Agent.Managed, Rules: f.Agent.Rules,
 		Ready: true, Checks: []string{"[+] redirect"}, PodUID: string(f.Pod.UID),
 		Addresses: []explain.Address{{Address: podAddr.String()}},
 		Outcome:   "hit", Status: http.StatusOK, Claims: &explain.Claims{Opaque: true},
 	}
+}
+
+// choice is what nmi chooses by the same objects.
+func choice(f *explain.Facts) (chosen, exception string) {
+	objects := f.Objects
+	objects.Pods = []corev1.Pod{f.Pod}
+	found, _, err := nodeview.Snapshot(f.Agent.Rules, f.Agent.Managed, &objects).ByName(f.Pod.Namespace, f.Pod.Name)
+	if err != nil {
+		return "", ""
+	}
+	if e := found.Exception; e != nil {
+		return "", e.Namespace + "/" + e.Name
+	}
+	d := identity.Select(found.Pod, found.Grants, f.Want, f.Now)
+	if d.Outcome == identity.Denied {
+		return "", ""
+	}
+	return d.Grant.Identity.Namespace + "/" + d.Grant.Identity.Name, ""
 }
 
 func asJSON(v any) string {

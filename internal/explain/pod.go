@@ -58,6 +58,10 @@ func (q *inquiry) label() Step {
 	if why := q.special(); why != "" {
 		return ok("none is needed: %s", why)
 	}
+	count := q.settings.Rules.ExceptionsCount(q.Pod.Namespace) || q.Unread["agents"] != nil
+	if err := q.Unread["azurepodidentityexceptions"]; err != nil && count && (q.Answer == nil || q.Answer.PodUID != string(q.Pod.UID)) {
+		return unknown("whether the pod falls under an AzurePodIdentityException, and needs none, could not be read: %v", err)
+	}
 	p := &q.found.Pod
 	switch _, labelled := q.Pod.Labels[v1.LabelBinding]; {
 	case p.Selector != "":

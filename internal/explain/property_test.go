@@ -55,6 +55,17 @@ func judge(t fataler, f *explain.Facts, a *agent) explain.State {
 	if r.Verdict != explain.OK && status == http.StatusOK {
 		t.Fatalf("explain says %s, nmi hands out a token\n%s", r.Verdict, asJSON(r))
 	}
+	for _, wrong := range []func(*explain.Answer){
+		func(a *explain.Answer) { a.Identity = "other/wrong" },
+		func(a *explain.Answer) { a.Exception = "other/wrong" },
+	} {
+		f.Answer = fine(f)
+		excepted := f.Answer.Exception != ""
+		wrong(f.Answer)
+		if w := explain.Chain(f); w.Verdict == explain.OK && (!excepted || f.Answer.Exception == "other/wrong") {
+			t.Fatalf("explain says ok of an agent that chose otherwise\n%s", asJSON(w))
+		}
+	}
 	return r.Verdict
 }
 

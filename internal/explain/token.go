@@ -25,6 +25,11 @@ func (q *inquiry) token(so *Report) Step {
 		return unknown("nmi could not be asked for one")
 	case a.PodUID != string(q.Pod.UID):
 		return skipped("nmi does not know the pod")
+	}
+	if s, differs := q.disagreement(); differs {
+		return s
+	}
+	switch {
 	case a.Claims != nil:
 		return q.claimed()
 	case (a.Outcome == SelectedOutcome || a.Status == 200) && q.special() != "":

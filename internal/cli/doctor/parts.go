@@ -154,7 +154,7 @@ func (x *examination) agents(ctx context.Context) {
 			fmt.Sprintf("kubectl describe daemonset -n %s -l %s=%s   # nodeSelector, tolerations, and Events", x.System, cluster.ComponentLabel, cluster.Agent))
 	}
 	if ready == linux && linux > 0 {
-		x.report.add(check, explain.OK, fmt.Sprintf("ready on all %d Linux nodes, redirect included%s", linux, versions(pods)), "")
+		x.report.add(check, explain.OK, fmt.Sprintf("ready on all %d Linux nodes, %s%s", linux, redirects(pods), versions(pods)), "")
 	} else if linux == 0 {
 		x.report.add(check, explain.Warning, "no Linux node could be seen", "")
 	}
@@ -174,6 +174,20 @@ func (x *examination) notReady(ctx context.Context, p *corev1.Pod, why string) {
 		why = cmp.Or(strings.Join(red, "; "), why)
 	}
 	x.report.add("nmi", explain.Broken, fmt.Sprintf("nmi on node %s is not ready: %s", p.Spec.NodeName, why), logs)
+}
+
+// redirects says whether readiness, of which the redirect is a part, includes it.
+func redirects(pods []corev1.Pod) string {
+	without := 0
+	for i := range pods {
+		if cluster.FlagsOf(&pods[i]).Redirect == "none" {
+			without++
+		}
+	}
+	if without > 0 {
+		return fmt.Sprintf("%d of them without a redirect of podid's (--redirect=none)", without)
+	}
+	return "redirect included"
 }
 
 // versions says when there are several.

@@ -76,6 +76,7 @@ func (g *gathering) gather(ctx context.Context) {
 	if rules.AcrossNamespaces { // what is in other namespaces counts, and was not read
 		maps.Copy(g.facts.Unread, g.narrowed)
 	}
+	g.facts.Narrowed = len(g.narrowed) > 0
 	g.secrets(ctx, rules)
 }
 

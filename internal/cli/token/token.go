@@ -73,11 +73,11 @@ not be asked. podid explain says why.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(c *cobra.Command, args []string) error {
-			a, err := o.run(c.Context(), args)
+			a, reached, err := o.run(c.Context(), args)
 			if err != nil {
 				return tell(c, err)
 			}
-			return o.show(c, a)
+			return o.show(c, a, reached)
 		},
 		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
@@ -104,39 +104,44 @@ func tell(c *cobra.Command, err error) error {
 	return errNotFoundOut
 }
 
-// run asks the agent of the pod's node.
-func (o *options) run(ctx context.Context, args []string) (*explain.Answer, error) {
+// run asks the agent of the pod's node, and says whether the pod reaches it.
+func (o *options) run(ctx context.Context, args []string) (*explain.Answer, explain.Step, error) {
+	var none explain.Step
 	name, err := cluster.PodName(args)
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, none, err
 	case o.ask.Resource == "":
-		return nil, errors.New("--resource is missing: write what the token is for, such as https://vault.azure.net")
+		return nil, none, errors.New("--resource is missing: write what the token is for, such as https://vault.azure.net")
 	case o.output != "table" && o.output != "json":
-		return nil, fmt.Errorf("--output=%s: write table or json", o.output)
+		return nil, none, fmt.Errorf("--output=%s: write table or json", o.output)
 	case o.ask.ClientID != "" && o.ask.ObjectID != "", o.ask.ClientID != "" && o.ask.ResourceID != "", o.ask.ObjectID != "" && o.ask.ResourceID != "":
-		return nil, errors.New("write one of --client-id, --object-id and --resource-id: a request names one identity")
+		return nil, none, errors.New("write one of --client-id, --object-id and --resource-id: a request names one identity")
 	}
 	c, err := o.kube.Open(o.Ask)
 	if err != nil {
-		return nil, err
+		return nil, none, err
 	}
 	var pod corev1.Pod
 	if err := c.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: name}, &pod); err != nil {
-		return nil, fmt.Errorf("read the pod: %w", err)
+		return nil, none, fmt.Errorf("read the pod: %w", err)
 	}
 	if pod.Spec.NodeName == "" {
-		return nil, fmt.Errorf("pod %s/%s is on no node yet", pod.Namespace, pod.Name)
+		return nil, none, fmt.Errorf("pod %s/%s is on no node yet", pod.Namespace, pod.Name)
 	}
 	agents, err := c.Components(ctx, cluster.Agent, pod.Spec.NodeName)
 	if err != nil {
-		return nil, err
+		return nil, none, err
 	}
 	if len(agents) == 0 {
-		return nil, fmt.Errorf("no nmi runs on node %s: podid explain pod/%s -n %s says more", pod.Spec.NodeName, pod.Name, pod.Namespace)
+		return nil, none, fmt.Errorf("no nmi runs on node %s: podid explain pod/%s -n %s says more", pod.Spec.NodeName, pod.Name, pod.Namespace)
 	}
 	o.ask.Namespace, o.ask.Pod = pod.Namespace, pod.Name
-	return c.Explain(ctx, &agents[0], o.ask)
+	a, err := c.Explain(ctx, &agents[0], o.ask)
+	if err != nil {
+		return nil, none, err
+	}
+	return a, explain.Reached(a, &explain.Facts{Now: time.Now(), System: c.System, Pod: pod}), nil
 }
 
 // told is the output in JSON.
@@ -149,13 +154,17 @@ type told struct {
 	Error    string          `json:"error,omitempty"`
 }
 
-// show prints what nmi answers, and ends with the status of it.
-func (o *options) show(c *cobra.Command, a *explain.Answer) error {
+// show prints what nmi answers, and ends with the status of it. A token that the
+// pod has no way to is none.
+func (o *options) show(c *cobra.Command, a *explain.Answer, reached explain.Step) error {
 	s := screen.New(c.OutOrStdout(), o.Getenv)
 	pod := o.ask.Namespace + "/" + o.ask.Pod
 	says := a.Says
 	if a.PodUID == "" {
 		says = "nmi on node " + a.Node + " does not know the pod: " + a.Unknown
+	}
+	if a.Claims != nil && reached.State != explain.OK {
+		a.Claims, a.Status, a.Retry, says = nil, 0, reached.State == explain.Waiting, reached.Evidence
 	}
 	var err error
 	switch {
