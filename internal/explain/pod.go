@@ -118,10 +118,16 @@ func (q *inquiry) setLabel(value string) command {
 	if kind == "" {
 		return script("kubectl label pod -n %s %s --overwrite %s", q.Pod.Namespace, q.Pod.Name, v1.LabelBinding+"="+value)
 	}
-	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"labels":{%q:%q}}}}}`, v1.LabelBinding, value)
-	if kind == "cronjob" {
-		patch = fmt.Sprintf(`{"spec":{"jobTemplate":%s}}`, patch)
+	switch kind {
+	case "deployment", "statefulset", "daemonset", "replicaset":
+	case "job":
+		return script("write the label %s: %s into the template of the pod's Job, or of the CronJob that made it; the template of a Job does not change: make the Job anew (kubectl get job -n %s %s -o yaml)", v1.LabelBinding, value, q.Pod.Namespace, name)
+	case "node":
+		return script("write the label %s: %s into the manifest of the pod on node %s: kubelet makes it of a file there", v1.LabelBinding, value, name)
+	default:
+		return script("write the label %s: %s into what makes the pod, %s %s", v1.LabelBinding, value, kind, name)
 	}
+	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"labels":{%q:%q}}}}}`, v1.LabelBinding, value)
 	return script("kubectl patch %s -n %s %s --type merge -p %s", kind, q.Pod.Namespace, name, patch)
 }
 
