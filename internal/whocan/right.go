@@ -41,6 +41,7 @@ const (
 	readSecret   = "read its credential" //nolint:gosec // G101: it is none
 	runBeside    = "run a pod in the network of its machines"
 	enterBeside  = "enter a pod in the network of its machines"
+	openSpace    = "let pods of a namespace into the network of its machines"
 	grantRights  = "grant such rights"
 	actAsOthers  = "act as others"
 	signOthers   = "have a certificate of others signed"
@@ -51,6 +52,9 @@ const (
 // write are the verbs that make or change an object. Server-side apply creates by
 // patch, yet asks for create too.
 func write() []string { return []string{"create", "update", "patch"} }
+
+// change are the verbs that change an object that is there.
+func change() []string { return []string{"update", "patch"} }
 
 const (
 	core      = ""
@@ -65,7 +69,9 @@ func (q *query) rights(takers []Taker) []Right {
 	var list []Right
 	for _, ns := range namespaces {
 		list = append(list, running(ns, runPod)...)
-		list = append(list, Right{Could: labelPod, Verbs: []string{"update", "patch"}, Resource: "pods", Namespace: ns})
+		list = append(list,
+			Right{Could: labelPod, Verbs: change(), Resource: "pods", Namespace: ns},
+			Right{Could: labelPod, Verbs: change(), Resource: "pods/status", Namespace: ns})
 		list = append(list, entering(ns, enterPod)...)
 		list = append(list, Right{Could: sayAttached, Verbs: write(), Group: ours, Resource: "azureassignedidentities", Namespace: ns})
 	}
@@ -95,8 +101,18 @@ func entering(ns, could string) []Right {
 	return []Right{
 		{Could: could, Verbs: []string{"create", "get"}, Resource: "pods/exec", Namespace: ns},
 		{Could: could, Verbs: []string{"create", "get"}, Resource: "pods/attach", Namespace: ns},
-		{Could: could, Verbs: []string{"update", "patch"}, Resource: "pods/ephemeralcontainers", Namespace: ns},
+		{Could: could, Verbs: change(), Resource: "pods/ephemeralcontainers", Namespace: ns},
 	}
+}
+
+// marking are the rights to change the labels and annotations of a namespace, which
+// its subresources take too.
+func marking(ns, could string) []Right {
+	var list []Right
+	for _, r := range []string{"namespaces", "namespaces/status", "namespaces/finalize"} {
+		list = append(list, Right{Could: could, Verbs: change(), Resource: r, Namespace: ns, Name: ns})
+	}
+	return list
 }
 
 // podNamespaces are those whose pods an AzureIdentityBinding could match.
@@ -132,9 +148,8 @@ func (q *query) namespaceNames() []string {
 func (q *query) owning() []Right {
 	var list []Right
 	for _, id := range q.target.Identities {
-		list = append(list,
-			Right{Could: bindPods, Verbs: write(), Group: ours, Resource: "azureidentitybindings", Namespace: id.Namespace},
-			Right{Could: bindAll, Verbs: []string{"update", "patch"}, Resource: "namespaces", Namespace: id.Namespace, Name: id.Namespace})
+		list = append(list, Right{Could: bindPods, Verbs: write(), Group: ours, Resource: "azureidentitybindings", Namespace: id.Namespace})
+		list = append(list, marking(id.Namespace, bindAll)...)
 		if id.Type != v1.UserAssignedMSI && id.Application.SecretName != "" {
 			list = append(list, Right{
 				Could: readSecret, Verbs: []string{"get", "list", "watch"}, Resource: "secrets",
@@ -168,6 +183,7 @@ func (q *query) beside(takers []Taker, bound []string) []Right {
 		}
 		switch ns.Labels["pod-security.kubernetes.io/enforce"] {
 		case "baseline", "restricted":
+			list = append(list, marking(ns.Name, openSpace)...)
 		default:
 			list = append(list, running(ns.Name, runBeside)...)
 		}
@@ -191,11 +207,9 @@ func (q *query) ruling() []Right {
 		{Could: enterKubelet, Verbs: []string{"create", "get"}, Resource: "nodes/proxy"},
 		{Could: signOthers, Verbs: []string{"approve"}, Group: "certificates.k8s.io", Resource: "signers"},
 		{Could: grantRights, Verbs: []string{"bind", "escalate"}, Group: rbac, Resource: "clusterroles"},
-	}
-	for _, ns := range q.ruled() {
-		list = append(list,
-			Right{Could: grantRights, Verbs: []string{"bind"}, Group: rbac, Resource: "clusterroles", Namespace: ns},
-			Right{Could: grantRights, Verbs: []string{"bind", "escalate"}, Group: rbac, Resource: "roles", Namespace: ns})
+		// In any namespace: there can be a service account that has a way.
+		{Could: grantRights, Verbs: []string{"bind"}, Group: rbac, Resource: "clusterroles", Namespace: Anywhere},
+		{Could: grantRights, Verbs: []string{"bind", "escalate"}, Group: rbac, Resource: "roles", Namespace: Anywhere},
 	}
 	for r, ns := range map[string]string{"users": "", "groups": "", "nodes": "", "serviceaccounts": Anywhere} {
 		list = append(list,
@@ -217,13 +231,4 @@ func (q *query) ruling() []Right {
 		list = append(list, Right{Could: changeGate, Verbs: write(), Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions", Name: r + "." + ours})
 	}
 	return append(list, Right{Could: changeGate, Verbs: write(), Group: "apiregistration.k8s.io", Resource: "apiservices"})
-}
-
-// ruled are the namespaces in which granted rights would lead to the identity.
-func (q *query) ruled() []string {
-	list := q.podNamespaces()
-	for _, id := range q.target.Identities {
-		list = with(list, id.Namespace)
-	}
-	return list
 }

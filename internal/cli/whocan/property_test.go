@@ -36,6 +36,7 @@ func inQuestion() []authorizationv1.ResourceAttributes {
 	}
 	add("", "pods", "red", "", "create")
 	add("", "pods", "red", "web", "update", "patch")
+	add("", "pods/status", "red", "web", "update", "patch")
 	add("", "pods/exec", "red", "web", "create", "get")
 	add("", "pods/attach", "red", "web", "create")
 	add("", "pods/ephemeralcontainers", "red", "web", "update", "patch")
@@ -52,11 +53,15 @@ func inQuestion() []authorizationv1.ResourceAttributes {
 	add("aadpodidentity.k8s.io", "azureidentitybindings", "red", "", "create")
 	add("aadpodidentity.k8s.io", "azureassignedidentities", "red", "", "create")
 	add("", "namespaces", "red", "red", "update", "patch")
+	add("", "namespaces/status", "red", "red", "update", "patch")
+	add("", "namespaces/finalize", "red", "red", "update")
 	add("", "secrets", "red", "key", "get", "list", "watch")
 	add("", "secrets", "red", "", "list")
 	add("", "nodes/proxy", "", "node-0", "create", "get")
 	add("rbac.authorization.k8s.io", "clusterroles", "", "web", "bind", "escalate")
 	add("rbac.authorization.k8s.io", "roles", "red", "web", "bind", "escalate")
+	add("rbac.authorization.k8s.io", "clusterroles", "blue", "web", "bind")
+	add("rbac.authorization.k8s.io", "roles", "blue", "web", "bind", "escalate")
 	add("", "users", "", "web", "impersonate")
 	add("", "serviceaccounts", "blue", "web", "impersonate")
 	add("admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", "", "create")
@@ -91,8 +96,8 @@ func rule(r *rand.Rand) rbacv1.PolicyRule {
 	p := rbacv1.PolicyRule{
 		Verbs:     pick("create", "get", "list", "watch", "update", "patch", "delete", "bind", "escalate", "impersonate", "define", "*"),
 		APIGroups: pick("", "", "apps", "batch", "aadpodidentity.k8s.io", "rbac.authorization.k8s.io", "admissionregistration.k8s.io", "*"),
-		Resources: pick("pods", "pods/exec", "pods/attach", "pods/ephemeralcontainers", "pods/log", "deployments", "jobs", "replicationcontrollers", "azureidentities",
-			"azureidentitybindings", "azureassignedidentities", "namespaces", "secrets", "configmaps", "nodes", "nodes/proxy", "clusterroles", "roles", "users",
+		Resources: pick("pods", "pods/exec", "pods/attach", "pods/ephemeralcontainers", "pods/log", "pods/status", "*/status", "deployments", "jobs", "replicationcontrollers", "azureidentities",
+			"azureidentitybindings", "azureassignedidentities", "namespaces", "namespaces/status", "secrets", "configmaps", "nodes", "nodes/proxy", "clusterroles", "roles", "users",
 			"serviceaccounts", "serviceaccounts/token", "mutatingwebhookconfigurations", "*/exec", "pods/*", "*"),
 	}
 	if r.IntN(3) == 0 {
