@@ -46,15 +46,16 @@ type AzureIdentityBindingSpec struct {
 	// by name: the highest, then the first by name of binding. The default is 0.
 	Weight int `json:"weight,omitempty"`
 	// AllowedServiceAccounts, where it is given, are the service accounts whose pods
-	// may use the binding: NAME for one of this namespace, or NAMESPACE/NAME.
-	// Nobody else may, whatever is bound. Without it every pod that is bound may.
-	// It narrows what the AzureIdentity allows, and never widens it.
+	// get the identity by this binding: NAME for one of this namespace, or
+	// NAMESPACE/NAME. Without it every pod that is bound gets it. It narrows what the
+	// AzureIdentity allows, and never widens it. Who may write bindings may change it,
+	// or write another: what must hold against them belongs on the AzureIdentity.
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=317
 	AllowedServiceAccounts []string `json:"allowedServiceAccounts,omitempty"`
-	// AllowedNamespaces, where it is given, are the namespaces whose pods may use the
-	// binding. Where both lists are given, both must name the pod.
+	// AllowedNamespaces, where it is given, are the namespaces whose pods get the
+	// identity by this binding. Where both lists are given, both must name the pod.
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=63

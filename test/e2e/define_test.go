@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,7 +31,7 @@ const people = `
   {apiGroups: [aadpodidentity.k8s.io], resources: ["*"], verbs: ["*"]}, {apiGroups: [rbac.authorization.k8s.io], resources: ["*"], verbs: ["*"]}]}
 ---
 {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: editor}, rules: [
-  {apiGroups: [aadpodidentity.k8s.io], resources: ["*"], verbs: [get, list, create, update, patch, delete]}, {apiGroups: [""], resources: [pods], verbs: [get, create, update, patch, delete]}]}
+  {apiGroups: [aadpodidentity.k8s.io], resources: ["*"], verbs: [get, list, create, update, patch, delete]}, {apiGroups: [""], resources: [pods, pods/status], verbs: [get, create, update, patch, delete]}]}
 ---
 {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: define-x}, rules: [
   {apiGroups: [aadpodidentity.k8s.io], resources: [azureidentities], verbs: [define], resourceNames: [` + clientX + `, /subscriptions/s/resourcegroups/rg/providers/microsoft.managedidentity/userassignedidentities/x]}]}
@@ -61,7 +62,50 @@ func create(t *testing.T, c client.Client, text string) {
 // as is a client that acts as somebody, of some groups.
 func as(t *testing.T, cp *localcluster.ControlPlane, user string, groups ...string) client.Client {
 	t.Helper()
+	return asWarned(t, cp, nil, user, groups...)
+}
+
+// warnings keeps what the API server warns of until it is asked.
+type warnings struct {
+	mu   sync.Mutex // guards said
+	said []string
+}
+
+// HandleWarningHeader is what a client calls.
+func (w *warnings) HandleWarningHeader(_ int, _, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.said = append(w.said, text)
+}
+
+// of is the answer to a request that is taken: what was warned of, as judge wants it.
+func (w *warnings) of(t *testing.T, err error) error {
+	t.Helper()
+	if err != nil {
+		t.Errorf("refused: %v", err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	said := strings.Join(w.said, "\n")
+	w.said = nil
+	if said == "" {
+		return nil
+	}
+	return warning(said)
+}
+
+// warning is what the API server warned of.
+type warning string
+
+func (w warning) Error() string { return string(w) }
+
+// asWarned is as, for who keeps warnings.
+func asWarned(t *testing.T, cp *localcluster.ControlPlane, w *warnings, user string, groups ...string) client.Client {
+	t.Helper()
 	config := cp.REST()
+	if w != nil {
+		config.WarningHandler = w
+	}
 	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: append(groups, "system:authenticated")}
 	scheme := newScheme(t)
 	if err := rbacv1.AddToScheme(scheme); err != nil {
@@ -118,11 +162,12 @@ func answers(err error, want string) bool {
 	if want == "" {
 		return err == nil
 	}
-	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), want)
+	_, warned := err.(warning) //nolint:errorlint // nobody wraps it
+	return (warned || apierrors.IsForbidden(err)) && strings.Contains(err.Error(), want)
 }
 
 // judge says whether an answer is as wanted: taken where want is empty, else a
-// refusal that says it.
+// refusal, or a warning, that says it.
 func judge(t *testing.T, err error, want string) {
 	t.Helper()
 	switch {
@@ -130,7 +175,7 @@ func judge(t *testing.T, err error, want string) {
 	case want == "":
 		t.Errorf("refused: %v", err)
 	default:
-		t.Errorf("got %v, want a refusal that says %q", err, want)
+		t.Errorf("got %v, want one that says %q", err, want)
 	}
 }
 
@@ -265,6 +310,8 @@ func changes(t *testing.T, cp *localcluster.ControlPlane, c client.Client) {
 	}
 }
 
+// TestWhoMayUseALabel has every pod made: whoever makes one that a binding keeps out
+// is warned, and it is nmi that refuses.
 func TestWhoMayUseALabel(t *testing.T) {
 	cp, c := peopleAndPolicies(t)
 	create(t, c, `{apiVersion: v1, kind: ServiceAccount, metadata: {name: web, namespace: default}}
@@ -277,21 +324,27 @@ func TestWhoMayUseALabel(t *testing.T) {
 ---
 {apiVersion: aadpodidentity.k8s.io/v1, kind: AzureIdentityBinding, metadata: {name: open, namespace: default}, spec: {azureIdentity: x, selector: open}}
 ---
+{apiVersion: aadpodidentity.k8s.io/v1, kind: AzureIdentityBinding, metadata: {name: both-1, namespace: default}, spec: {azureIdentity: x, selector: both, allowedServiceAccounts: [web]}}
+---
+{apiVersion: aadpodidentity.k8s.io/v1, kind: AzureIdentityBinding, metadata: {name: both-2, namespace: default}, spec: {azureIdentity: x, selector: both, allowedServiceAccounts: [other]}}
+---
 {apiVersion: aadpodidentity.k8s.io/v1, kind: AzureIdentityBinding, metadata: {name: web, namespace: default}, spec: {azureIdentity: x, Selector: web, allowedServiceAccounts: [web]}}`)
-	editor := as(t, cp, "editor")
-	pod := func(name, account, labels string) client.Object {
-		return parse(t, fmt.Sprintf("{apiVersion: v1, kind: Pod, metadata: {name: %s, namespace: default, labels: {%s}}, spec: {serviceAccountName: %s, containers: [{name: c, image: i}]}}", name, labels, account))
+	w := &warnings{}
+	editor := asWarned(t, cp, w, "editor")
+	no := func(binding, account string) string {
+		return "AzureIdentityBinding " + binding + " gives service account " + account + " of namespace default nothing for the label aadpodidbinding: "
 	}
-	const no = "service account other of namespace default may not use the label aadpodidbinding: "
-	await(t, no+"web", func() error { // the last one: all are known then
-		return editor.Create(t.Context(), pod("asking", "other", "aadpodidbinding: web"), client.DryRunAll)
+	await(t, no("web", "other")+"web", func() error { // the last one: all are known then
+		return w.of(t, editor.Create(t.Context(), labelledPod(t, "asking", "other", "aadpodidbinding: web"), client.DryRunAll))
 	})
 	tests := map[string]struct{ account, labels, want string }{
 		"the one that is named":                    {"web", "aadpodidbinding: web", ""},
-		"another":                                  {"other", "aadpodidbinding: web", no + "web"},
-		"a namespace that is not named":            {"other", "aadpodidbinding: away", no + "away"},
+		"another":                                  {"other", "aadpodidbinding: web", no("web", "other") + "web"},
+		"a namespace that is not named":            {"other", "aadpodidbinding: away", no("away", "other") + "away"},
 		"both are named":                           {"web", "aadpodidbinding: full", ""},
-		"the namespace is named and not the other": {"other", "aadpodidbinding: full", no + "full"},
+		"the namespace is named and not the other": {"other", "aadpodidbinding: full", no("full", "other") + "full"},
+		"one of two bindings of a selector":        {"web", "aadpodidbinding: both", no("both-2", "web") + "both"},
+		"the other of the two":                     {"other", "aadpodidbinding: both", no("both-1", "other") + "both"},
 		"a binding without a list":                 {"other", "aadpodidbinding: open", ""},
 		"a label that nothing selects":             {"other", "aadpodidbinding: nothing", ""},
 		"an empty label":                           {"other", "aadpodidbinding: ''", ""},
@@ -300,29 +353,35 @@ func TestWhoMayUseALabel(t *testing.T) {
 	i := 0
 	for name, tc := range tests {
 		i++
-		o := pod(fmt.Sprintf("pod-%d", i), tc.account, tc.labels)
-		t.Run(name, func(t *testing.T) { judge(t, editor.Create(t.Context(), o), tc.want) })
+		o := labelledPod(t, fmt.Sprintf("pod-%d", i), tc.account, tc.labels)
+		t.Run(name, func(t *testing.T) { judge(t, w.of(t, editor.Create(t.Context(), o)), tc.want) })
 	}
-	t.Run("a label that comes later", func(t *testing.T) {
-		o := pod("later", "other", "a: b")
-		if err := editor.Create(t.Context(), o); err != nil {
-			t.Fatal(err)
-		}
-		patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata": {"labels": {"`+v1.LabelBinding+`": "web"}}}`))
-		judge(t, editor.Patch(t.Context(), o, patch), no+"web")
-	})
+	patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata": {"labels": {"`+v1.LabelBinding+`": "web"}}}`))
+	for by, send := range map[string]func(client.Object) error{
+		"itself": func(o client.Object) error { return editor.Patch(t.Context(), o, patch) },
+		"status": func(o client.Object) error { return editor.Status().Patch(t.Context(), o, patch) },
+	} {
+		t.Run("a label that comes later, by "+by, func(t *testing.T) {
+			o := labelledPod(t, "later-"+by, "other", "a: b")
+			judge(t, w.of(t, editor.Create(t.Context(), o)), "")
+			judge(t, w.of(t, send(o)), no("web", "other")+"web")
+		})
+	}
 	t.Run("a pod that has the label from before the list", func(t *testing.T) {
-		o := pod("before", "other", "aadpodidbinding: open")
-		if err := editor.Create(t.Context(), o); err != nil {
-			t.Fatal(err)
-		}
+		o := labelledPod(t, "before", "other", "aadpodidbinding: open")
+		judge(t, w.of(t, editor.Create(t.Context(), o)), "")
 		b := parse(t, "{apiVersion: aadpodidentity.k8s.io/v1, kind: AzureIdentityBinding, metadata: {name: open, namespace: default}}")
 		if err := c.Patch(t.Context(), b, client.RawPatch(types.MergePatchType, []byte(`{"spec": {"allowedServiceAccounts": ["web"]}}`))); err != nil {
 			t.Fatal(err)
 		}
-		await(t, no+"open", func() error {
-			return editor.Create(t.Context(), pod("asking", "other", "aadpodidbinding: open"), client.DryRunAll)
+		await(t, no("open", "other")+"open", func() error {
+			return w.of(t, editor.Create(t.Context(), labelledPod(t, "asking", "other", "aadpodidbinding: open"), client.DryRunAll))
 		})
-		judge(t, editor.Patch(t.Context(), o, client.RawPatch(types.MergePatchType, []byte(`{"metadata": {"labels": {"a": "b"}}}`))), "")
+		judge(t, w.of(t, editor.Patch(t.Context(), o, client.RawPatch(types.MergePatchType, []byte(`{"metadata": {"labels": {"a": "b"}}}`)))), "")
 	})
+}
+
+func labelledPod(t *testing.T, name, account, labels string) client.Object {
+	t.Helper()
+	return parse(t, fmt.Sprintf("{apiVersion: v1, kind: Pod, metadata: {name: %s, namespace: default, labels: {%s}}, spec: {serviceAccountName: %s, containers: [{name: c, image: i}]}}", name, labels, account))
 }
