@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"slices"
 	"strings"
 )
 
@@ -50,18 +51,28 @@ func billOfMaterials(binary io.ReaderAt, p program, version string) ([]byte, err
 		{Type: "library", Ref: "std", Name: "std", Version: info.GoVersion, PURL: "pkg:golang/std@" + strings.TrimPrefix(info.GoVersion, "go")},
 	}}
 	b.Metadata.Component = component{Type: "application", Ref: p.name, Name: info.Path, Version: version}
-	modules := info.Deps
-	if own, ok := debug.ReadBuildInfo(); ok {
-		for _, m := range own.Deps {
-			if m.Path == certificates {
-				modules = append(modules, m)
-			}
-		}
+	own, _ := debug.ReadBuildInfo() // without it there is no module in it
+	module, err := certificateModule(own)
+	if err != nil {
+		return nil, err
 	}
+	modules := slices.Concat(info.Deps, []*debug.Module{module})
 	for _, m := range modules {
 		b.Components = append(b.Components, library(m))
 	}
 	return json.MarshalIndent(b, "", "  ")
+}
+
+// certificateModule is the module of the certificates that a program has.
+func certificateModule(own *debug.BuildInfo) (*debug.Module, error) {
+	if own != nil {
+		for _, m := range own.Deps {
+			if m.Path == certificates {
+				return m, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("bill of materials: where the certificates are from is not known: %s is not in this program", certificates)
 }
 
 // library is a module, or the one that replaces it.

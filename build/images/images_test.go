@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -225,9 +226,16 @@ func TestBillOfMaterials(t *testing.T) {
 	for _, c := range b.Components {
 		names = append(names, c.Name)
 	}
-	if !slices.Contains(names, "std") {
-		t.Errorf("components %q", names)
+	if diff := cmp.Diff([]string{"std", "golang.org/x/crypto/x509roots/fallback"}, names); diff != "" {
+		t.Errorf("components (-want +got):\n%s", diff)
 	}
+	t.Run("without the certificates there is none", func(t *testing.T) {
+		for _, info := range []*debug.BuildInfo{nil, {Deps: []*debug.Module{{Path: "example.com/other"}}}} {
+			if m, err := certificateModule(info); err == nil || !strings.Contains(err.Error(), "x509roots/fallback is not in this program") {
+				t.Errorf("certificateModule() = %v, %v", m, err)
+			}
+		}
+	})
 }
 
 func TestPrograms(t *testing.T) {
