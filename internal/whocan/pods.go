@@ -24,8 +24,11 @@ type Pod struct {
 	Binding string `json:"binding"`
 	// Default says that it is the identity of a pod that asks for none by name.
 	Default bool `json:"default"`
-	// Assigned says that it is on the node, or need not be.
+	// Assigned says that it is on the node, or need not be, or that the cluster does not
+	// know, in managed mode.
 	Assigned bool `json:"assigned"`
+	// Served says that nmi serves its type.
+	Served bool `json:"served"`
 }
 
 // Taker is a pod on a machine of the identity that can take it there past nmi.
@@ -33,7 +36,7 @@ type Taker struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
 	Node      string `json:"node"`
-	// Why is hostNetwork, privileged, hostPID or exception.
+	// Why is hostNetwork, privileged, hostPID, hostPath, exception or a capability.
 	Why string `json:"why"`
 }
 
@@ -80,6 +83,7 @@ func (q *query) pods(now time.Time) []Pod {
 				Binding:  g.Binding.Namespace + "/" + g.Binding.Name,
 				Default:  q.target.names(grants[0].Identity),
 				Assigned: d.Outcome == identity.Selected,
+				Served:   served(g.Identity.Type),
 			})
 			break
 		}
@@ -98,9 +102,19 @@ func named(id identity.Identity) identity.Selector {
 	return identity.Selector{ResourceID: id.ResourceID}
 }
 
+// served reports whether nmi serves a type.
+func served(t v1.IdentityType) bool {
+	switch t {
+	case v1.UserAssignedMSI, v1.ServicePrincipal, v1.ServicePrincipalCertificate:
+		return true
+	default:
+		return false
+	}
+}
+
 // assigned reports whether an identity is on the node of a pod, or need not be.
 func (q *query) assigned(pod identity.Pod, id identity.Identity) bool {
-	return id.Type != v1.UserAssignedMSI || slices.ContainsFunc(q.byPod[name{pod.Namespace, pod.Name}], func(a *v1.AzureAssignedIdentity) bool {
+	return q.Managed || id.Type != v1.UserAssignedMSI || slices.ContainsFunc(q.byPod[name{pod.Namespace, pod.Name}], func(a *v1.AzureAssignedIdentity) bool {
 		ref := a.Spec.AzureIdentityRef
 		return ref != nil && ref.Namespace == id.Namespace && ref.Name == id.Name &&
 			(a.Spec.PodUID == "" || a.Spec.PodUID == pod.UID) &&
@@ -179,28 +193,4 @@ func (q *query) takers(machines map[string]bool) (takers []Taker, pods int) {
 		return cmp.Or(cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
 	})
 	return takers, pods
-}
-
-// past is what lets a pod past nmi; "" for nothing.
-func (q *query) past(p *corev1.Pod) string {
-	_, excepted := identity.Excepted(q.read(p), q.exceptions, q.Rules)
-	switch {
-	case p.Spec.HostNetwork:
-		return "hostNetwork"
-	case privileged(&p.Spec):
-		return "privileged"
-	case p.Spec.HostPID:
-		return "hostPID"
-	case excepted:
-		return "exception"
-	default:
-		return ""
-	}
-}
-
-func privileged(s *corev1.PodSpec) bool {
-	is := func(c *corev1.SecurityContext) bool { return c != nil && c.Privileged != nil && *c.Privileged }
-	return slices.ContainsFunc(s.InitContainers, func(c corev1.Container) bool { return is(c.SecurityContext) }) ||
-		slices.ContainsFunc(s.Containers, func(c corev1.Container) bool { return is(c.SecurityContext) }) ||
-		slices.ContainsFunc(s.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return is(c.SecurityContext) })
 }

@@ -37,6 +37,8 @@ type Cluster struct {
 	DefineAsked bool
 	// Rules are those of podid in this cluster.
 	Rules identity.Rules
+	// Managed says that an nmi runs in managed mode: others put identities on nodes.
+	Managed bool
 }
 
 // Report is the answer.
@@ -77,6 +79,9 @@ func Find(c *Cluster, t Target, now time.Time) *Report {
 	r.Machines = len(machines)
 	r.Takers, r.MachinePods = q.takers(machines)
 	r.Ways = q.ways(r.Takers)
+	if c.Managed && q.onMachines() {
+		r.Notes = append(r.Notes, "in managed mode others put identities on nodes: counted are the machines of its pods alone, since of others the cluster does not know")
+	}
 	return r
 }
 

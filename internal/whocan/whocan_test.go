@@ -92,3 +92,87 @@ func TestOneIdentityByManyNames(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatLetsAPodPastNmi has one pod on a machine of the identity.
+func TestWhatLetsAPodPastNmi(t *testing.T) {
+	onPath := func(path string) corev1.PodSpec {
+		return corev1.PodSpec{Volumes: []corev1.Volume{{VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: path}}}}}
+	}
+	with := func(c ...corev1.Capability) []corev1.Container {
+		return []corev1.Container{{}, {SecurityContext: &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: c}}}}
+	}
+	tests := map[string]struct {
+		spec corev1.PodSpec
+		why  string // empty: nothing does
+	}{
+		"nothing":                            {corev1.PodSpec{}, ""},
+		"the node's network":                 {corev1.PodSpec{HostNetwork: true}, "hostNetwork"},
+		"the node's processes":               {corev1.PodSpec{HostPID: true}, "hostPID"},
+		"privileged, a container":            {corev1.PodSpec{Containers: []corev1.Container{{SecurityContext: &corev1.SecurityContext{Privileged: new(true)}}}}, "privileged"},
+		"a strong capability":                {corev1.PodSpec{Containers: with("NET_BIND_SERVICE", "SYS_ADMIN")}, "SYS_ADMIN"},
+		"one of an init container":           {corev1.PodSpec{InitContainers: with("SYS_MODULE")}, "SYS_MODULE"},
+		"one in another spelling":            {corev1.PodSpec{Containers: with("cap_sys_ptrace")}, "SYS_PTRACE"},
+		"all of them":                        {corev1.PodSpec{Containers: with("ALL")}, "ALL"},
+		"capabilities of a pod's own":        {corev1.PodSpec{Containers: with("NET_ADMIN", "NET_RAW")}, ""},
+		"the root of the node":               {onPath("/"), "hostPath"},
+		"a socket of the runtime":            {onPath("/run/containerd/containerd.sock"), "hostPath"},
+		"its folder, by the other name":      {onPath("/var/run/containerd/"), "hostPath"},
+		"what has it all in it":              {onPath("/var/run"), "hostPath"},
+		"what has the link in it":            {onPath("/var"), "hostPath"},
+		"a socket by a way around":           {onPath("/tmp/../run/docker.sock"), "hostPath"},
+		"a folder of something else":         {onPath("/run/podid"), ""},
+		"one whose name begins like another": {onPath("/run/contain"), ""},
+		"logs":                               {onPath("/var/log"), ""},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := cluster(func(_ *v1.AzureIdentity, b *v1.AzureIdentityBinding) {
+				b.Annotations = map[string]string{v1.AnnotationPreAssign: "*"}
+			})
+			tc.spec.NodeName = "red-0"
+			c.Pods = []corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "app"}, Spec: tc.spec}}
+			target, err := whocan.Resolve(c, "team", "blue")
+			if err != nil {
+				t.Fatal(err)
+			}
+			why := ""
+			for _, taker := range whocan.Find(c, target, time.Now()).Takers {
+				why += taker.Why
+			}
+			if why != tc.why {
+				t.Errorf("past nmi by %q, want %q", why, tc.why)
+			}
+		})
+	}
+}
+
+// TestWhatIsSaidOfAPod has a pod bound to the identity, and no AzureAssignedIdentity.
+func TestWhatIsSaidOfAPod(t *testing.T) {
+	tests := map[string]struct {
+		kind             v1.IdentityType
+		managed          bool
+		assigned, served bool
+		notes            int
+	}{
+		"on its way":                      {served: true},
+		"in managed mode nobody says":     {managed: true, assigned: true, served: true, notes: 1},
+		"an application":                  {kind: v1.ServicePrincipal, assigned: true, served: true},
+		"an application, in managed mode": {kind: v1.ServicePrincipal, managed: true, assigned: true, served: true},
+		"a type that nobody serves":       {kind: 9, assigned: true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := cluster(func(id *v1.AzureIdentity, _ *v1.AzureIdentityBinding) { id.Spec.Type = &tc.kind })
+			c.Managed = tc.managed
+			c.Pods = []corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "app", Labels: map[string]string{v1.LabelBinding: "web"}}}}
+			target, err := whocan.Resolve(c, "team", "blue")
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := whocan.Find(c, target, time.Now())
+			if len(r.Pods) != 1 || r.Pods[0].Assigned != tc.assigned || r.Pods[0].Served != tc.served || len(r.Notes) != tc.notes {
+				t.Errorf("%+v and %q, want assigned %t, served %t and %d notes", r.Pods, r.Notes, tc.assigned, tc.served, tc.notes)
+			}
+		})
+	}
+}

@@ -71,7 +71,10 @@ func pods(b *strings.Builder, r *whocan.Report) {
 	var rows [][]string
 	for _, p := range r.Pods {
 		state := "assigned"
-		if !p.Assigned {
+		switch {
+		case !p.Served:
+			state = "not served"
+		case !p.Assigned:
 			state = "on its way"
 		}
 		asks := "by default"
@@ -89,7 +92,7 @@ func takers(b *strings.Builder, r *whocan.Report) {
 		rows = append(rows, []string{t.Namespace, t.Name, t.Node, t.Why})
 	}
 	if r.Machines == 0 {
-		b.WriteString("\nIt is on no machine of the cluster.\n")
+		b.WriteString("\nNo object of podid says that it is on a machine; what others put there, the cluster does not know.\n")
 		return
 	}
 	title := fmt.Sprintf("Pods on its machines that can take it past nmi: %d of %d on %d nodes", len(r.Takers), r.MachinePods, r.Machines)

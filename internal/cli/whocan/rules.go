@@ -11,16 +11,17 @@ import (
 )
 
 // rules are those of podid in the cluster: as the flags say, and where they say
-// nothing, the widest that the arguments of any nmi give. In whichever namespace an
-// nmi is, it counts.
-func (o *options) rules(given *pflag.FlagSet, r *reading, pods []corev1.Pod) identity.Rules {
-	var found identity.Rules
+// nothing, the widest that the arguments of any nmi give, and whether one of them runs
+// in managed mode. In whichever namespace an nmi is, it counts.
+func (o *options) rules(given *pflag.FlagSet, r *reading, pods []corev1.Pod) (found identity.Rules, managed bool) {
 	for i := range pods {
 		labels := pods[i].Labels
 		if labels[cluster.NameLabel] != cluster.Name || labels[cluster.ComponentLabel] != cluster.Agent {
 			continue
 		}
-		rules := cluster.FlagsOf(&pods[i]).Rules
+		flags := cluster.FlagsOf(&pods[i])
+		rules := flags.Rules
+		managed = managed || flags.Managed
 		found.AcrossNamespaces = found.AcrossNamespaces || rules.AcrossNamespaces
 		for _, ns := range rules.ExceptionNamespaces {
 			if !slices.Contains(found.ExceptionNamespaces, ns) {
@@ -38,5 +39,5 @@ func (o *options) rules(given *pflag.FlagSet, r *reading, pods []corev1.Pod) ide
 	if given.Changed("exception-namespaces") {
 		found.ExceptionNamespaces = o.exceptionNamespaces
 	}
-	return found
+	return found, managed
 }

@@ -88,7 +88,7 @@ func (o *options) run(c *cobra.Command, args []string) error {
 	if err != nil {
 		return tell(c, errNotFoundOut, err)
 	}
-	objects.Rules = o.rules(c.Flags(), &r, objects.Pods)
+	objects.Rules, objects.Managed = o.rules(c.Flags(), &r, objects.Pods)
 	target, err := whocan.Resolve(objects, api.Namespace, args[0])
 	if err != nil {
 		status := errNoSuchIdentity

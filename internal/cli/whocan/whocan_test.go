@@ -84,8 +84,8 @@ func TestPodsThatHaveItAndThatCanTakeIt(t *testing.T) {
 	for _, by := range []string{"blue", "pods/blue", clientBlue, strings.ToUpper(clientBlue), resource + "BLUE"} {
 		got := ask(t, by, "-n", "pods")
 		want := []whocan.Pod{
-			{Namespace: "pods", Name: "waits", ServiceAccount: "web", Binding: "pods/blue", Default: true},
-			{Namespace: "pods", Name: "web", ServiceAccount: "web", Node: "pods-0", Binding: "pods/blue", Default: true, Assigned: true},
+			{Namespace: "pods", Name: "waits", ServiceAccount: "web", Binding: "pods/blue", Default: true, Served: true},
+			{Namespace: "pods", Name: "web", ServiceAccount: "web", Node: "pods-0", Binding: "pods/blue", Default: true, Assigned: true, Served: true},
 		}
 		if diff := cmp.Diff(want, got.Pods); diff != "" {
 			t.Errorf("%s: pods (-want +got):\n%s", by, diff)
@@ -312,6 +312,14 @@ func TestRulesAreThoseOfTheAgents(t *testing.T) {
 	apply(t, c, "{apiVersion: v1, kind: Pod, metadata: {name: nmi, namespace: kube-system, labels: {app.kubernetes.io/name: podid, app.kubernetes.io/component: nmi}}, spec: {containers: [{name: nmi, image: i, args: [--node-name=n, --compatibility=aad-pod-identity]}]}}")
 	check("with the old defaults", could(), "except pods from nmi", "run a pod bound to it")
 	check("with the old defaults, as told", could("--allow-cross-namespace=false", "--exception-namespaces", "kube-system"))
+	const note = "in managed mode others put identities on nodes"
+	if out, _, _ := run(t, "blue", "-n", "rules"); strings.Contains(out, note) {
+		t.Errorf("it takes podid to run in managed mode:\n%s", out)
+	}
+	apply(t, c, "{apiVersion: v1, kind: Pod, metadata: {name: managed, namespace: kube-system, labels: {app.kubernetes.io/name: podid, app.kubernetes.io/component: nmi}}, spec: {containers: [{name: nmi, image: i, args: [--node-name=n, --operation-mode=managed]}]}}")
+	if out, _, _ := run(t, "blue", "-n", "rules"); !strings.Contains(out, note) {
+		t.Errorf("it does not know managed mode:\n%s", out)
+	}
 }
 
 func TestStatus(t *testing.T) {
@@ -328,6 +336,7 @@ func TestStatus(t *testing.T) {
 		says   string
 	}{
 		"an identity that is there":         {[]string{"blue", "-n", "status"}, 0, "AzureIdentity status/blue"},
+		"one that no object has on a node":  {[]string{"blue", "-n", "status"}, 0, "No object of podid says that it is on a machine"},
 		"one that is not":                   {[]string{"green", "-n", "status"}, 1, "there is no AzureIdentity green in namespace status"},
 		"a client id that nobody names":     {[]string{"ffffffff-0000-0000-0000-000000000000"}, 0, "no AzureIdentity names it"},
 		"no identity":                       {nil, 2, "write one identity"},
