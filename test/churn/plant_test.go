@@ -95,7 +95,7 @@ func plants() map[string]*plant {
 		"a late status of an old owner takes its address back":      {laws: entitled, pods: lastWordCounts, also: mistaken},
 		"a late delete of an old owner takes the new one's address": {laws: known, pods: lateDeleteCounts},
 		"a connection is not pinned":                                {laws: []model.Law{model.OnePod}, perRequest: true, also: unpinned},
-		"the end of a link is not heard":                            {laws: append(entitled, known...), noLinkDown: true},
+		"the end of a link is not heard":                            {laws: append(known, model.Entitled, model.Final), noLinkDown: true},
 		"the second address of a pod is passed over":                {laws: known, encode: oneAddress},
 		"no start is heard of, of a container or of a network":      {laws: known, encode: neverReady},
 		"whoever waits is not woken":                                {laws: []model.Law{model.Woken}, pods: deaf, also: unwoken},
