@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -37,7 +36,7 @@ func (s *soak) fuzz(ctx context.Context) error {
 	execs, failures := 0, 0
 	for _, t := range targets {
 		var text bytes.Buffer
-		err := s.test(ctx, io.MultiWriter(&text, s.log), "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", s.lasts.String(), "-timeout", s.timeout(), "./"+t.dir, "-args", "-test.fuzzcachedir="+found)
+		err := s.test(ctx, &text, "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", s.lasts.String(), "-timeout", s.timeout(), "./"+t.dir, "-args", "-test.fuzzcachedir="+found)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -47,9 +46,14 @@ func (s *soak) fuzz(ctx context.Context) error {
 		} else if err == nil {
 			err = errors.New("nothing was executed")
 		}
-		if err != nil && !outOfTime(text.String()) {
+		switch over := err != nil && outOfTime(text.String()); {
+		case over:
+			_, _ = fmt.Fprintf(s.log, "%s of %s: the time was over\n", t.name, t.dir)
+		case err != nil:
 			failures++
-			_, _ = fmt.Fprintf(s.log, "%s of %s: %v\n", t.name, t.dir, err) // the figure tells it too
+			_, _ = fmt.Fprintf(s.log, "%s%s of %s: %v\n", &text, t.name, t.dir, err) // the figure tells it too
+		default:
+			_, _ = s.log.Write(text.Bytes())
 		}
 	}
 	err = errors.Join(s.figure("fuzz_targets", len(targets)), s.figure("fuzz_execs", execs), s.figure("fuzz_failures", failures))
