@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -22,17 +23,16 @@ func Programs(ctx context.Context, root, dir, kubectl string) ([]string, error) 
 	if err != nil {
 		return nil, err
 	}
-	real := filepath.Join(dir, "real")
-	for _, args := range [][]string{
-		{"build", "-o", filepath.Join(dir, "standin"), "./test/docs/standin"},
-		{"build", "-o", real + "/", "./cmd/podid"},
-		{"build", "-modfile=go.tools.mod", "-o", real + "/", "helm.sh/helm/v3/cmd/helm"},
-	} {
-		cmd := exec.CommandContext(ctx, "go", args...)
-		cmd.Dir = root
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
-		}
+	programs := filepath.Join(dir, "real")
+	if _, err := goCommand(ctx, root, "build", "-o", dir+"/", "./test/docs/standin"); err != nil {
+		return nil, err
+	}
+	if _, err := goCommand(ctx, root, "build", "-o", programs+"/", "./cmd/podid"); err != nil {
+		return nil, err
+	}
+	helm, err := goCommand(ctx, root, "tool", "-modfile=go.tools.mod", "-n", "helm") // Go's cache keeps it
+	if err != nil {
+		return nil, err
 	}
 	links := map[string]string{"kubectl": kubectl}
 	for _, name := range StandIns() {
@@ -45,8 +45,21 @@ func Programs(ctx context.Context, root, dir, kubectl string) ([]string, error) 
 	}
 	return []string{
 		"PATH=" + dir + ":" + os.Getenv("PATH"), "HOME=" + dir,
-		"DOCS_HELM=" + filepath.Join(real, "helm"), "DOCS_PODID=" + filepath.Join(real, "podid"),
+		"DOCS_HELM=" + helm, "DOCS_PODID=" + filepath.Join(programs, "podid"),
 	}, nil
+}
+
+// goCommand runs the go command, and returns what it printed.
+func goCommand(ctx context.Context, dir string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	var complaint bytes.Buffer
+	cmd.Stderr = &complaint
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, &complaint)
+	}
+	return strings.TrimSpace(string(out)), nil
 }
 
 // View makes a folder that looks like the clone in root, without what programs

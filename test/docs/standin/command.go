@@ -90,10 +90,11 @@ func find(program string, args []string) (name string, f form, rest []string, er
 // common are the flags that every command of az has.
 const common = "--subscription --query -o|--output --only-show-errors"
 
-// read reads flags and words as the form has them.
-func (f form) read(args []string) (arguments, error) {
-	first, bare := map[string]string{}, map[string]bool{}
-	for _, names := range strings.Fields(f.need + " " + f.may + " " + f.bare + " " + common) {
+// names are the first names of flags by all their names, and bare those of them
+// that have no value.
+func (f form) names() (first map[string]string, bare map[string]bool) {
+	first, bare = map[string]string{}, map[string]bool{}
+	for names := range strings.FieldsSeq(f.need + " " + f.may + " " + f.bare + " " + common) {
 		for name := range strings.SplitSeq(names, "|") {
 			first[name], _, _ = strings.Cut(names, "|")
 		}
@@ -101,43 +102,58 @@ func (f form) read(args []string) (arguments, error) {
 	for name := range strings.FieldsSeq(f.bare + " --only-show-errors") {
 		bare[name] = true
 	}
+	return first, bare
+}
+
+// read reads flags and words as the form has them.
+func (f form) read(args []string) (arguments, error) {
+	first, bare := f.names()
 	a := arguments{flags: map[string]string{}}
-	for i := 0; i < len(args); i++ {
-		flag, value, joined := strings.Cut(args[i], "=")
+	for len(args) > 0 {
+		flag, value, joined := strings.Cut(args[0], "=")
 		name, known := first[flag]
 		switch {
 		case !strings.HasPrefix(flag, "-"):
-			a.words = append(a.words, args[i])
-			continue
+			a.words = append(a.words, args[0])
 		case !known:
 			return a, fmt.Errorf("no flag %s is known here", flag)
 		case bare[name]:
 			a.flags[name] = "true"
-			continue
-		case !joined && (i+1 == len(args) || strings.HasPrefix(args[i+1], "--")):
-			return a, fmt.Errorf("flag %s has no value", flag)
-		case !joined:
-			i++
-			value = args[i]
+		default:
+			if !joined {
+				value, args = values(name, args)
+			}
+			if value == "" {
+				return a, fmt.Errorf("flag %s has no value", flag)
+			}
+			a.flags[name] = value
 		}
-		if value == "" {
-			return a, fmt.Errorf("flag %s is empty", flag)
-		}
-		for name == "--identities" && i+1 < len(args) && !strings.HasPrefix(args[i+1], "-") { // takes several
-			i++
-			value += " " + args[i]
-		}
-		a.flags[name] = value
+		args = args[1:]
 	}
+	return a, f.complete(a)
+}
+
+// values are what follows a flag, several for one that takes several, and the
+// arguments from the last of them on.
+func values(name string, args []string) (string, []string) {
+	var all []string
+	for len(args) > 1 && !strings.HasPrefix(args[1], "--") && (len(all) == 0 || name == "--identities" && !strings.HasPrefix(args[1], "-")) {
+		all, args = append(all, args[1]), args[1:]
+	}
+	return strings.Join(all, " "), args
+}
+
+// complete says what is missing.
+func (f form) complete(a arguments) error {
 	for names := range strings.FieldsSeq(f.need) {
 		if name, _, _ := strings.Cut(names, "|"); a.flags[name] == "" {
-			return a, fmt.Errorf("flag %s is missing", name)
+			return fmt.Errorf("flag %s is missing", name)
 		}
 	}
 	if len(a.words) != f.words {
-		return a, fmt.Errorf("%d words beside flags (%q), want %d", len(a.words), a.words, f.words)
+		return fmt.Errorf("%d words beside flags (%q), want %d", len(a.words), a.words, f.words)
 	}
-	return a, nil
+	return nil
 }
 
 // print prints a result as az does: JSON, or for --output tsv the bare values.

@@ -87,7 +87,7 @@ func tsv(v any) string {
 	}
 	var all strings.Builder
 	for _, one := range list {
-		all.WriteString(fmt.Sprintln(one))
+		fmt.Fprintln(&all, one)
 	}
 	return all.String()
 }
