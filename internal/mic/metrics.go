@@ -10,6 +10,7 @@ import (
 	"github.com/podid-io/podid/internal/assign"
 	"github.com/podid-io/podid/internal/compute"
 	"github.com/podid-io/podid/internal/mic/assignment"
+	"github.com/podid-io/podid/internal/telemetry"
 )
 
 // measured is Azure with a measure of each call.
@@ -28,6 +29,16 @@ func measure(m assignment.Machines, r prometheus.Registerer) measured {
 	}, []string{"verb", "outcome"})
 	r.MustRegister(calls)
 	return measured{m, calls}
+}
+
+// RegisterMetrics registers all that a mic which leads measures of itself, with
+// nothing measured yet: what can be told of it without a cluster.
+func RegisterMetrics(r *prometheus.Registry) {
+	telemetry.NewHealth(checkAPI).RegisterMetric(r, readyMetric)
+	r.MustRegister(NewWaits().histogram)
+	measure(nil, r)
+	newRecorder(nil, r)
+	assignment.RegisterMetrics(r)
 }
 
 // Waits measures how long requests to Azure wait for their turn, within its limits.

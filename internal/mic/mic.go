@@ -122,6 +122,9 @@ const (
 	checkOther = "aad-pod-identity"
 )
 
+// readyMetric shows them.
+const readyMetric = "podid_mic_ready"
+
 // Controller is mic, ready to run.
 type Controller struct {
 	config  Config
@@ -175,7 +178,7 @@ func New(c Config) (*Controller, error) {
 	health := telemetry.NewHealth(checkAPI, checkAzure, checkLease, checkOther)
 	health.Set(checkAzure, nil) // until a call says otherwise
 	metrics := prometheus.NewRegistry()
-	health.RegisterMetric(metrics, "podid_mic_ready")
+	health.RegisterMetric(metrics, readyMetric)
 	if c.Waits != nil {
 		metrics.MustRegister(c.Waits.histogram)
 	}

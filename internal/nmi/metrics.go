@@ -62,7 +62,7 @@ const (
 	onHost door = "host"
 )
 
-// Metrics are what nmi counts of its requests. docs/metrics.md lists them.
+// Metrics are what nmi counts of its requests. docs/reference/metrics.md lists them.
 type Metrics struct {
 	requests map[door]map[outcome]prometheus.Observer
 	denials  map[identity.Reason]prometheus.Counter

@@ -19,6 +19,12 @@ type metrics struct {
 	drift    *prometheus.CounterVec
 }
 
+// RegisterMetrics registers what a controller measures, one that knows no scope.
+func RegisterMetrics(r prometheus.Registerer) {
+	newMetrics(r)
+	registerSizes(r, &Reconciler{})
+}
+
 // newMetrics registers the metrics. A process may have several controllers, one
 // after the other: they count on.
 func newMetrics(r prometheus.Registerer) metrics {
