@@ -31,7 +31,7 @@ images: ## make the container images, without a daemon, into bin/images; IMAGES=
 	@$(GO) run ./build/images -version '$(VERSION)' -revision "$$(git rev-parse HEAD 2>/dev/null)" \
 		-created "$$(git log -1 --format=%ct 2>/dev/null || echo 0)" -arch $(ARCHS) -o $(BIN)/images $(IMAGES)
 
-generate: ## write the deepcopy code, the CRDs, the chart's copies of config/ and deploy/
+generate: ## write the deepcopy code, the CRDs, the chart's copies of config/, deploy/ and docs/reference
 	@$(TOOL) controller-gen object crd paths=./api/v1 output:crd:dir=config/crd
 	@rm -rf charts/podid/crds charts/podid/files/policy charts/podid/files/rbac && mkdir charts/podid/crds
 	@cp -r config/policy config/rbac charts/podid/files/ && rm charts/podid/files/rbac/namespace.yaml
@@ -41,10 +41,11 @@ generate: ## write the deepcopy code, the CRDs, the chart's copies of config/ an
 	@for mode in standard managed; do $(PLAIN) --set operationMode=$$mode,namespace.create=true,uninstall.hook=false,installMICException=false \
 		| $(NOHELM) > deploy/$$mode.yaml; done
 	@$(PLAIN) --show-only templates/exceptions.yaml | $(NOHELM) > deploy/aks-exception.yaml
+	@$(GO) run ./build/reference
 
 check: deps ## lint, and see that generated files and go.mod are up to date
 	@echo "checking generated files"
-	@$(MAKE) -s generate && git diff --exit-code -- api config charts deploy
+	@$(MAKE) -s generate && git diff --exit-code -- api config charts deploy docs/reference
 	@echo "checking go.mod"
 	@$(GO) mod tidy -diff && cd test/controlplane && $(GO) mod tidy -diff
 	@echo "linting (the first time compiles golangci-lint)"
@@ -54,7 +55,7 @@ check: deps ## lint, and see that generated files and go.mod are up to date
 test: deps build $(JS_CLIENT) ## run every test, on a real API server and in network namespaces
 	@$(call need,gcc,gcc libc6-dev)
 	@$(call need,iptables-legacy,iptables)
-	@$(GO) run ./test/localcluster/build kubectl
+	@$(GO) run ./test/localcluster/build
 	@echo "testing"
 	@$(GO) test $(TESTFLAGS) -timeout 20m ./...
 	@echo "churning: a million steps"
