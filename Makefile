@@ -55,7 +55,7 @@ check: deps ## lint, and see that generated files and go.mod are up to date
 test: deps build $(JS_CLIENT) ## run every test, on a real API server and in network namespaces
 	@$(call need,gcc,gcc libc6-dev)
 	@$(call need,iptables-legacy,iptables)
-	@$(GO) run ./test/localcluster/build
+	@$(GO) run ./test/localcluster/build kubectl
 	@echo "testing"
 	@$(GO) test $(TESTFLAGS) -timeout 20m ./...
 	@echo "churning: a million steps"

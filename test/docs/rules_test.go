@@ -87,15 +87,3 @@ func TestFaultsAreFound(t *testing.T) {
 		})
 	}
 }
-
-func TestBlocksAreCounted(t *testing.T) {
-	counts := map[docs.Kind]int{}
-	for _, p := range pages(t) {
-		for _, b := range p.Blocks {
-			if k, known := b.Kind(); known {
-				counts[k]++
-			}
-		}
-	}
-	t.Logf("blocks by kind: %v", counts)
-}

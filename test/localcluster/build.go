@@ -44,6 +44,10 @@ func nodeSource() source {
 	return source{name: "node", folder: "node", what: "kubelet, scheduler and controller manager"}
 }
 
+func kubectlSource() source {
+	return source{name: "kubectl", folder: "kubectl", what: "kubectl"}
+}
+
 // Build compiles the control plane, etcd and kube-apiserver in one binary, from
 // test/controlplane of the clone that the working directory is in, and returns
 // the binary's path. The binary is kept in $PODID_CACHE, or podid in the user's
@@ -62,6 +66,11 @@ func Build(ctx context.Context, progress io.Writer) (path string, err error) {
 // binary, as [Build] does with the control plane.
 func BuildNode(ctx context.Context, progress io.Writer) (path string, err error) {
 	return nodeSource().build(ctx, progress)
+}
+
+// BuildKubectl compiles kubectl, as [Build] does with the control plane.
+func BuildKubectl(ctx context.Context, progress io.Writer) (path string, err error) {
+	return kubectlSource().build(ctx, progress)
 }
 
 func (s source) build(ctx context.Context, progress io.Writer) (path string, err error) {
