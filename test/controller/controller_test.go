@@ -79,7 +79,7 @@ func TestTheControllerDoesAsTheModelSays(t *testing.T) {
 				total.add(w.count)
 				if err := w.wrongs(); err != nil {
 					wrong++
-					t.Errorf("%s\n%v\nagain: go test ./test/controller -run TestTheController -seed %d -lasts %s", w.story.String(), err, first+i, *lastsFlag)
+					w.tell(fmt.Sprintf("%v\nagain: go test ./test/controller -run TestTheController -seed %d -lasts %s", err, first+i, *lastsFlag))
 				}
 			})
 		}
@@ -146,9 +146,9 @@ func findEach(t *testing.T, found *atomic.Int64) {
 			w.live(func() bool { return time.Since(began) < plantStory })
 			switch err := w.wrongs(); {
 			case err == nil:
-				t.Errorf("%s\nseed %d: not found in %+v", w.story.String(), first, w.count)
+				w.tell(fmt.Sprintf("seed %d: not found in %+v", first, w.count))
 			case !regexp.MustCompile(p.want).MatchString(err.Error()):
-				t.Errorf("%s\nseed %d: found as %v, want %q", w.story.String(), first, err, p.want)
+				w.tell(fmt.Sprintf("seed %d: found as %v, want %q", first, err, p.want))
 			default:
 				found.Add(1)
 				t.Logf("found after %s, %+v: %v", time.Since(began).Round(time.Second), w.count, err)

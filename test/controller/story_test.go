@@ -24,7 +24,7 @@ func (s *story) add(line string) {
 }
 
 // longest is how much of a story is told.
-const longest = 150
+const longest = 100
 
 // String is the end of the story.
 func (s *story) String() string {

@@ -188,6 +188,13 @@ func (w *world) transport(l *line) *http.Client {
 // say adds a line to the story.
 func (w *world) say(format string, args ...any) { w.story.add(fmt.Sprintf(format, args...)) }
 
+// tell fails the test with what came of the story, and the end of the story. What
+// came of it stands at both ends, since who reads it may be given a part.
+func (w *world) tell(end string) {
+	w.t.Helper()
+	w.t.Errorf("%s\n%s\n%s", end, w.story.String(), end)
+}
+
 // fail takes note of something that must not be.
 func (w *world) fail(err error) {
 	w.mu.Lock()
