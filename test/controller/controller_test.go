@@ -55,7 +55,11 @@ func (w *world) live(more func() bool) {
 		if w.plant.bout != nil {
 			w.plant.bout(w)
 		}
-		w.happen(5 + w.r.IntN(bout))
+		n := 5 + w.r.IntN(bout)
+		if w.plant.few || w.r.IntN(3) == 0 { // hardly anything: what that can have cost is known best
+			n = 1 + w.r.IntN(3)
+		}
+		w.happen(n)
 		w.settle()
 	}
 	w.count.Kills = int(w.kills.Load())

@@ -20,11 +20,18 @@ func (s *story) add(line string) {
 	if s.began.IsZero() {
 		s.began = time.Now()
 	}
+	if len(line) > widest {
+		line = line[:widest] + "…"
+	}
 	s.lines = append(s.lines, fmt.Sprintf("%8.3f %s", time.Since(s.began).Seconds(), line))
 }
 
-// longest is how much of a story is told.
-const longest = 100
+// longest is how many lines of a story are told, and widest how much of one: what
+// reads them may not show more.
+const (
+	longest = 80
+	widest  = 300
+)
 
 // String is the end of the story.
 func (s *story) String() string {

@@ -18,7 +18,7 @@ func TestRealNode(t *testing.T) {
 	}{
 		{"install, to the first token", install},
 		{"pods that must get nothing", refused},
-		{"explain, when all is well", well},
+		{"explain, doctor and helm test, when all is well", well},
 		{"set-ups that are broken", broken},
 		{"kinds of workloads", workloads},
 		{"containerd and kubelet restarted under load", restartPrograms},
@@ -81,10 +81,17 @@ func workloads(t *testing.T, w *world) {
 	}
 }
 
-// well has what the examples hold explained.
+// well has what the examples hold explained, and the cluster looked at: by its
+// operator, and by Helm.
 func well(t *testing.T, w *world) {
 	t.Helper()
 	for _, pod := range []string{"vault-app", "blob-app"} {
 		eventually(t, time.Minute, func() error { return says(w.podid(t, "explain", "pod/"+pod), 0, []string{"all is well"}) })
 	}
+	doctor := w.podid(t, "doctor")
+	if err := says(doctor, 0, []string{`ready on all \d+ Linux nodes`}); err != nil {
+		t.Error(err)
+	}
+	t.Logf("doctor says:\n%s", doctor.said)
+	w.helm(t, "test", "podid", "--namespace", systemNamespace, "--logs", "--timeout", "3m")
 }
