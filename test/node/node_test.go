@@ -93,5 +93,5 @@ func well(t *testing.T, w *world) {
 		t.Error(err)
 	}
 	t.Logf("doctor says:\n%s", doctor.said)
-	w.helm(t, "test", "podid", "--namespace", systemNamespace, "--logs", "--timeout", "3m")
+	w.helm(t, "test", "podid", "--namespace", systemNamespace, "--timeout", "3m", "--logs")
 }
