@@ -33,6 +33,15 @@ func uninstall(t *testing.T, w *world) {
 	}
 	t.Logf("a pod is told now: %s", strings.TrimSpace(out))
 	w.checkObjects(t)
+	var pods corev1.PodList
+	if err := w.client.List(t.Context(), &pods, client.InNamespace(systemNamespace)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range pods.Items {
+		if p := &pods.Items[i]; p.DeletionTimestamp == nil {
+			t.Errorf("pod %s is left", p.Name)
+		}
+	}
 	state, err := w.azure.State(t.Context())
 	if err != nil {
 		t.Fatal(err)

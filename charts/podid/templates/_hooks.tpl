@@ -11,3 +11,13 @@ helm.sh/hook: test
 helm.sh/hook-weight: {{ . | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
+
+{{- /*
+Annotations of the pod of helm test: it stays, so that kubectl logs has what it said,
+until the next one or podid cleanup.
+*/ -}}
+{{- define "podid.onTestStays" -}}
+helm.sh/hook: test
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation
+{{- end -}}

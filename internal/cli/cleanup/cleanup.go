@@ -138,6 +138,21 @@ func (w *work) all(ctx context.Context, mics []appsv1.Deployment, agents []appsv
 	for i := range agents {
 		errs = append(errs, w.removeRedirects(ctx, &agents[i]))
 	}
+	return errors.Join(append(errs, w.removeTests(ctx))...)
+}
+
+// removeTests deletes the pods of helm test, which has them stay for their logs.
+func (w *work) removeTests(ctx context.Context) error {
+	var pods corev1.PodList
+	if err := w.client.List(ctx, &pods, client.InNamespace(w.namespace), labels("test")); err != nil {
+		return fmt.Errorf("find the pods of helm test: %w", err)
+	}
+	var errs []error
+	for i := range pods.Items {
+		if err := w.client.Delete(ctx, &pods.Items[i]); client.IgnoreNotFound(err) != nil {
+			errs = append(errs, fmt.Errorf("delete what helm test left: %w", err))
+		}
+	}
 	return errors.Join(errs...)
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -209,6 +210,10 @@ func TestCleanupRights(t *testing.T) {
 	out, errs, status := podid(t, "--kubeconfig", kubeconfig, "-n", "rights", "--yes", "--keep-identities")
 	if status != 1 || !strings.Contains(out, "the redirect is off 2 nodes") || !strings.Contains(errs, "left something behind") {
 		t.Errorf("status %d: %s%s", status, out, errs)
+	}
+	left := w.client.Get(t.Context(), client.ObjectKey{Namespace: "rights", Name: "podid-test"}, &corev1.Pod{})
+	if !apierrors.IsNotFound(left) {
+		t.Errorf("what helm test left is still there: %v", left)
 	}
 	// The log is asked for, of a node that is not there.
 	if !strings.Contains(errs, "what it said cannot be had") || strings.Contains(errs, "forbidden") {

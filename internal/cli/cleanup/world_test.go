@@ -54,6 +54,11 @@ spec:
         readinessProbe: {exec: {command: [/nmi, ready]}}
         securityContext: {capabilities: {drop: [ALL], add: [NET_ADMIN, NET_RAW]}}
 ---
+apiVersion: v1
+kind: Pod
+metadata: {name: podid-test, labels: {app.kubernetes.io/name: podid, app.kubernetes.io/component: test}}
+spec: {containers: [{name: doctor, image: "podid-io/podid:1"}]}
+---
 {apiVersion: v1, kind: ServiceAccount, metadata: {name: podid-mic}}
 ---
 {apiVersion: v1, kind: ServiceAccount, metadata: {name: podid-nmi}}
