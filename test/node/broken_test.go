@@ -70,7 +70,7 @@ func broken(t *testing.T, w *world) {
 			explain := func() told { return w.podid(t, "explain", "pod/"+s.pod.Name, "--namespace", s.namespace) }
 			start := time.Now()
 			var found told
-			eventually(t, 2*time.Minute, func() error {
+			eventually(t, 5*time.Minute, func() error {
 				if b.again != nil {
 					b.again(s)
 				}
@@ -83,7 +83,7 @@ func broken(t *testing.T, w *world) {
 			}
 			b.mend(s)
 			start = time.Now()
-			eventually(t, 2*time.Minute, func() error { return says(explain(), 0, []string{"all is well"}) })
+			eventually(t, 5*time.Minute, func() error { return says(explain(), 0, []string{"all is well"}) })
 			t.Logf("well again within %s", round(time.Since(start)))
 		})
 	}
