@@ -10,6 +10,7 @@ import (
 
 	"github.com/podid-io/podid/internal/cli/cleanup"
 	"github.com/podid-io/podid/internal/cli/cluster"
+	"github.com/podid-io/podid/internal/cli/command"
 	"github.com/podid-io/podid/internal/cli/demo"
 	"github.com/podid-io/podid/internal/cli/doctor"
 	"github.com/podid-io/podid/internal/cli/exit"
@@ -47,14 +48,15 @@ func New(c Config) *cobra.Command {
 		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl podid"}
 	}
 	root.AddCommand(demo.New())
+	process := command.Config{Getenv: c.Getenv, Ask: c.Ask}
 	for _, command := range []*cobra.Command{
 		roles.New(roles.Config{Getenv: c.Getenv}),
-		explain.New(explain.Config{Getenv: c.Getenv, Ask: c.Ask}),
-		status.New(status.Config{Getenv: c.Getenv, Ask: c.Ask}),
+		explain.New(process),
+		status.New(process),
 		cleanup.New(),
-		doctor.New(doctor.Config{Getenv: c.Getenv, Ask: c.Ask}),
-		token.New(token.Config{Getenv: c.Getenv, Ask: c.Ask}),
-		whocan.New(),
+		doctor.New(process),
+		token.New(process),
+		whocan.New(process),
 	} {
 		command.PreRun = func(*cobra.Command, []string) {
 			telemetry.Bridge(slog.New(slog.DiscardHandler)) // what libraries log is for nobody here

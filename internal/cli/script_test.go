@@ -63,10 +63,7 @@ func askFile(_ context.Context, _ *rest.Config, pod *corev1.Pod, container strin
 type withControlPlane struct{ m *testing.M }
 
 func (w withControlPlane) Run() int {
-	return localcluster.WithControlPlanes(1, "../../config/crd", func(planes []*localcluster.ControlPlane) int {
-		plane = planes[0]
-		return w.m.Run()
-	})
+	return localcluster.WithControlPlane(&plane, "../../config/crd", w.m.Run)
 }
 
 func TestScripts(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/podid-io/podid/internal/cli/command"
 	"github.com/podid-io/podid/internal/cli/doctor"
 )
 
@@ -49,7 +50,7 @@ func TestHelmTestMayReadWhatItAsksFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	command := doctor.New(doctor.Config{Getenv: func(string) string { return "" }})
+	command := doctor.New(command.Config{Getenv: func(string) string { return "" }})
 	command.SetArgs([]string{"--kubeconfig", kubeconfig, "--podid-namespace=podid-system"})
 	command.SetOut(&out)
 	command.SetErr(&out)

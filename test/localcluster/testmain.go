@@ -76,6 +76,15 @@ func WithControlPlanes(n int, crds string, run func([]*ControlPlane) int) int {
 	return run(planes)
 }
 
+// WithControlPlane is WithControlPlanes for tests that share one, which run finds in
+// plane.
+func WithControlPlane(plane **ControlPlane, crds string, run func() int) int {
+	return WithControlPlanes(1, crds, func(planes []*ControlPlane) int {
+		*plane = planes[0]
+		return run()
+	})
+}
+
 // testingT is the part of testing.TB that Require needs; the demo, which links
 // this package, has no use for package testing.
 type testingT interface {

@@ -19,14 +19,12 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/podid-io/podid/internal/cli/command"
 	"github.com/podid-io/podid/internal/cli/exit"
 )
 
-// errLeft is the status where something was left behind, errUsage of bad flags.
-const (
-	errLeft  = exit.Error(1)
-	errUsage = exit.Error(2)
-)
+// errLeft is the status where something was left behind.
+const errLeft = exit.Error(1)
 
 // options are the flags.
 type options struct {
@@ -64,19 +62,20 @@ The command ends with status 0 when nothing is left, with 1 when something is, w
 it names, and with 2 when it was not asked properly.`,
 		Example: `  podid cleanup --namespace podid-system          # what would be done
   podid cleanup --namespace podid-system --yes`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
+		Args: cobra.ArbitraryArgs, // RunE says it in our words, and with our status
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := command.NoArgs(args); err != nil {
+				return command.End(c, err)
+			}
 			if err := o.run(c.Context(), c.OutOrStdout()); err != nil {
-				_, _ = fmt.Fprintln(c.ErrOrStderr(), "podid cleanup:", err) // nowhere else to say it
+				_, _ = fmt.Fprintln(c.ErrOrStderr(), "podid cleanup:", err) // of several lines; nowhere else to say it
 				return errLeft
 			}
 			return nil
 		},
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		_, _ = fmt.Fprintln(c.ErrOrStderr(), "podid cleanup:", err) // nowhere else to say it
-		return errUsage
-	})
+	cmd.SetFlagErrorFunc(command.End)
 	f := cmd.Flags()
 	f.BoolVar(&o.yes, "yes", false, "do it, and do not just tell")
 	f.BoolVar(&o.keepIdentities, "keep-identities", false, "leave on the machines what podid attached, such as when Azure cannot be reached: every pod of a node can then have tokens of all identities that its machine has")

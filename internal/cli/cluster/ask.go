@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -36,6 +37,27 @@ type Question struct {
 	Namespace, Pod                 string
 	Resource                       string
 	ClientID, ObjectID, ResourceID string
+}
+
+// AddFlags adds the flags that say for which of its identities a pod asks.
+func (q *Question) AddFlags(f *pflag.FlagSet) {
+	f.StringVar(&q.ClientID, "client-id", "", "ask for the identity with this client id, as the pod's client does")
+	f.StringVar(&q.ObjectID, "object-id", "", "ask for the identity with this object id")
+	f.StringVar(&q.ResourceID, "resource-id", "", "ask for the identity with this ARM id")
+}
+
+// Check refuses a question for several identities.
+func (q *Question) Check() error {
+	named := 0
+	for _, v := range []string{q.ClientID, q.ObjectID, q.ResourceID} {
+		if v != "" {
+			named++
+		}
+	}
+	if named > 1 {
+		return errors.New("write one of --client-id, --object-id and --resource-id: a request names one identity")
+	}
+	return nil
 }
 
 // Explain asks the nmi that runs in a pod, which is one of Components.

@@ -1,13 +1,9 @@
 package cluster
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
-
-	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // PodName is the pod that an argument names: pod/NAME, or NAME alone.
@@ -28,22 +24,4 @@ func PodName(args []string) (string, error) {
 		return "", fmt.Errorf("%q is no pod: write pod/NAME, and the namespace by -n", args[0])
 	}
 	return name, nil
-}
-
-// CompletePods offers the pods of the namespace to a shell, none where they cannot
-// be read.
-func (f *Flags) CompletePods(ctx context.Context) []string {
-	c, err := f.Open(nil)
-	if err != nil {
-		return nil
-	}
-	var list corev1.PodList
-	if err := c.List(ctx, &list, client.InNamespace(c.Namespace), client.Limit(page)); err != nil {
-		return nil
-	}
-	names := make([]string, 0, len(list.Items))
-	for i := range list.Items {
-		names = append(names, "pod/"+list.Items[i].Name)
-	}
-	return names
 }

@@ -34,6 +34,9 @@ func New() *cobra.Command {
 
 Everything runs in network namespaces of its own; the machine's network is not
 touched. Nothing is left when the demo ends.`,
+		Example: `  podid demo
+  podid demo up
+  podid demo down`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return o.demo(c) },
 	}

@@ -4,43 +4,23 @@ package doctor
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/podid-io/podid/internal/cli/cluster"
+	"github.com/podid-io/podid/internal/cli/command"
 	"github.com/podid-io/podid/internal/cli/exit"
 	"github.com/podid-io/podid/internal/cli/screen"
 	"github.com/podid-io/podid/internal/explain"
 	"github.com/podid-io/podid/internal/shell"
 )
 
-// The statuses that the command ends with, beside 0.
-const (
-	errBroken      = exit.Error(1)
-	errNotFoundOut = exit.Error(2)
-)
-
-// Config is what the command has of its process.
-type Config struct {
-	// Getenv reads the environment.
-	Getenv func(string) string
-	// Ask is how agents are asked; nil means by exec, as kubectl does.
-	Ask cluster.Asker
-}
-
-// options are the flags.
-type options struct {
-	Config
-
-	kube   *cluster.Flags
-	output string
-}
+// errBroken is the status where something is broken.
+const errBroken = exit.Error(1)
 
 // New makes the command.
-func New(c Config) *cobra.Command {
-	o := &options{Config: c, kube: cluster.NewFlags()}
+func New(c command.Config) *cobra.Command {
+	o := command.NewOptions(c, "text")
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check podid in a cluster, and say what mends what is broken",
@@ -56,32 +36,21 @@ not understood or a check could not be made, and with 0 otherwise, warnings incl
 		Example: `  podid doctor
   podid doctor -o json
   podid doctor --podid-namespace kube-system`,
-		Args:          cobra.ArbitraryArgs, // run says it in our words, and with our status
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		RunE: func(c *cobra.Command, args []string) error {
-			r, err := o.run(c.Context(), args)
-			if err == nil {
-				err = o.print(screen.New(c.OutOrStdout(), o.Getenv), r)
-			}
-			if err != nil {
-				return tell(c, err)
-			}
-			return r.status()
-		},
-		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	cmd.SetFlagErrorFunc(tell)
-	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "text or json")
-	o.kube.Add(cmd.Flags())
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+	o.Bind(cmd, func(c *cobra.Command, args []string) error {
+		if err := command.NoArgs(args); err != nil {
+			return err
+		}
+		r, err := examine(c.Context(), &o)
+		if err != nil {
+			return err
+		}
+		if err := r.print(o.Screen(c), o.Output.JSON()); err != nil {
+			return err
+		}
+		return r.status()
+	})
 	return cmd
-}
-
-// tell says what is wrong, and makes the status of it.
-func tell(c *cobra.Command, err error) error {
-	_, _ = fmt.Fprintln(c.ErrOrStderr(), "podid doctor:", shell.Printable(err.Error())) // nowhere else to say it
-	return errNotFoundOut
 }
 
 // finding is what a check found.
@@ -117,20 +86,14 @@ func (r *report) status() error {
 		unknown = unknown || f.State == explain.Unknown
 	}
 	if unknown {
-		return errNotFoundOut
+		return command.ErrNotFoundOut
 	}
 	return nil
 }
 
-// run makes all checks.
-func (o *options) run(ctx context.Context, args []string) (*report, error) {
-	switch {
-	case len(args) > 0:
-		return nil, fmt.Errorf("argument %q: the command takes none", args[0])
-	case o.output != "text" && o.output != "json":
-		return nil, fmt.Errorf("--output=%s: write text or json", o.output)
-	}
-	c, err := o.kube.Open(o.Ask)
+// examine makes all checks.
+func examine(ctx context.Context, o *command.Options) (*report, error) {
+	c, err := o.Open()
 	if err != nil {
 		return nil, err
 	}
@@ -151,8 +114,8 @@ func (o *options) run(ctx context.Context, args []string) (*report, error) {
 }
 
 // print writes the report.
-func (o *options) print(s *screen.Screen, r *report) error {
-	if o.output == "json" {
+func (r *report) print(s *screen.Screen, asJSON bool) error {
+	if asJSON {
 		return s.JSON(r)
 	}
 	count := map[explain.State]int{}

@@ -12,45 +12,34 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/podid-io/podid/internal/cli/cluster"
+	"github.com/podid-io/podid/internal/cli/command"
 	"github.com/podid-io/podid/internal/cli/exit"
-	"github.com/podid-io/podid/internal/cli/screen"
 	"github.com/podid-io/podid/internal/explain"
 	"github.com/podid-io/podid/internal/identity"
-	"github.com/podid-io/podid/internal/shell"
 )
 
 // The statuses that the command ends with, beside 0.
 const (
-	errBroken      = exit.Error(1)
-	errNotFoundOut = exit.Error(2)
-	errWaiting     = exit.Error(3)
+	errBroken  = exit.Error(1)
+	errWaiting = exit.Error(3)
 )
 
 // defaultResource is what a token is asked for where nothing is said: every tenant
 // knows it.
 const defaultResource = "https://management.azure.com/"
 
-// Config is what the command has of its process.
-type Config struct {
-	// Getenv reads the environment.
-	Getenv func(string) string
-	// Ask is how agents are asked; nil means by exec, as kubectl does.
-	Ask cluster.Asker
-}
-
 // options are the flags.
 type options struct {
-	Config
+	command.Options
 
-	kube                           *cluster.Flags
-	resource, output, file         string
-	clientID, objectID, resourceID string
-	dryRun                         bool
+	ask    cluster.Question
+	file   string
+	dryRun bool
 }
 
 // New makes the command.
-func New(c Config) *cobra.Command {
-	o := &options{Config: c, kube: cluster.NewFlags()}
+func New(c command.Config) *cobra.Command {
+	o := &options{Options: command.NewOptions(c, "text")}
 	cmd := &cobra.Command{
 		Use:   "explain pod/NAME",
 		Short: "Say why a pod gets its token, or why not, and what mends it",
@@ -72,39 +61,24 @@ with 2 when the command was not understood or it could not be found out.`,
 		Example: `  podid explain pod/web -n shop
   podid explain pod/web -n shop --resource https://vault.azure.net -o json
   podid explain --dry-run -f deployment.yaml -n shop`,
-		Args:          cobra.ArbitraryArgs, // check says it in our words, and with our status
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		RunE: func(c *cobra.Command, args []string) error {
-			r, err := o.run(c.Context(), args)
-			if err == nil {
-				err = o.print(screen.New(c.OutOrStdout(), o.Getenv), r)
-			}
-			if err != nil {
-				return tell(c, err)
-			}
-			return status(r)
-		},
-		ValidArgsFunction: o.complete,
+		ValidArgsFunction: o.CompletePods,
 	}
-	cmd.SetFlagErrorFunc(tell)
 	f := cmd.Flags()
-	f.StringVar(&o.resource, "resource", defaultResource, "what nmi is to get a token for; empty means that it gets none")
-	f.StringVar(&o.clientID, "client-id", "", "ask for the identity with this client id, as the pod's client does")
-	f.StringVar(&o.objectID, "object-id", "", "ask for the identity with this object id")
-	f.StringVar(&o.resourceID, "resource-id", "", "ask for the identity with this ARM id")
+	f.StringVar(&o.ask.Resource, "resource", defaultResource, "what nmi is to get a token for; empty means that it gets none")
+	o.ask.AddFlags(f)
 	f.BoolVar(&o.dryRun, "dry-run", false, "explain a pod that does not exist yet, of the manifest that -f names")
 	f.StringVarP(&o.file, "filename", "f", "", "manifest of a pod, or of what makes pods; - means standard input")
-	f.StringVarP(&o.output, "output", "o", "text", "text or json")
-	o.kube.Add(f)
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+	o.Bind(cmd, func(c *cobra.Command, args []string) error {
+		r, err := o.run(c.Context(), args)
+		if err != nil {
+			return err
+		}
+		if err := o.print(o.Screen(c), r); err != nil {
+			return err
+		}
+		return status(r)
+	})
 	return cmd
-}
-
-// tell says what is wrong, and makes the status of it.
-func tell(c *cobra.Command, err error) error {
-	_, _ = fmt.Fprintln(c.ErrOrStderr(), "podid explain:", shell.Printable(err.Error())) // nowhere else to say it
-	return errNotFoundOut
 }
 
 // status is that of the command.
@@ -117,24 +91,17 @@ func status(r *explain.Report) error {
 	case explain.Waiting:
 		return errWaiting
 	default:
-		return errNotFoundOut
+		return command.ErrNotFoundOut
 	}
 }
 
 // check refuses what makes no sense, and finds the name of the pod.
 func (o *options) check(args []string) (pod string, err error) {
-	named := 0
-	for _, v := range []string{o.clientID, o.objectID, o.resourceID} {
-		if v != "" {
-			named++
-		}
+	if err := o.ask.Check(); err != nil {
+		return "", err
 	}
 	switch {
-	case o.output != "text" && o.output != "json":
-		return "", fmt.Errorf("--output=%s: write text or json", o.output)
-	case named > 1:
-		return "", errors.New("write one of --client-id, --object-id and --resource-id: a request names one identity")
-	case o.objectID != "" && o.resource == "":
+	case o.ask.ObjectID != "" && o.ask.Resource == "":
 		return "", errors.New("--object-id needs --resource: which identity has an object id shows in its tokens")
 	case o.dryRun && o.file == "":
 		return "", errors.New("--dry-run needs the manifest of a pod: -f FILE")
@@ -154,14 +121,14 @@ func (o *options) run(ctx context.Context, args []string) (*explain.Report, erro
 	if err != nil {
 		return nil, err
 	}
-	c, err := o.kube.Open(o.Ask)
+	c, err := o.Open()
 	if err != nil {
 		return nil, err
 	}
 	g := &gathering{Cluster: c, facts: &explain.Facts{
-		Now: time.Now(), System: c.System, DryRun: o.dryRun, Resource: o.resource, Unread: map[string]error{}, NoSecrets: map[string]bool{},
-		Want: identity.Selector{ClientID: strings.ToLower(o.clientID), ObjectID: strings.ToLower(o.objectID), ResourceID: strings.ToLower(o.resourceID)},
-	}, ask: cluster.Question{Resource: o.resource, ClientID: o.clientID, ObjectID: o.objectID, ResourceID: o.resourceID}}
+		Now: time.Now(), System: c.System, DryRun: o.dryRun, Resource: o.ask.Resource, Unread: map[string]error{}, NoSecrets: map[string]bool{},
+		Want: identity.Selector{ClientID: strings.ToLower(o.ask.ClientID), ObjectID: strings.ToLower(o.ask.ObjectID), ResourceID: strings.ToLower(o.ask.ResourceID)},
+	}, ask: o.ask}
 	if o.dryRun {
 		err = g.tryPod(ctx, o.file)
 	} else {
@@ -175,12 +142,4 @@ func (o *options) run(ctx context.Context, args []string) (*explain.Report, erro
 	}
 	g.gather(ctx)
 	return explain.Chain(g.facts), nil
-}
-
-// complete offers the pods of the namespace.
-func (o *options) complete(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return o.kube.CompletePods(c.Context()), cobra.ShellCompDirectiveNoFileComp
 }

@@ -10,7 +10,7 @@ import (
 
 // print writes the report.
 func (o *options) print(s *screen.Screen, r *explain.Report) error {
-	if o.output == "json" {
+	if o.Output.JSON() {
 		return s.JSON(r)
 	}
 	head := "pod " + r.Pod

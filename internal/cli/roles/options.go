@@ -9,6 +9,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 
+	"github.com/podid-io/podid/internal/cli/command"
 	"github.com/podid-io/podid/internal/entra"
 	"github.com/podid-io/podid/internal/mic/cloudconfig"
 	"github.com/podid-io/podid/internal/roles"
@@ -21,12 +22,13 @@ const (
 )
 
 func (o *options) check(args []string) error {
-	switch {
-	case len(args) > 0:
-		return fmt.Errorf("argument %q: the command takes none", args[0])
-	case o.output != "table" && o.output != "json":
-		return fmt.Errorf("--output=%s: write table or json", o.output)
-	case o.identityScope != byIdentity && o.identityScope != byGroup:
+	if err := command.NoArgs(args); err != nil {
+		return err
+	}
+	if err := o.output.Check(); err != nil {
+		return err
+	}
+	if o.identityScope != byIdentity && o.identityScope != byGroup {
 		return fmt.Errorf("--identity-scope=%s: write %s or %s", o.identityScope, byIdentity, byGroup)
 	}
 	if _, err := arm.ParseResourceID(o.delegated); o.delegated != "" && err != nil {

@@ -13,7 +13,7 @@ import (
 
 // print writes the report.
 func (r *report) print(w io.Writer, o *options) error {
-	if o.output == "json" {
+	if o.output.JSON() {
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
 		e.SetEscapeHTML(false) // commands are for a shell

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/podid-io/podid/internal/cli/command"
 	"github.com/podid-io/podid/internal/entra"
 	"github.com/podid-io/podid/internal/roles"
 )
@@ -62,7 +63,7 @@ func (r *report) status() error {
 	lacking := r.count(missingState, unusualState, failedState)+r.undefined() > 0
 	switch {
 	case r.Incomplete, r.count(unknownState) > 0, lacking && r.ambiguous():
-		return errNotFoundOut
+		return command.ErrNotFoundOut
 	case lacking:
 		return errMissing
 	default:

@@ -9,16 +9,13 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
+	"github.com/podid-io/podid/internal/cli/command"
 	"github.com/podid-io/podid/internal/cli/exit"
 	"github.com/podid-io/podid/internal/roles"
-	"github.com/podid-io/podid/internal/shell"
 )
 
-// The statuses that the command ends with, beside 0.
-const (
-	errMissing     = exit.Error(1)
-	errNotFoundOut = exit.Error(2)
-)
+// errMissing is the status where a role is missing.
+const errMissing = exit.Error(1)
 
 // Config is what the command has of its process.
 type Config struct {
@@ -39,13 +36,14 @@ type options struct {
 	leastPrivilege, apply              bool
 	managedIdentity                    bool
 	nodeGroups                         []string
-	identityScope, output              string
+	identityScope                      string
+	output                             command.Output
 	delegated, principalTenant         string
 }
 
 // New makes the command.
 func New(c Config) *cobra.Command {
-	o := &options{Config: c, kube: genericclioptions.NewConfigFlags(true)}
+	o := &options{Config: c, kube: genericclioptions.NewConfigFlags(true), output: command.NewOutput("table")}
 	o.kube.Namespace, o.kube.CacheDir = nil, nil // all namespaces count, and nothing is cached
 	cmd := &cobra.Command{
 		Use:   "roles",
@@ -64,12 +62,12 @@ docs/roles.md has the rest.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			r, err := o.run(c, args)
 			if err != nil {
-				return tell(c, err)
+				return command.End(c, err)
 			}
 			return r.status()
 		},
 	}
-	cmd.SetFlagErrorFunc(tell)
+	cmd.SetFlagErrorFunc(command.End)
 	o.addFlags(cmd)
 	return cmd
 }
@@ -88,14 +86,8 @@ func (o *options) addFlags(c *cobra.Command) {
 	f.StringArrayVar(&o.nodeGroups, "node-resource-group", nil, "resource group with nodes where mic is to change machines, where nodes are in several: its name, or its ARM id (can be repeated)")
 	f.BoolVar(&o.managedIdentity, "use-managed-identity", false, "sign in as the managed identity of the machine that the command runs on")
 	f.BoolVar(&o.apply, "apply", false, "make what is missing")
-	f.StringVarP(&o.output, "output", "o", "table", "table or json")
+	o.output.Add(c)
 	o.kube.AddFlags(f)
-}
-
-// tell says what is wrong, and makes the status of it.
-func tell(c *cobra.Command, err error) error {
-	_, _ = fmt.Fprintln(c.ErrOrStderr(), "podid roles:", shell.Printable(err.Error())) // nowhere else to say it
-	return errNotFoundOut
 }
 
 // run makes the report, and what it says is missing if told to.

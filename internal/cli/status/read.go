@@ -19,6 +19,7 @@ import (
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/assign"
 	"github.com/podid-io/podid/internal/cli/cluster"
+	"github.com/podid-io/podid/internal/cli/command"
 	"github.com/podid-io/podid/internal/explain"
 )
 
@@ -91,11 +92,11 @@ func (r *report) well() bool {
 func (r *report) status() error {
 	switch {
 	case r == nil: // interrupted before anything was shown
-		return errNotFoundOut
+		return command.ErrNotFoundOut
 	case !r.well():
 		return errNotWell
 	case len(r.Notes) > 0:
-		return errNotFoundOut
+		return command.ErrNotFoundOut
 	default:
 		return nil
 	}

@@ -3,6 +3,8 @@ package status
 import (
 	"errors"
 	"testing"
+
+	"github.com/podid-io/podid/internal/cli/command"
 )
 
 func TestWhatIsWell(t *testing.T) {
@@ -40,7 +42,7 @@ func TestTheStatusOfTheCommand(t *testing.T) {
 	for _, tc := range []struct {
 		report report
 		want   error
-	}{{ready, nil}, {unread, errNotFoundOut}, {unwell, errNotWell}} {
+	}{{ready, nil}, {unread, command.ErrNotFoundOut}, {unwell, errNotWell}} {
 		if got := tc.report.status(); !errors.Is(got, tc.want) {
 			t.Errorf("status() of %+v = %v, want %v", tc.report, got, tc.want)
 		}

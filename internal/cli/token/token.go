@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/podid-io/podid/internal/cli/cluster"
+	"github.com/podid-io/podid/internal/cli/command"
 	"github.com/podid-io/podid/internal/cli/exit"
 	"github.com/podid-io/podid/internal/cli/screen"
 	"github.com/podid-io/podid/internal/explain"
@@ -27,31 +28,20 @@ import (
 
 // The statuses that the command ends with, beside 0.
 const (
-	errRefused     = exit.Error(1)
-	errNotFoundOut = exit.Error(2)
-	errWaiting     = exit.Error(3)
+	errRefused = exit.Error(1)
+	errWaiting = exit.Error(3)
 )
-
-// Config is what the command has of its process.
-type Config struct {
-	// Getenv reads the environment.
-	Getenv func(string) string
-	// Ask is how agents are asked; nil means by exec, as kubectl does.
-	Ask cluster.Asker
-}
 
 // options are the flags.
 type options struct {
-	Config
+	command.Options
 
-	kube   *cluster.Flags
-	ask    cluster.Question
-	output string
+	ask cluster.Question
 }
 
 // New makes the command.
-func New(c Config) *cobra.Command {
-	o := &options{Config: c, kube: cluster.NewFlags()}
+func New(c command.Config) *cobra.Command {
+	o := &options{Options: command.NewOptions(c, "table")}
 	cmd := &cobra.Command{
 		Use:   "token pod/NAME --resource RESOURCE",
 		Short: "Have nmi get the token of a pod, and print its claims",
@@ -69,39 +59,19 @@ says that it may not yet, and with 2 when the command was not understood or nmi 
 not be asked. podid explain says why.`,
 		Example: `  podid token pod/web -n shop --resource https://vault.azure.net
   podid token pod/web -n shop --resource https://storage.azure.com --client-id 22222222-2222-2222-2222-222222222222 -o json`,
-		Args:          cobra.ArbitraryArgs, // run says it in our words, and with our status
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		RunE: func(c *cobra.Command, args []string) error {
-			a, reached, err := o.run(c.Context(), args)
-			if err != nil {
-				return tell(c, err)
-			}
-			return o.show(c, a, reached)
-		},
-		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) > 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			return o.kube.CompletePods(c.Context()), cobra.ShellCompDirectiveNoFileComp
-		},
+		ValidArgsFunction: o.CompletePods,
 	}
-	cmd.SetFlagErrorFunc(tell)
 	f := cmd.Flags()
 	f.StringVar(&o.ask.Resource, "resource", "", "what the token is for, such as https://vault.azure.net")
-	f.StringVar(&o.ask.ClientID, "client-id", "", "ask for the identity with this client id, as the pod's client does")
-	f.StringVar(&o.ask.ObjectID, "object-id", "", "ask for the identity with this object id")
-	f.StringVar(&o.ask.ResourceID, "resource-id", "", "ask for the identity with this ARM id")
-	f.StringVarP(&o.output, "output", "o", "table", "table or json")
-	o.kube.Add(f)
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+	o.ask.AddFlags(f)
+	o.Bind(cmd, func(c *cobra.Command, args []string) error {
+		a, reached, err := o.run(c.Context(), args)
+		if err != nil {
+			return err
+		}
+		return o.show(c, a, reached)
+	})
 	return cmd
-}
-
-// tell says what is wrong, and makes the status of it.
-func tell(c *cobra.Command, err error) error {
-	_, _ = fmt.Fprintln(c.ErrOrStderr(), "podid token:", shell.Printable(err.Error())) // nowhere else to say it
-	return errNotFoundOut
 }
 
 // run asks the agent of the pod's node, and says whether the pod reaches it.
@@ -113,12 +83,11 @@ func (o *options) run(ctx context.Context, args []string) (*explain.Answer, expl
 		return nil, none, err
 	case o.ask.Resource == "":
 		return nil, none, errors.New("--resource is missing: write what the token is for, such as https://vault.azure.net")
-	case o.output != "table" && o.output != "json":
-		return nil, none, fmt.Errorf("--output=%s: write table or json", o.output)
-	case o.ask.ClientID != "" && o.ask.ObjectID != "", o.ask.ClientID != "" && o.ask.ResourceID != "", o.ask.ObjectID != "" && o.ask.ResourceID != "":
-		return nil, none, errors.New("write one of --client-id, --object-id and --resource-id: a request names one identity")
 	}
-	c, err := o.kube.Open(o.Ask)
+	if err := o.ask.Check(); err != nil {
+		return nil, none, err
+	}
+	c, err := o.Open()
 	if err != nil {
 		return nil, none, err
 	}
@@ -157,7 +126,7 @@ type told struct {
 // show prints what nmi answers, and ends with the status of it. A token that the
 // pod has no way to is none.
 func (o *options) show(c *cobra.Command, a *explain.Answer, reached explain.Step) error {
-	s := screen.New(c.OutOrStdout(), o.Getenv)
+	s := o.Screen(c)
 	pod := o.ask.Namespace + "/" + o.ask.Pod
 	says := a.Says
 	if a.PodUID == "" {
@@ -168,7 +137,7 @@ func (o *options) show(c *cobra.Command, a *explain.Answer, reached explain.Step
 	}
 	var err error
 	switch {
-	case o.output == "json":
+	case o.Output.JSON():
 		err = s.JSON(told{Pod: pod, Identity: a.Identity, Resource: o.ask.Resource, Claims: a.Claims, Status: a.Status, Error: says})
 	case a.Claims != nil:
 		err = o.table(s, a)
@@ -177,7 +146,7 @@ func (o *options) show(c *cobra.Command, a *explain.Answer, reached explain.Step
 	}
 	switch {
 	case err != nil:
-		return tell(c, err)
+		return err
 	case a.Claims != nil:
 		return nil
 	case a.Retry:

@@ -15,9 +15,5 @@ var plane *localcluster.ControlPlane
 
 func TestMain(m *testing.M) {
 	ctrllog.SetLogger(logr.Discard())
-	code := localcluster.WithControlPlanes(1, "../../../config/crd", func(planes []*localcluster.ControlPlane) int {
-		plane = planes[0]
-		return m.Run()
-	})
-	os.Exit(code) //nolint:forbidigo // TestMain is the main of a test
+	os.Exit(localcluster.WithControlPlane(&plane, "../../../config/crd", m.Run)) //nolint:forbidigo // TestMain is the main of a test
 }

@@ -1,7 +1,6 @@
 package whocan
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -10,16 +9,15 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 
+	"github.com/podid-io/podid/internal/cli/screen"
 	"github.com/podid-io/podid/internal/shell"
 	"github.com/podid-io/podid/internal/whocan"
 )
 
 // write writes the report.
-func write(w io.Writer, r *whocan.Report, output string) error {
-	if output == "json" {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(r)
+func write(s *screen.Screen, r *whocan.Report, asJSON bool) error {
+	if asJSON {
+		return s.JSON(r)
 	}
 	var b strings.Builder
 	head(&b, r)
@@ -29,7 +27,7 @@ func write(w io.Writer, r *whocan.Report, output string) error {
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "%s\n", shell.Printable(n))
 	}
-	_, err := io.WriteString(w, b.String())
+	_, err := io.WriteString(s, b.String())
 	return err
 }
 

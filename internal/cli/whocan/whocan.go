@@ -8,30 +8,25 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/podid-io/podid/internal/cli/cluster"
+	"github.com/podid-io/podid/internal/cli/command"
 	"github.com/podid-io/podid/internal/cli/exit"
-	"github.com/podid-io/podid/internal/shell"
 	"github.com/podid-io/podid/internal/whocan"
 )
 
-// The statuses that the command ends with, beside 0.
-const (
-	errNoSuchIdentity = exit.Error(1)
-	errNotFoundOut    = exit.Error(2)
-)
+// errNoSuchIdentity is the status where there is no such AzureIdentity.
+const errNoSuchIdentity = exit.Error(1)
 
 // options are the flags.
 type options struct {
-	flags *cluster.Flags
+	command.Options
 
-	output              string
 	across              bool
 	exceptionNamespaces []string
 }
 
 // New makes the command.
-func New() *cobra.Command {
-	o := &options{flags: cluster.NewFlags()}
+func New(c command.Config) *cobra.Command {
+	o := &options{Options: command.NewOptions(c, "table")}
 	cmd := &cobra.Command{
 		Use:   "who-can IDENTITY",
 		Short: "List the pods that have an identity, and everybody who could have it",
@@ -54,56 +49,43 @@ docs/who.md has the rest.`,
 		Example: `  podid who-can blob-reader -n team
   podid who-can 00000000-0000-0000-0000-000000000000
   podid who-can /subscriptions/S/resourceGroups/G/providers/Microsoft.ManagedIdentity/userAssignedIdentities/blob-reader -o json`,
-		Args: cobra.ArbitraryArgs,
-		RunE: func(c *cobra.Command, args []string) error { return o.run(c, args) },
+		ValidArgsFunction: o.CompleteIdentities,
 	}
-	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return tell(c, errNotFoundOut, err) })
 	f := cmd.Flags()
-	f.StringVarP(&o.output, "output", "o", "table", "table or json")
 	f.BoolVar(&o.across, "allow-cross-namespace", false, "podid runs with this flag (default what its pods show)")
 	f.StringSliceVar(&o.exceptionNamespaces, "exception-namespaces", nil, "podid runs with this flag (default what its pods show)")
-	o.flags.Add(f)
+	o.Bind(cmd, o.run)
 	return cmd
 }
 
-// tell says what is wrong, and makes the status of it.
-func tell(c *cobra.Command, status exit.Error, err error) error {
-	_, _ = fmt.Fprintln(c.ErrOrStderr(), "podid who-can:", shell.Printable(err.Error())) // nowhere else to say it
-	return status
-}
-
 func (o *options) run(c *cobra.Command, args []string) error {
-	switch {
-	case len(args) != 1:
-		return tell(c, errNotFoundOut, fmt.Errorf("write one identity: the name of an AzureIdentity, a client id or a resource id; got %d", len(args)))
-	case o.output != "table" && o.output != "json":
-		return tell(c, errNotFoundOut, fmt.Errorf("--output=%s: write table or json", o.output))
+	if len(args) != 1 {
+		return fmt.Errorf("write one identity: the name of an AzureIdentity, a client id or a resource id; got %d", len(args))
 	}
-	api, err := o.flags.Open(nil)
+	api, err := o.Open()
 	if err != nil {
-		return tell(c, errNotFoundOut, err)
+		return err
 	}
 	r := reading{Cluster: api}
 	objects, err := r.read(c.Context())
 	if err != nil {
-		return tell(c, errNotFoundOut, err)
+		return err
 	}
 	objects.Rules, objects.Managed = o.rules(c.Flags(), &r, objects.Pods)
 	target, err := whocan.Resolve(objects, api.Namespace, args[0])
 	if err != nil {
-		status := errNoSuchIdentity
 		if r.incomplete {
-			status = errNotFoundOut
+			return err // it may be among what was left out
 		}
-		return tell(c, status, err)
+		return command.Fail(errNoSuchIdentity, err)
 	}
 	report := whocan.Find(objects, target, time.Now())
 	report.Incomplete, report.Notes = r.incomplete, append(report.Notes, r.notes...)
-	if err := write(c.OutOrStdout(), report, o.output); err != nil {
-		return tell(c, errNotFoundOut, err)
+	if err := write(o.Screen(c), report, o.Output.JSON()); err != nil {
+		return err
 	}
 	if r.incomplete {
-		return errNotFoundOut
+		return command.ErrNotFoundOut
 	}
 	return nil
 }

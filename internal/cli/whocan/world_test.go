@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/cli/command"
 	"github.com/podid-io/podid/internal/cli/exit"
 	cli "github.com/podid-io/podid/internal/cli/whocan"
 	"github.com/podid-io/podid/internal/whocan"
@@ -64,11 +65,10 @@ func keep(t *testing.T, c client.Client, o client.Object) {
 // run runs the command and returns what it wrote and its status.
 func run(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
-	cmd := cli.New()
+	cmd := cli.New(command.Config{Getenv: func(string) string { return "" }})
 	var out, errs bytes.Buffer
 	cmd.SetOut(&out)
 	cmd.SetErr(&errs)
-	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.SetArgs(append(args, "--kubeconfig", plane.Kubeconfig()))
 	var code exit.Error
 	switch err := cmd.ExecuteContext(t.Context()); {
