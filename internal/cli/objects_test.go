@@ -111,8 +111,11 @@ func uid(ts *testscript.TestScript, _ bool, args []string) {
 func named(kind, namespace, name string) *unstructured.Unstructured {
 	o := &unstructured.Unstructured{}
 	gvk := schema.GroupVersionKind{Version: "v1", Kind: kind}
-	if strings.HasPrefix(kind, "Azure") {
+	switch {
+	case strings.HasPrefix(kind, "Azure"):
 		gvk.Group = "aadpodidentity.k8s.io"
+	case strings.HasPrefix(kind, "Validating"):
+		gvk.Group = "admissionregistration.k8s.io"
 	}
 	o.SetGroupVersionKind(gvk)
 	o.SetNamespace(namespace)

@@ -74,6 +74,9 @@ func TestScripts(t *testing.T) {
 			e.Setenv("NS", ns)
 			e.Setenv("SYS", ns+"-sys")
 			e.Setenv("KUBECONFIG", plane.Kubeconfig())
+			if err := os.CopyFS(filepath.Join(e.WorkDir, "policy"), os.DirFS("../../config/policy")); err != nil {
+				return err
+			}
 			for _, f := range []string{"base.yaml", "fine.json"} {
 				text, err := os.ReadFile(filepath.Join("testdata", f))
 				if err != nil {

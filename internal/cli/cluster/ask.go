@@ -80,7 +80,7 @@ func (c *Cluster) Explain(ctx context.Context, agent *corev1.Pod, q Question) (*
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	out, err := c.ask(ctx, c.REST, agent, container.Name, argv)
+	out, err := c.Ask(ctx, c.REST, agent, container.Name, argv)
 	if err != nil {
 		return nil, fmt.Errorf("ask nmi in pod %s/%s: %w", agent.Namespace, agent.Name, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -71,7 +72,8 @@ type Cluster struct {
 	// Context is the name of the kubeconfig's context.
 	Context string
 
-	ask Asker
+	// Ask is how agents are asked.
+	Ask Asker
 }
 
 // Open makes the client. ask is how agents are asked; nil means by exec.
@@ -96,9 +98,9 @@ func (f *Flags) Open(ask Asker) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)
 	}
-	cluster := &Cluster{Client: c, REST: config, Namespace: namespace, System: f.system, ask: ask}
-	if cluster.ask == nil {
-		cluster.ask = Exec
+	cluster := &Cluster{Client: c, REST: config, Namespace: namespace, System: f.system, Ask: ask}
+	if cluster.Ask == nil {
+		cluster.Ask = Exec
 	}
 	if raw, err := loader.RawConfig(); err == nil {
 		cluster.Context = cmp.Or(*f.kube.Context, raw.CurrentContext)
@@ -152,6 +154,21 @@ func (c *Cluster) Components(ctx context.Context, part, node string) ([]corev1.P
 		return b.CreationTimestamp.Compare(a.CreationTimestamp.Time)
 	})
 	return pods, nil
+}
+
+// AgentTemplates are the specs of the pods that nmi's DaemonSets make.
+func (c *Cluster) AgentTemplates(ctx context.Context) ([]corev1.PodSpec, error) {
+	var list appsv1.DaemonSetList
+	var specs []corev1.PodSpec
+	err := c.ListAll(ctx, &list, func() {
+		for i := range list.Items {
+			specs = append(specs, list.Items[i].Spec.Template.Spec)
+		}
+	}, client.InNamespace(c.System), client.MatchingLabels{NameLabel: Name, ComponentLabel: Agent})
+	if err != nil {
+		return nil, fmt.Errorf("list the DaemonSets of %s: %w", Agent, err)
+	}
+	return specs, nil
 }
 
 // NarrowOnForbidden lists everywhere, and, where that is not allowed, in one

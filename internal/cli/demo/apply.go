@@ -1,23 +1,19 @@
 package demo
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/cli/manifest"
 )
 
 func scheme() *runtime.Scheme {
@@ -30,7 +26,7 @@ func scheme() *runtime.Scheme {
 // applyFS creates every object of the manifests in a folder, in order of their
 // files; objects that are there already stay as they are.
 func (w *World) applyFS(ctx context.Context, files fs.FS, folder string) error {
-	objects, err := readFS(files, folder)
+	objects, err := manifest.Folder(files, folder)
 	if err != nil {
 		return err
 	}
@@ -46,36 +42,6 @@ func (w *World) applyFS(ctx context.Context, files fs.FS, folder string) error {
 		}
 	}
 	return nil
-}
-
-// readFS reads the manifests in a folder.
-func readFS(files fs.FS, folder string) ([]*unstructured.Unstructured, error) {
-	names, err := fs.Glob(files, folder+"/*.yaml")
-	if err != nil {
-		return nil, err
-	}
-	var objects []*unstructured.Unstructured
-	for _, name := range names {
-		b, err := fs.ReadFile(files, name)
-		if err != nil {
-			return nil, err
-		}
-		d := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(b), 4096)
-		for {
-			o := &unstructured.Unstructured{}
-			err := d.Decode(o)
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				return nil, fmt.Errorf("read %s: %w", name, err)
-			}
-			if len(o.Object) > 0 {
-				objects = append(objects, o)
-			}
-		}
-	}
-	return objects, nil
 }
 
 // applyMICPod creates the pod that mic runs in.

@@ -38,18 +38,21 @@ func (x *examination) clock(ctx context.Context) error {
 		return fmt.Errorf("ask the API server %s: %w", x.REST.Host, err)
 	}
 	_ = resp.Body.Close() // its head alone counts
-	x.now = time.Now()
 	server, err := http.ParseTime(resp.Header.Get("Date"))
 	if err != nil {
 		x.unread("clocks", fmt.Errorf("the API server tells no time: %w", err))
 		return nil
 	}
 	if off := server.Sub(began); off > skew || off < -skew {
-		x.now = server
+		x.offset = off
 		x.report.add("clocks", explain.Warning, fmt.Sprintf("the clock of this machine is %s apart from the API server's", off.Abs().Round(time.Second)), "set the clock of this machine: times above and below go by the API server's")
 	}
 	return nil
 }
+
+// now is the time by the API server's clock, as far as it is another than this
+// machine's.
+func (x *examination) now() time.Time { return time.Now().Add(x.offset) }
 
 // nodeClocks compares the nodes' clocks, by which their kubelets renew their Leases,
 // with the API server's. One that is behind shows as a Lease that is not renewed in
@@ -67,13 +70,14 @@ func (x *examination) nodeClocks(ctx context.Context) {
 	seen, off := 0, 0
 	var list coordinationv1.LeaseList
 	err := x.ListAll(ctx, &list, func() {
+		now := x.now() // each page is held against the time of its own answer
 		for i := range list.Items {
 			l := &list.Items[i]
 			if l.Spec.RenewTime == nil || !ready[l.Name] {
 				continue
 			}
 			seen++
-			d := l.Spec.RenewTime.Sub(x.now)
+			d := l.Spec.RenewTime.Sub(now)
 			if d < skew && d > -2*skew {
 				continue
 			}

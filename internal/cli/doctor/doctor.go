@@ -4,9 +4,12 @@ package doctor
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/podid-io/podid/internal/cli/command"
 	"github.com/podid-io/podid/internal/cli/exit"
@@ -31,8 +34,12 @@ network policies, identities that Azure refuses, and what flags leave open.
 
 Agents that are not ready are asked why, by exec in their pods.
 
+What may not be read is unknown, neither well nor broken, with the right that is
+missing.
+
 The command ends with status 1 when something is broken, with 2 when the command was
-not understood or a check could not be made, and with 0 otherwise, warnings included.`,
+not understood or, with nothing broken, a check could not be made, and with 0
+otherwise, warnings included.`,
 		Example: `  podid doctor
   podid doctor -o json
   podid doctor --podid-namespace kube-system`,
@@ -71,9 +78,24 @@ func (r *report) add(check string, state explain.State, says, fix string) {
 	r.Findings = append(r.Findings, finding{Check: check, State: state, Says: says, Fix: fix})
 }
 
-// unread notes that a check could not be made.
+// unread notes that a check could not be made, and the right that is missing for it.
 func (r *report) unread(check string, err error) {
-	r.add(check, explain.Unknown, "could not be read: "+err.Error(), "")
+	r.add(check, explain.Unknown, "could not be read: "+err.Error(), rightFor(err))
+}
+
+// rightFor is the rule that lets whoever runs the command see what he may not; empty
+// where that is not why.
+func rightFor(err error) string {
+	s, ok := errors.AsType[*apierrors.StatusError](err)
+	if !ok || !apierrors.IsForbidden(err) || s.ErrStatus.Details == nil {
+		return ""
+	}
+	d := s.ErrStatus.Details
+	verbs := "get, list"
+	if strings.HasSuffix(d.Kind, "reviews") {
+		verbs = "create"
+	}
+	return fmt.Sprintf("have this rule added to a role of yours: {apiGroups: [%q], resources: [%q], verbs: [%s]}", d.Group, d.Kind, verbs)
 }
 
 // status is that of the command.

@@ -11,6 +11,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/cli/cluster"
@@ -18,50 +19,47 @@ import (
 	"github.com/podid-io/podid/internal/identity"
 )
 
-// asked is how many agents that are not ready are asked why: of more the first say
-// enough.
-const asked = 20
-
 // examination is the checks, and what several of them look at.
 type examination struct {
 	*cluster.Cluster
 
 	report     *report
-	now        time.Time // by the API server's clock
+	offset     time.Duration // of the API server's clock from this machine's
 	components map[string][]corev1.Pod
 	nodes      []corev1.Node
+	labelled   []corev1.Pod // those with the label of a binding
 	managed    bool
+	across     bool               // an nmi matches across namespaces
 	taintKeys  []string           // of start-up taints that mic or nmi takes off
 	refused    []v1.AzureIdentity // that Azure does not take
 	// secretNamespaces are those of Secrets that AzureIdentities name.
 	secretNamespaces []string
+	// unreadable are the checks, of those that parts reads for, that could not be read.
+	unreadable map[string]bool
 }
 
 func (x *examination) unread(check string, err error) { x.report.unread(check, err) }
 
-// parts reads what several checks look at.
+// parts reads what several checks look at. What cannot be read is told of once, and
+// is neither there nor missing to any of them.
 func (x *examination) parts(ctx context.Context) {
-	x.components = map[string][]corev1.Pod{}
+	x.components, x.unreadable = map[string][]corev1.Pod{}, map[string]bool{}
+	lacks := func(check string, err error) {
+		if err != nil {
+			x.unreadable[check] = true
+			x.unread(check, err)
+		}
+	}
 	for _, part := range []string{cluster.Controller, cluster.Agent} {
 		pods, err := x.Components(ctx, part, "")
-		if err != nil {
-			x.unread(part, err)
-		}
+		lacks(part, err)
 		x.components[part] = pods
 	}
-	if pods := x.components[cluster.Agent]; len(pods) > 0 {
-		x.managed = cluster.FlagsOf(&pods[0]).Managed
-	}
-	x.taintKeys = x.ControllerFlagsOf(x.components[cluster.Controller]).StartupTaints
-	for i := range x.components[cluster.Agent] {
-		if key := cluster.FlagsOf(&x.components[cluster.Agent][i]).StartupTaint; key != "" && !slices.Contains(x.taintKeys, key) {
-			x.taintKeys = append(x.taintKeys, key)
-		}
-	}
+	x.flags()
 	var nodes corev1.NodeList
-	if err := x.ListAll(ctx, &nodes, func() { x.nodes = append(x.nodes, nodes.Items...) }); err != nil {
-		x.unread("nodes", err)
-	}
+	lacks("nodes", x.ListAll(ctx, &nodes, func() { x.nodes = append(x.nodes, nodes.Items...) }))
+	var pods corev1.PodList
+	lacks("pods", x.ListAll(ctx, &pods, func() { x.labelled = append(x.labelled, pods.Items...) }, client.HasLabels{v1.LabelBinding}))
 	var list v1.AzureIdentityList
 	err := x.ListAll(ctx, &list, func() {
 		for i := range list.Items {
@@ -74,8 +72,21 @@ func (x *examination) parts(ctx context.Context) {
 			}
 		}
 	})
-	if err != nil && !apierrors.IsNotFound(err) { // without CRDs there are none
-		x.unread("identities", err)
+	if !apierrors.IsNotFound(err) { // without CRDs there are none
+		lacks("identities", err)
+	}
+}
+
+// flags reads those of mic and nmi that checks go by.
+func (x *examination) flags() {
+	x.taintKeys = x.ControllerFlagsOf(x.components[cluster.Controller]).StartupTaints
+	for i := range x.components[cluster.Agent] {
+		f := cluster.FlagsOf(&x.components[cluster.Agent][i])
+		x.managed = f.Managed && (i == 0 || x.managed)
+		x.across = x.across || f.Rules.AcrossNamespaces
+		if f.StartupTaint != "" && !slices.Contains(x.taintKeys, f.StartupTaint) {
+			x.taintKeys = append(x.taintKeys, f.StartupTaint)
+		}
 	}
 }
 
@@ -85,6 +96,11 @@ func (x *examination) controller(ctx context.Context) {
 	pods := x.components[cluster.Controller]
 	logs := fmt.Sprintf("kubectl logs -n %s -l %s=%s,%s=%s --tail=50", x.System, cluster.NameLabel, cluster.Name, cluster.ComponentLabel, cluster.Controller)
 	switch {
+	case x.unreadable[check]: // it is told already
+		return
+	case len(pods) == 0 && x.unreadable[cluster.Agent]:
+		x.report.add(check, explain.Unknown, "no pod of mic in namespace "+x.System+"; whether nmi runs in managed mode, where none is needed, could not be read", "")
+		return
 	case len(pods) == 0 && x.managed:
 		x.report.add(check, explain.OK, "there is none, and none is needed: nmi runs in managed mode", "")
 		return
@@ -93,7 +109,7 @@ func (x *examination) controller(ctx context.Context) {
 		return
 	}
 	for i := range pods {
-		if ready, why := explain.Readiness(&pods[i], x.now); !ready {
+		if ready, why := explain.Readiness(&pods[i], x.now()); !ready {
 			x.report.add(check, explain.Broken, fmt.Sprintf("pod %s is not ready: %s", pods[i].Name, why), fmt.Sprintf("kubectl exec -n %s %s -- /mic ready\n%s", x.System, pods[i].Name, logs))
 		}
 	}
@@ -106,107 +122,11 @@ func (x *examination) controller(ctx context.Context) {
 		x.report.add(check, explain.Broken, "there is no Lease "+name.String()+": no mic has ever led", logs)
 	case err != nil:
 		x.unread(check, err)
-	case !m.Leads(x.now):
+	case !m.Leads(x.now()):
 		x.report.add(check, explain.Broken, fmt.Sprintf("nobody leads: %s has renewed the Lease last at %s", cmp.Or(m.Holder, "nobody"), m.Renewed.UTC().Format(time.RFC3339)), logs)
 	default:
 		x.report.add(check, explain.OK, fmt.Sprintf("%s leads, of %d", m.Holder, len(pods)), "")
 	}
-}
-
-// agents looks for a ready nmi on every Linux node, and asks those that are not
-// ready why: their redirect and the network of their pods are among their checks.
-func (x *examination) agents(ctx context.Context) {
-	const check = "nmi"
-	on := map[string]*corev1.Pod{} // the one to go by on each node, as Components has it first
-	pods := x.components[cluster.Agent]
-	for i := range pods {
-		if on[pods[i].Spec.NodeName] == nil {
-			on[pods[i].Spec.NodeName] = &pods[i]
-		}
-	}
-	linux, ready, told := 0, 0, 0
-	var without []string
-	for i := range x.nodes {
-		name := x.nodes[i].Name
-		if isWindows(&x.nodes[i]) {
-			continue
-		}
-		linux++
-		p := on[name]
-		if p == nil {
-			without = append(without, name)
-			continue
-		}
-		is, why := explain.Readiness(p, x.now)
-		if is {
-			ready++
-			continue
-		}
-		if told++; told <= asked {
-			x.notReady(ctx, p, why)
-		}
-	}
-	if told > asked {
-		x.report.add(check, explain.Broken, fmt.Sprintf("%d more are not ready", told-asked), "")
-	}
-	if len(without) > 0 {
-		x.report.add(check, explain.Broken, fmt.Sprintf("no nmi on %d of %d Linux nodes: %s", len(without), linux, few(without)),
-			fmt.Sprintf("kubectl describe daemonset -n %s -l %s=%s   # nodeSelector, tolerations, and Events", x.System, cluster.ComponentLabel, cluster.Agent))
-	}
-	if ready == linux && linux > 0 {
-		x.report.add(check, explain.OK, fmt.Sprintf("ready on all %d Linux nodes, %s%s", linux, redirects(pods), versions(pods)), "")
-	} else if linux == 0 {
-		x.report.add(check, explain.Warning, "no Linux node could be seen", "")
-	}
-}
-
-// notReady asks an agent for the checks that are red.
-func (x *examination) notReady(ctx context.Context, p *corev1.Pod, why string) {
-	logs := fmt.Sprintf("kubectl exec -n %s %s -- /nmi ready\nkubectl logs -n %s %s --tail=50", p.Namespace, p.Name, p.Namespace, p.Name)
-	a, err := x.Explain(ctx, p, cluster.Question{Namespace: p.Namespace, Pod: p.Name})
-	if err == nil {
-		var red []string
-		for _, line := range a.Checks {
-			if c, ok := strings.CutPrefix(line, "[-] "); ok {
-				red = append(red, c)
-			}
-		}
-		why = cmp.Or(strings.Join(red, "; "), why)
-	}
-	x.report.add("nmi", explain.Broken, fmt.Sprintf("nmi on node %s is not ready: %s", p.Spec.NodeName, why), logs)
-}
-
-// redirects says whether readiness, of which the redirect is a part, includes it.
-func redirects(pods []corev1.Pod) string {
-	without := 0
-	for i := range pods {
-		if cluster.FlagsOf(&pods[i]).Redirect == "none" {
-			without++
-		}
-	}
-	if without > 0 {
-		return fmt.Sprintf("%d of them without a redirect of podid's (--redirect=none)", without)
-	}
-	return "redirect included"
-}
-
-// versions says when there are several.
-func versions(pods []corev1.Pod) string {
-	var list []string
-	for i := range pods {
-		if v := pods[i].Labels[cluster.VersionLabel]; v != "" && !slices.Contains(list, v) {
-			list = append(list, v)
-		}
-	}
-	if len(list) < 2 {
-		return ""
-	}
-	slices.Sort(list)
-	return "; of versions " + strings.Join(list, ", ")
-}
-
-func isWindows(n *corev1.Node) bool {
-	return n.Labels[corev1.LabelOSStable] == "windows" || n.Status.NodeInfo.OperatingSystem == "windows"
 }
 
 // few is the beginning of a list.

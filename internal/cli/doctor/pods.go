@@ -39,7 +39,7 @@ func (x *examination) taints(context.Context) {
 		n := &x.nodes[i]
 		for _, t := range n.Spec.Taints {
 			since, ready := readySince[n.Name]
-			if t.Key != taint.DefaultKey && !slices.Contains(x.taintKeys, t.Key) || !ready || x.now.Sub(since) < stuck {
+			if t.Key != taint.DefaultKey && !slices.Contains(x.taintKeys, t.Key) || !ready || x.now().Sub(since) < stuck {
 				continue
 			}
 			x.report.add("taint", explain.Broken, fmt.Sprintf("node %s has the start-up taint %s still, and its nmi is ready since %s", n.Name, t.Key, since.UTC().Format(time.RFC3339)),
@@ -109,26 +109,20 @@ func (x *examination) workloadIdentity(ctx context.Context) {
 }
 
 // pods looks for pods with the label that podid cannot serve.
-func (x *examination) pods(ctx context.Context) {
+func (x *examination) pods(context.Context) {
 	const check = "pods"
-	var list corev1.PodList
 	var onHost []string
-	all := 0
-	err := x.ListAll(ctx, &list, func() {
-		for i := range list.Items {
-			p := &list.Items[i]
-			if all++; p.Spec.HostNetwork {
-				onHost = append(onHost, p.Namespace+"/"+p.Name)
-			}
+	for i := range x.labelled {
+		if p := &x.labelled[i]; p.Spec.HostNetwork {
+			onHost = append(onHost, p.Namespace+"/"+p.Name)
 		}
-	}, client.HasLabels{v1.LabelBinding})
+	}
 	switch {
-	case err != nil:
-		x.unread(check, err)
+	case x.unreadable["pods"]: // it is told already
 	case len(onHost) > 0:
 		x.report.add(check, explain.Warning, fmt.Sprintf("%d pods with the label %s are on the node's own network, where nmi does not see them and every identity of the node answers: %s", len(onHost), v1.LabelBinding, few(onHost)), "take hostNetwork: true out of their specs")
 	default:
-		x.report.add(check, explain.OK, fmt.Sprintf("%d have the label %s, none of them on the node's own network", all, v1.LabelBinding), "")
+		x.report.add(check, explain.OK, fmt.Sprintf("%d have the label %s, none of them on the node's own network", len(x.labelled), v1.LabelBinding), "")
 	}
 }
 
@@ -148,24 +142,17 @@ func (x *examination) networkPolicies(ctx context.Context) {
 	}
 	kept := map[string][]string{} // by namespace
 	of := map[string][]map[string]string{}
-	var pods corev1.PodList
-	err = x.ListAll(ctx, &pods, func() {
-		for i := range pods.Items {
-			p := &pods.Items[i]
-			if _, missing := explain.Egress(policies[p.Namespace], p.Labels); missing != "" {
-				kept[p.Namespace] = append(kept[p.Namespace], p.Name)
-				of[p.Namespace] = append(of[p.Namespace], p.Labels)
-			}
+	for i := range x.labelled {
+		p := &x.labelled[i]
+		if _, missing := explain.Egress(policies[p.Namespace], p.Labels); missing != "" {
+			kept[p.Namespace] = append(kept[p.Namespace], p.Name)
+			of[p.Namespace] = append(of[p.Namespace], p.Labels)
 		}
-	}, client.HasLabels{v1.LabelBinding})
-	if err != nil {
-		x.unread(check, err)
-		return
 	}
 	for ns, names := range kept {
 		x.report.add(check, explain.Warning, fmt.Sprintf("a NetworkPolicy of namespace %s keeps %d pods with the label from asking, where the network plugin enforces it: %s", ns, len(names), few(names)), explain.AllowEgress(policies[ns], of[ns]...))
 	}
-	if len(kept) == 0 {
+	if len(kept) == 0 && !x.unreadable["pods"] {
 		x.report.add(check, explain.OK, "no NetworkPolicy keeps a pod with the label from asking", "")
 	}
 }

@@ -12,7 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/config"
 	"github.com/podid-io/podid/internal/cli/cluster"
+	"github.com/podid-io/podid/internal/cli/manifest"
 	"github.com/podid-io/podid/internal/explain"
 )
 
@@ -40,7 +42,7 @@ func (r right) String() string {
 
 // rights asks the API server whether mic and nmi may do what they need to.
 func (x *examination) rights(ctx context.Context) {
-	list, err := manifests("rbac")
+	list, err := manifest.Folder(config.Files, "rbac")
 	if err != nil {
 		x.unread("rights", err)
 		return

@@ -1,7 +1,6 @@
 package explain
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -14,8 +13,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/podid-io/podid/internal/cli/manifest"
 )
 
 // tryPod reads a pod from a manifest and asks the API server whether it would take
@@ -65,23 +65,20 @@ func readFile(name string) ([]byte, error) {
 // podIn finds the first pod in a manifest: a Pod, or the template of what makes
 // pods.
 func podIn(text []byte) (*corev1.Pod, error) {
-	d := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
-	for {
-		var o unstructured.Unstructured
-		if err := d.Decode(&o); errors.Is(err, io.EOF) {
-			return nil, errors.New("there is no pod in it, and nothing that makes pods")
-		} else if err != nil {
+	for o, err := range manifest.Objects(text) {
+		if err != nil {
 			return nil, err
 		}
 		if o.GetKind() == "Pod" {
-			return podFrom(o.Object, &o, false)
+			return podFrom(o.Object, o, false)
 		}
 		for _, path := range [][]string{{"spec", "template"}, {"spec", "jobTemplate", "spec", "template"}} {
 			if template, ok, err := unstructured.NestedMap(o.Object, path...); ok && err == nil {
-				return podFrom(template, &o, true)
+				return podFrom(template, o, true)
 			}
 		}
 	}
+	return nil, errors.New("there is no pod in it, and nothing that makes pods")
 }
 
 // podFrom reads a pod, or the template of an object.

@@ -1,59 +1,25 @@
 package doctor
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"reflect"
 	"slices"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/podid-io/podid/config"
+	"github.com/podid-io/podid/internal/cli/manifest"
 	"github.com/podid-io/podid/internal/explain"
 )
-
-// manifests are the objects in a folder of podid's own, of which this program has a
-// copy.
-func manifests(folder string) ([]*unstructured.Unstructured, error) {
-	names, err := fs.Glob(config.Files, folder+"/*.yaml")
-	if err != nil {
-		return nil, err
-	}
-	var list []*unstructured.Unstructured
-	for _, name := range names {
-		text, err := fs.ReadFile(config.Files, name)
-		if err != nil {
-			return nil, err
-		}
-		d := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
-		for {
-			o := &unstructured.Unstructured{}
-			if err := d.Decode(o); errors.Is(err, io.EOF) {
-				break
-			} else if err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
-			if len(o.Object) > 0 {
-				list = append(list, o)
-			}
-		}
-	}
-	return list, nil
-}
 
 // crds looks whether the API server has podid's kinds, as this version defines them.
 func (x *examination) crds(ctx context.Context) {
 	const check = "crds"
-	list, err := manifests("crd")
+	list, err := manifest.Folder(config.Files, "crd")
 	if err != nil {
 		x.unread(check, err)
 		return
@@ -120,54 +86,4 @@ func difference(want, have any, where string) string {
 		}
 	}
 	return ""
-}
-
-// policies looks whether the admission policies are there and bound.
-func (x *examination) policies(ctx context.Context) {
-	const check = "policies"
-	list, err := manifests("policy")
-	if err != nil {
-		x.unread(check, err)
-		return
-	}
-	var missing []string
-	for _, want := range list {
-		if !strings.HasPrefix(want.GetKind(), "ValidatingAdmissionPolicy") || strings.Contains(want.GetName(), "startup-taint") && len(x.taintKeys) == 0 {
-			continue
-		}
-		have := &unstructured.Unstructured{}
-		have.SetGroupVersionKind(want.GroupVersionKind())
-		err := x.Get(ctx, client.ObjectKeyFromObject(want), have)
-		switch {
-		case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
-			missing = append(missing, want.GetKind()+" "+want.GetName())
-		case err != nil:
-			x.unread(check, err)
-			return
-		}
-	}
-	if len(missing) > 0 {
-		x.report.add(check, explain.Warning, "not there: "+strings.Join(missing, ", ")+"; "+without(missing), "kubectl apply --server-side -f config/policy   # or switch them on in the chart's values")
-		return
-	}
-	x.report.add(check, explain.OK, "podid's admission policies are there and bound", "")
-}
-
-// without says what it means that policies are not there. Two of them nobody but the
-// API server holds; the others nmi holds too.
-func without(missing []string) string {
-	var open []string
-	lacks := func(name string) bool {
-		return slices.ContainsFunc(missing, func(m string) bool { return strings.HasSuffix(m, name) })
-	}
-	if lacks("-define") {
-		open = append(open, "OPEN: whoever may write an AzureIdentity may name any identity of Azure in it, and nothing else asks whether they may")
-	}
-	if lacks("-startup-taint") {
-		open = append(open, "OPEN: the right to change nodes, by which start-up taints are taken off, is not limited to these taints")
-	}
-	if len(open) == 0 {
-		return "nmi refuses the same, but the API server does not say so to authors"
-	}
-	return strings.Join(open, "; ")
 }
