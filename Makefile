@@ -51,10 +51,12 @@ check: deps ## lint, and see that generated files and go.mod are up to date
 	@echo "linting (the first time compiles golangci-lint)"
 	@$(TOOL) golangci-lint run --timeout 15m ./...
 	@cd test/controlplane && $(GO) vet ./...
+	@cd test/policyengine && $(GO) vet ./...
 
 test: deps build $(JS_CLIENT) ## run every test, on a real API server and in network namespaces
 	@$(call need,gcc,gcc libc6-dev)
 	@$(call need,iptables-legacy,iptables)
+	@$(call need,nft,nftables)
 	@$(GO) run ./test/localcluster/build kubectl
 	@echo "testing"
 	@$(GO) test $(TESTFLAGS) -timeout 20m ./...
@@ -68,6 +70,11 @@ e2e: deps build ## install podid by Helm on nodes where real containers run, and
 	@$(call need,/usr/lib/cni/ptp,containernetworking-plugins) || true
 	@$(call need,nft,nftables) || true
 	@PODID_NODE=1 $(GO) test -v -count 1 -timeout 30m ./test/node
+	@$(call need,ipset,ipset) || true
+	@$(call need,iptables,iptables) || true
+	@echo "compiling Azure's network policy manager"
+	@cd test/policyengine && CGO_ENABLED=0 $(GO) build -trimpath -o $(CURDIR)/.local/policyengine .
+	@PODID_POLICY_ENGINE=$(CURDIR)/.local/policyengine $(GO) test -v -count 1 -run '^TestPolicyEngine$$' ./test/e2e
 
 bench: deps build ## measure; BENCH=nmi or mic: one program alone; BENCHFLAGS: -json prints one JSON object a line, -strict fails when a goal is missed
 	@$(GO) run ./test/localcluster/build >&2
