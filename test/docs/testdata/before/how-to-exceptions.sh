@@ -1,0 +1,2 @@
+kubectl apply --server-side -f deploy/crds.yaml
+kubectl wait --for=condition=Established --all crd
