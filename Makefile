@@ -73,7 +73,7 @@ e2e: deps build ## install podid by Helm on nodes where real containers run, and
 	@$(call need,ipset,ipset) || true
 	@$(call need,iptables,iptables) || true
 	@echo "compiling Azure's network policy manager"
-	@cd test/policyengine && CGO_ENABLED=0 $(GO) build -trimpath -o $(CURDIR)/.local/policyengine .
+	@mkdir -p .local && cd test/policyengine && CGO_ENABLED=0 $(GO) build -trimpath -o $(CURDIR)/.local/policyengine .
 	@PODID_POLICY_ENGINE=$(CURDIR)/.local/policyengine $(GO) test -v -count 1 -run '^TestPolicyEngine$$' ./test/e2e
 
 bench: deps build ## measure; BENCH=nmi or mic: one program alone; BENCHFLAGS: -json prints one JSON object a line, -strict fails when a goal is missed
