@@ -93,14 +93,18 @@ func steps(t *testing.T) []string {
 	return calls(source(t, "internal/explain/*.go"), 0, "broken", "waiting", "warning")
 }
 
-// findings are what `podid doctor` finds broken, or warns of.
-func findings(t *testing.T) (texts []string) {
+// findings are what `podid doctor` finds broken, or warns of: what is said where
+// it is added, or before in a variable, or as the reason of a change.
+func findings(t *testing.T) []string {
 	t.Helper()
-	each(source(t, "internal/cli/doctor/*.go"), func(c *ast.CallExpr) {
+	files := source(t, "internal/cli/doctor/*.go")
+	texts := slices.Concat(calls(files, 1, "changed"), assigned(files, "says"))
+	each(files, func(c *ast.CallExpr) {
 		if called(c) != "add" || len(c.Args) != 4 {
 			return
 		}
-		if s, ok := c.Args[1].(*ast.SelectorExpr); ok && (s.Sel.Name == "Broken" || s.Sel.Name == "Warning") {
+		state, known := c.Args[1].(*ast.SelectorExpr)
+		if !known || state.Sel.Name != "OK" && state.Sel.Name != "Unknown" {
 			texts = append(texts, text(c.Args[2]))
 		}
 	})

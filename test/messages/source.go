@@ -101,6 +101,16 @@ func returned(files []*ast.File, name string) (texts []string) {
 	return texts
 }
 
+// assigned is what variables of a name are made with.
+func assigned(files []*ast.File, name string) (texts []string) {
+	each(files, func(a *ast.AssignStmt) {
+		if v, ok := a.Lhs[0].(*ast.Ident); ok && v.Name == name && a.Tok == token.DEFINE {
+			texts = append(texts, text(a.Rhs[0]))
+		}
+	})
+	return texts
+}
+
 // constants are the values of constants, and of variables, whose names begin with a
 // prefix, where they are texts.
 func constants(files []*ast.File, prefix string) (texts []string) {
