@@ -77,7 +77,7 @@ func plants() map[string]plant {
 		"nothing is sent, and said to be done":    {stuck: true, want: "Assigned, while|lacks", machines: func(a azure) azure { return liar{a} }},
 		"all else is taken off with each change":  {stuck: true, want: "a PATCH takes off|lacks" + told, machines: func(a azure) azure { return greedy{a} }},
 		"each change is sent twice":               {want: "a PATCH that changes nothing", machines: func(a azure) azure { return stutterer{a} }},
-		"a change is tried three times":           {want: "PATCHes more than", few: true, often: []string{"a pod comes", "a pod goes"}, machines: func(a azure) azure { return wavering{a} }},
+		"a change is tried three times":           {want: "PATCHes more than", few: true, often: append(edits(), "a pod comes", "a pod goes"), machines: func(a azure) azure { return wavering{a} }},
 		"an object is Assigned from the start":    {want: "Assigned, while", sent: assignedAtOnce},
 		"an edit takes back what there is":        {want: "no longer Assigned, while|no event told", often: edits(), sent: takenBack},
 		"an edit of an identity is lost":          {stuck: true, want: "pod .* has" + told, often: edits(), pretended: pretended{http.MethodPut, object}},
