@@ -15,8 +15,8 @@ func StandIns() []string {
 	return []string{"az", "skopeo", "ctr", "make", "helm", "podid", "kubectl-podid"}
 }
 
-// Programs compiles the stand-ins and podid's command line into dir, and helm too,
-// and returns the environment that finds them: PATH begins with dir. The folder
+// Programs compiles the stand-ins into dir and podid's programs into real below
+// it, and helm too, and returns the environment that finds them: PATH begins with dir. The folder
 // root is the clone's.
 func Programs(ctx context.Context, root, dir, kubectl string) ([]string, error) {
 	root, err := filepath.Abs(root)
@@ -27,7 +27,7 @@ func Programs(ctx context.Context, root, dir, kubectl string) ([]string, error) 
 	if _, err := goCommand(ctx, root, "build", "-o", dir+"/", "./test/docs/standin"); err != nil {
 		return nil, err
 	}
-	if _, err := goCommand(ctx, root, "build", "-o", programs+"/", "./cmd/podid"); err != nil {
+	if _, err := goCommand(ctx, root, "build", "-o", programs+"/", "./cmd/...", "./examples/clients/azidentity"); err != nil {
 		return nil, err
 	}
 	helm, err := goCommand(ctx, root, "tool", "-modfile=go.tools.mod", "-n", "helm") // Go's cache keeps it
@@ -43,10 +43,16 @@ func Programs(ctx context.Context, root, dir, kubectl string) ([]string, error) 
 			return nil, err
 		}
 	}
-	return []string{
+	env := []string{
 		"PATH=" + dir + ":" + os.Getenv("PATH"), "HOME=" + dir,
 		"DOCS_HELM=" + helm, "DOCS_PODID=" + filepath.Join(programs, "podid"),
-	}, nil
+	}
+	caches, err := goCommand(ctx, root, "env", "GOCACHE", "GOMODCACHE") // they are in the home folder that is
+	if err != nil {
+		return nil, err
+	}
+	goCache, modules, _ := strings.Cut(caches, "\n")
+	return append(env, "GOCACHE="+goCache, "GOMODCACHE="+modules, "PODID_CACHE="+filepath.Dir(kubectl)), nil
 }
 
 // goCommand runs the go command, and returns what it printed.
@@ -63,8 +69,8 @@ func goCommand(ctx context.Context, dir string, args ...string) (string, error) 
 }
 
 // View makes a folder that looks like the clone in root, without what programs
-// and clusters leave there, for a page to run in.
-func View(root, dir string) error {
+// and clusters leave there, for a page to run in. Its bin is the folder bin.
+func View(root, bin, dir string) error {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return err
@@ -82,5 +88,5 @@ func View(root, dir string) error {
 			return err
 		}
 	}
-	return nil
+	return os.Symlink(bin, filepath.Join(dir, "bin"))
 }

@@ -12,9 +12,11 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/podid-io/podid/internal/azemu"
 	"github.com/podid-io/podid/test/docs"
@@ -56,6 +58,7 @@ var programs = sync.OnceValues(func() ([]string, error) {
 var programsFolder string
 
 func TestMain(m *testing.M) {
+	ctrllog.SetLogger(logr.Discard())
 	code := m.Run()
 	if programsFolder != "" {
 		_ = os.RemoveAll(programsFolder) // it is in the folder of temporary files

@@ -24,7 +24,7 @@ func farAway() map[string]form {
 		"group create":        {need: "-n|--name " + where, far: true},
 		"group delete":        {need: "-n|--name", bare: "--yes --no-wait", far: true},
 		"acr create":          {need: groupAndName + " --sku", may: where, far: true},
-		"acr login":           {need: "-n|--name", far: true},
+		"acr login":           {need: "-n|--name", bare: "--expose-token", far: true, do: registryToken},
 		"aks create":          {need: groupAndName, may: where + " --node-count -c --network-plugin --network-plugin-mode --attach-acr --vm-set-type", bare: "--generate-ssh-keys --enable-oidc-issuer", far: true},
 		"aks update":          {need: groupAndName, may: "--attach-acr", bare: "--enable-oidc-issuer --disable-pod-identity", far: true},
 		"aks get-credentials": {need: groupAndName, bare: "--overwrite-existing", far: true},
@@ -50,6 +50,10 @@ func managed() map[string]form {
 	}
 }
 
+func registryToken(context.Context, world, arguments) (any, error) {
+	return map[string]any{"accessToken": "none"}, nil
+}
+
 func (w world) azure() *azemu.Client { return azemu.NewClient(w.getenv("DOCS_AZURE")) }
 
 // scaleSet is the ARM id of that of the nodes.
@@ -61,6 +65,7 @@ func aksShow(_ context.Context, w world, a arguments) (any, error) {
 	return map[string]any{
 		"name": a.flags["-n"], "nodeResourceGroup": strings.Split(w.scaleSet(), "/")[4],
 		"oidcIssuerProfile": map[string]any{"issuerUrl": w.getenv("DOCS_ISSUER")},
+		"identityProfile":   map[string]any{"kubeletidentity": map[string]any{"clientId": "99999999-9999-9999-9999-999999999999"}},
 		"networkProfile":    map[string]any{"networkPlugin": "azure", "networkPluginMode": "overlay"},
 	}, nil
 }

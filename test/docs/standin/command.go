@@ -39,7 +39,10 @@ func forms(program string) map[string]form {
 		maps.Copy(all, directory())
 		return all
 	case "skopeo":
-		return map[string]form{"copy": {bare: "--all", may: "--dest-creds", words: 2, far: true}}
+		return map[string]form{
+			"copy":  {bare: "--all", words: 2, far: true},
+			"login": {need: "--username", bare: "--password-stdin", words: 1, far: true},
+		}
 	case "ctr":
 		return map[string]form{"images import": {may: "-n|--namespace", words: 1, far: true}}
 	}

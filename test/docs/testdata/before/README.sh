@@ -1,0 +1,1 @@
+az identity create --resource-group podid-demo --name vault-reader
