@@ -241,14 +241,18 @@ func (w *world) machineComes() bool {
 		return true
 	}
 	var s azemu.State
+	var has *azemu.Assigned
+	if w.r.IntN(2) == 0 { // an identity of its own
+		has = &azemu.Assigned{Type: "SystemAssigned"}
+	}
 	for _, id := range w.names.sets {
 		if strings.EqualFold(id, machine) {
-			s.ScaleSets = append(s.ScaleSets, azemu.ScaleSet{ID: id})
+			s.ScaleSets = append(s.ScaleSets, azemu.ScaleSet{ID: id, Identity: has})
 		}
 	}
 	for _, id := range w.names.vms {
 		if strings.EqualFold(id, machine) {
-			s.VMs = append(s.VMs, azemu.VM{ID: id})
+			s.VMs = append(s.VMs, azemu.VM{ID: id, Identity: has})
 		}
 	}
 	w.changing.Lock() // nobody is to find it before it is known
@@ -258,6 +262,6 @@ func (w *world) machineComes() bool {
 	delete(w.missing, machine)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.before[machine] = model.Machine{Has: map[string]model.Owner{}}
+	w.before[machine] = model.Machine{System: has != nil, Has: map[string]model.Owner{}}
 	return true
 }
