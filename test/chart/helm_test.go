@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,25 +24,43 @@ const (
 	chart = root + "/charts/podid"
 )
 
-// helmPath compiles helm, which Go's cache then has, and says where it is.
-func helmPath(t *testing.T) string {
-	t.Helper()
-	path, err := helmOnce()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
+// Paths of programs that Go's cache has.
+var (
+	helmPath       = tool(root, "-modfile=go.tools.mod", "helm")
+	prometheusPath = tool(root+"/test/prometheus", "prometheus")
+)
+
+// tool compiles a tool of a module, which Go's cache then has, and says where it is.
+func tool(dir string, args ...string) func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
+		if err := readByTools(); err != nil {
+			return "", err
+		}
+		name := args[len(args)-1]
+		args := slices.Concat([]string{"tool"}, args[:len(args)-1], []string{"-n", name})
+		cmd := exec.CommandContext(context.Background(), "go", args...)
+		cmd.Dir = dir
+		out, err := cmd.Output()
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			return "", fmt.Errorf("compile %s: %w\n%s", name, err, exit.Stderr)
+		}
+		return strings.TrimSpace(string(out)), err
+	})
 }
 
-var helmOnce = sync.OnceValues(func() (string, error) {
-	cmd := exec.CommandContext(context.Background(), "go", "tool", "-modfile=go.tools.mod", "-n", "helm")
-	cmd.Dir = root
-	out, err := cmd.Output()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return "", fmt.Errorf("compile helm: %w\n%s", err, exit.Stderr)
+// readByTools looks at files that no test opens itself. Go's cache of results
+// knows of those alone that a test has opened, and not of those that the programs
+// open which it starts; a folder that was read stands for the files in it.
+func readByTools() error {
+	for _, folder := range []string{chart, "testdata", root + "/test/prometheus"} {
+		err := filepath.WalkDir(folder, func(_ string, _ fs.DirEntry, err error) error { return err })
+		if err != nil {
+			return err
+		}
 	}
-	return strings.TrimSpace(string(out)), err
-})
+	_, err := os.Stat(root + "/go.tools.mod") // which helm it is
+	return err
+}
 
 // helm runs helm with a home of its own.
 func helm(t *testing.T, args ...string) (string, error) {
@@ -50,7 +71,11 @@ func helm(t *testing.T, args ...string) (string, error) {
 // helmAt runs helm with a home, where it keeps what it knows of an API server.
 func helmAt(t *testing.T, home string, args ...string) (string, error) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), helmPath(t), args...)
+	path, err := helmPath()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), path, args...)
 	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home, "HOME="+home)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
