@@ -104,6 +104,14 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 			}
 		}
 	})
+	t.Run("who names hosts that the policy does not know is told so", func(t *testing.T) {
+		for set, want := range map[string]bool{"nmi.authorityHosts={login.example.com}": true, "nmi.authorityHosts={login.example.com},policies.authority=false": false, "": false} {
+			out := c.on(t, "install", "old", chart, "-n", "elsewhere", "--dry-run=server", "--set", set)
+			if strings.Contains(out, "with policies.authority=false nmi alone looks at the hosts") != want {
+				t.Errorf("--set %s: it is said: %t\n%s", set, !want, out)
+			}
+		}
+	})
 	t.Run("definitions of AAD Pod Identity are not taken for podid's", func(t *testing.T) {
 		crd := c.crd(t)
 		crd.Spec.Names.Categories = nil

@@ -56,7 +56,8 @@ func TestWrongValuesAreNamed(t *testing.T) {
 }
 
 // TestValuesAndSchema holds values.yaml and the schema against each other: each
-// value is in both.
+// value is in both. That each default is what the schema asks for, helm says
+// whenever it renders.
 func TestValuesAndSchema(t *testing.T) {
 	text, err := os.ReadFile(chart + "/values.yaml")
 	if err != nil {
@@ -91,6 +92,9 @@ func compare(t *testing.T, at string, schema, values map[string]any) {
 		if !ok {
 			t.Errorf("%s.%s is not in the schema", at, key)
 			continue
+		}
+		if p["type"] == nil && p["enum"] == nil {
+			t.Errorf("%s.%s may be of any type", at, key)
 		}
 		if m, ok := value.(map[string]any); ok && len(m) > 0 {
 			compare(t, at+"."+key, p, m)
