@@ -17,11 +17,12 @@ import (
 )
 
 // TestHelmTestMayReadWhatItAsksFor runs podid doctor with the rights of the test
-// pod: none that it needs is missing.
+// pod: none that it needs is missing, and a node that the values leave out is not
+// broken.
 func TestHelmTestMayReadWhatItAsksFor(t *testing.T) {
 	t.Parallel()
 	c := apiServer(t)
-	c.on(t, "install", "podid", chart, "-n", "podid-system", "--create-namespace", "--set", identity)
+	c.on(t, "install", "podid", chart, "-n", "podid-system", "--create-namespace", "--set", identity+",nmi.nodeSelector.pool=apps")
 	c.people(t)
 	made := 0
 	for _, o := range rendered(t) {
@@ -58,6 +59,9 @@ func TestHelmTestMayReadWhatItAsksFor(t *testing.T) {
 	if err == nil || strings.Contains(out.String(), "forbidden") || !strings.Contains(out.String(), " 0 unknown,") {
 		t.Errorf("podid doctor: %v\n%s", err, out.String())
 	}
+	if !strings.Contains(out.String(), "left out by nmi's nodeSelector (kubernetes.io/os=linux,pool=apps): left-out;") || strings.Contains(out.String(), "no nmi on") {
+		t.Errorf("a node that nmi is not for:\n%s", out.String())
+	}
 	for _, check := range []string{"crds", "rights", "mic", "nmi", "policies", "rivals", "pods", "network", "open"} {
 		if !strings.Contains(out.String(), " "+check+" ") {
 			t.Errorf("it has not come to %s:\n%s", check, out.String())
@@ -65,10 +69,14 @@ func TestHelmTestMayReadWhatItAsksFor(t *testing.T) {
 	}
 }
 
-// people are a node, and pods of mic and nmi as they are before they run.
+// people are a node, pods of mic and nmi as they are before they run, and a node
+// that nmi is not for.
 func (c cluster) people(t *testing.T) {
 	t.Helper()
-	all := []client.Object{&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node", Labels: map[string]string{"kubernetes.io/os": "linux"}}}}
+	all := []client.Object{
+		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node", Labels: map[string]string{"kubernetes.io/os": "linux", "pool": "apps"}}},
+		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "left-out", Labels: map[string]string{"kubernetes.io/os": "linux"}}},
+	}
 	for _, component := range []string{"mic", "nmi"} {
 		all = append(all, &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{

@@ -3,6 +3,7 @@ package chart_test
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"regexp"
@@ -94,18 +95,65 @@ func TestPrometheusTakesWhatIsRendered(t *testing.T) {
 			if len(list) < 20 {
 				t.Errorf("%d metrics are asked for: some alerts or panels have not been read", len(list))
 			}
-			for _, a := range list {
-				labels, ok := known[a.Metric]
-				if !ok {
-					t.Errorf("%s asks for %s, which neither nmi nor mic has", a.By, a.Metric)
-				}
-				for _, label := range a.Labels {
-					if ok && !slices.Contains(labels, label) {
-						t.Errorf("%s asks for %s of %s, which has %v", a.By, label, a.Metric, labels)
-					}
-				}
-			}
+			complain(t, known, list)
 		})
+	}
+}
+
+// TestThePageOfPrometheus reads the queries of docs/how-to/prometheus.md, and
+// compares its table of alerts with those that there are.
+func TestThePageOfPrometheus(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(root + "/docs/how-to/prometheus.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, queries := measured(t), 0
+	for _, block := range regexp.MustCompile("(?s)\n```text\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+		if !strings.Contains(block[1], "podid_") {
+			continue
+		}
+		queries++
+		board, err := json.Marshal(map[string]any{"panels": []any{map[string]any{"title": "page", "targets": []any{map[string]string{"expr": block[1]}}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		document, err := json.Marshal(map[string]any{"kind": "ConfigMap", "data": map[string]string{"page.json": string(board)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := prometheus(t, string(document))
+		if err != nil {
+			t.Error(err)
+		}
+		complain(t, known, list)
+	}
+	if queries == 0 {
+		t.Error("the page has no queries")
+	}
+	var told []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `(Podid[A-Za-z]+)` \\|").FindAllStringSubmatch(string(text), -1) {
+		told = append(told, row[1])
+	}
+	slices.Sort(told)
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(alerts(t, ""))), told); diff != "" {
+		t.Errorf("alerts (-chart +docs/how-to/prometheus.md):\n%s", diff)
+	}
+}
+
+// complain finds metrics, and labels of them, that there are not.
+func complain(t *testing.T, known map[string][]string, list []asked) {
+	t.Helper()
+	for _, a := range list {
+		labels, ok := known[a.Metric]
+		if !ok {
+			t.Errorf("%s asks for %s, which neither nmi nor mic has", a.By, a.Metric)
+		}
+		for _, label := range a.Labels {
+			if ok && !slices.Contains(labels, label) {
+				t.Errorf("%s asks for %s of %s, which has %v", a.By, label, a.Metric, labels)
+			}
+		}
 	}
 }
 
