@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -32,7 +33,9 @@ func TestMain(m *testing.M) {
 func podid() {
 	root := cli.New(cli.Config{Name: os.Args[0], Getenv: os.Getenv, Ask: askFile})
 	root.SetArgs(os.Args[1:])
-	err := root.ExecuteContext(context.Background())
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	err := root.ExecuteContext(ctx)
 	if code, ok := errors.AsType[cli.ExitError](err); ok {
 		os.Exit(int(code)) //nolint:forbidigo // this is a main
 	}
@@ -71,6 +74,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			ns := strings.ReplaceAll(strings.TrimPrefix(filepath.Base(e.WorkDir), "script-"), "_", "-")
+			e.Values["terminal"] = &terminal{}
 			e.Setenv("NS", ns)
 			e.Setenv("SYS", ns+"-sys")
 			e.Setenv("KUBECONFIG", plane.Kubeconfig())
@@ -89,7 +93,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"apply": apply, "delete": remove, "uid": uid, "exits": exits, "shows": shows, "expand": expand,
+			"apply": apply, "delete": remove, "uid": uid, "exits": exits, "shows": shows, "expand": expand, "terminal": onTerminal,
 		},
 	})
 }

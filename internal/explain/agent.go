@@ -20,6 +20,9 @@ func (q *inquiry) agent() Step {
 		return unknown("the pods of nmi cannot be read: %v", q.Unread["agents"])
 	case q.Answer != nil:
 		return q.answered()
+	case len(q.AgentPods) == 0 && q.leftOut() != "":
+		return broken("no nmi runs on node %s, which nmi's %s leaves out: the pod reaches the metadata service of the machine past podid, and with it any identity that is on it", node, q.leftOut()).
+			mend("have nmi run there (nmi.nodeSelector, nmi.affinity and nmi.tolerations of the chart), or have the pod run where it does, by a nodeSelector of its own:\nkubectl get pods -n %s -l app.kubernetes.io/name=podid,app.kubernetes.io/component=nmi -o wide", q.System)
 	case len(q.AgentPods) == 0:
 		return broken("no nmi runs on node %s", node).
 			mend("kubectl get daemonsets,pods -n %s -l app.kubernetes.io/name=podid,app.kubernetes.io/component=nmi -o wide   # nodeSelector and tolerations", q.System)
@@ -31,6 +34,14 @@ func (q *inquiry) agent() Step {
 	}
 	return unknown("nmi on node %s, pod %s/%s, is ready; it could not be asked about the pod: %v", node, p.Namespace, p.Name, q.AgentErr).
 		mend("kubectl auth can-i create pods/exec -n %s", p.Namespace)
+}
+
+// leftOut is what keeps nmi from the pod's node, where that is so.
+func (q *inquiry) leftOut() string {
+	if q.Node == nil {
+		return ""
+	}
+	return LeftOut(q.AgentTemplates, q.Node)
 }
 
 // Readiness is what the status of a pod of podid's says of it, and why where it is
@@ -73,7 +84,7 @@ func (q *inquiry) answered() Step {
 	case trouble != nil:
 		return *trouble
 	case known == "":
-		return waiting("nmi on node %s knows no IPv4 address of the pod yet, and the metadata address is asked by IPv4", a.Node)
+		return q.unless(waiting("nmi on node %s knows no IPv4 address of the pod yet, and the metadata address is asked by IPv4", a.Node))
 	default:
 		return ok("nmi %s on node %s is ready and knows the pod by %s", a.Version, a.Node, known)
 	}

@@ -78,16 +78,22 @@ func (q *inquiry) changed() time.Time {
 	return last
 }
 
-// unsure takes back a refusal that flags of nmi could turn, where neither nmi nor
-// its pods say which it has.
+// unsure takes back what flags of nmi could turn, a refusal or a grant, where neither
+// nmi nor its pods say which it has.
 func (q *inquiry) unsure(r *Report) {
-	if q.Unread["agents"] == nil || q.Answer != nil || q.special() != "" || q.decision.Outcome == identity.Selected || q.decision.Outcome == identity.Pending {
+	if q.Unread["agents"] == nil || q.Answer != nil || q.special() != "" {
 		return
 	}
 	open := *q.Facts
 	open.Agent.Rules.AcrossNamespaces = true
 	open.Agent.Rules.ExceptionNamespaces = []string{identity.EveryNamespace}
 	w := settle(&open)
+	mine, granted := q.grant()
+	if granted {
+		theirs, _ := w.grant()
+		q.doubt(r, w.special(), mine.Identity.Namespace+"/"+mine.Identity.Name, theirs.Identity.Namespace+"/"+theirs.Identity.Name)
+		return
+	}
 	if w.special() == "" && w.decision.Outcome == q.decision.Outcome && !q.Narrowed {
 		return
 	}
@@ -96,6 +102,24 @@ func (q *inquiry) unsure(r *Report) {
 		if s.State == Broken && (s.Name == LabelStep || s.Name == BindingStep || s.Name == IdentityStep) {
 			s.State = Unknown
 			s.Evidence += "; this is by the defaults of nmi: its pods cannot be read, and its flags --allow-cross-namespace and --exception-namespaces may say otherwise"
+		}
+	}
+}
+
+// doubt takes back a grant: with other flags the pod has another way to a token, or
+// another identity.
+func (q *inquiry) doubt(r *Report, special, mine, theirs string) {
+	name, other := LabelStep, special
+	if special == "" {
+		name, other = IdentityStep, "it gets AzureIdentity "+theirs
+	}
+	if special == "" && mine == theirs {
+		return
+	}
+	for i := range r.Steps {
+		if s := &r.Steps[i]; s.Name == name && s.State == OK {
+			s.State = Unknown
+			s.Evidence += "; this is by the defaults of nmi, whose pods cannot be read: with --exception-namespaces or --allow-cross-namespace " + other
 		}
 	}
 }

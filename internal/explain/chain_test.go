@@ -42,6 +42,12 @@ func healthy() *explain.Facts {
 	return f
 }
 
+// dryRun makes the pod one that does not exist yet.
+func dryRun(f *explain.Facts) *explain.Facts {
+	f.DryRun, f.Answer, f.Node, f.Pod.Spec.NodeName, f.Pod.Status = true, nil, nil, "", corev1.PodStatus{}
+	return f
+}
+
 var errForbidden = errors.New("forbidden")
 
 func TestChain(t *testing.T) {
@@ -79,7 +85,53 @@ func TestChain(t *testing.T) {
 		"an address that is not known yet": {
 			func(f *explain.Facts) { young(f); f.Answer.Addresses[0].Trouble = "no pod is known" }, explain.Waiting, explain.AgentStep, "no pod is known",
 		},
-		"an address of IPv6 alone":                     {func(f *explain.Facts) { f.Answer.Addresses[0].Address = "fd00::1" }, explain.Waiting, explain.AgentStep, "no IPv4 address"},
+		"an address that the agent knows of IPv6 alone, for long": {func(f *explain.Facts) { f.Answer.Addresses[0].Address = "fd00::1" }, explain.Broken, explain.AgentStep, "no IPv4 address"},
+		"an address that the agent knows of IPv6 alone": {
+			func(f *explain.Facts) { young(f); f.Answer.Addresses[0].Address = "fd00::1" }, explain.Waiting, explain.AgentStep, "no IPv4 address",
+		},
+		"a pod with addresses of IPv6 alone": {
+			func(f *explain.Facts) {
+				young(f)
+				f.Pod.Status.PodIPs = []corev1.PodIP{{IP: "fd00::1"}}
+				f.Answer.Addresses[0].Address = "fd00::1"
+			}, explain.Broken, explain.PodStep, "has no IPv4 address (fd00::1)",
+		},
+		"a pod with addresses of both kinds": {
+			func(f *explain.Facts) {
+				f.Pod.Status.PodIPs = append([]corev1.PodIP{{IP: "fd00::1"}}, f.Pod.Status.PodIPs...)
+			}, explain.OK, "", "",
+		},
+		"a grant by defaults that an exception may turn": {func(f *explain.Facts) {
+			f.Unread["agents"], f.Answer, f.Pod.Labels["app"] = errForbidden, nil, "add-on"
+			f.Objects.Exceptions = []v1.AzurePodIdentityException{{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "e"}, Spec: v1.AzurePodIdentityExceptionSpec{PodLabels: map[string]v1.LabelValue{"app": "add-on"}}}}
+		}, explain.Unknown, explain.LabelStep, "AzurePodIdentityException team/e"},
+		"a grant by defaults that another namespace may turn": {func(f *explain.Facts) {
+			f.Unread["agents"], f.Answer = errForbidden, nil
+			b, id := f.Objects.Bindings[0], f.Objects.Identities[0]
+			b.Namespace, id.Namespace, id.Spec.ClientID = "a", "a", "other"
+			f.Objects.Bindings, f.Objects.Identities = append(f.Objects.Bindings, b), append(f.Objects.Identities, id)
+		}, explain.Unknown, explain.IdentityStep, "it gets AzureIdentity a/web"},
+		"a grant that no flag may turn": {func(f *explain.Facts) {
+			f.Unread["agents"], f.Answer = errForbidden, nil
+		}, explain.Unknown, explain.AgentStep, "cannot be read"},
+		"a Secret that may not be looked for": {func(f *explain.Facts) {
+			application(f)
+			f.Answer.Claims, f.Answer.Outcome = nil, explain.SelectedOutcome
+			f.UnreadSecrets = map[string]error{"team/secret": errForbidden}
+		}, explain.Unknown, explain.IdentityStep, "whether it is there could not be read"},
+		"a Secret that may not be looked for, and a token": {func(f *explain.Facts) {
+			application(f)
+			f.UnreadSecrets = map[string]error{"team/secret": errForbidden}
+		}, explain.OK, "", ""},
+		"a node that nmi is not for": {func(f *explain.Facts) {
+			f.Answer, f.AgentTemplates = nil, []corev1.PodSpec{{NodeSelector: map[string]string{"podid": "yes"}}}
+		}, explain.Broken, explain.AgentStep, "which nmi's nodeSelector (podid=yes) leaves out"},
+		"a node that nmi is for, and none is there": {func(f *explain.Facts) {
+			f.Answer, f.AgentTemplates = nil, []corev1.PodSpec{{}}
+		}, explain.Broken, explain.AgentStep, "no nmi runs on node node"},
+		"a pod that would be refused":                  {func(f *explain.Facts) { dryRun(f).Refused = errForbidden }, explain.Broken, explain.PodStep, "the API server refuses the pod: forbidden"},
+		"a pod that would be taken":                    {func(f *explain.Facts) { dryRun(f) }, explain.OK, "", ""},
+		"a pod of which it could not be asked":         {func(f *explain.Facts) { dryRun(f).Untried = errForbidden }, explain.Unknown, explain.PodStep, "could not be asked: forbidden"},
 		"a bridge that is another pod's":               {func(f *explain.Facts) { f.Answer.Ready, f.Answer.Checks = false, []string{"[-] pod-network: others"} }, explain.OK, "", ""},
 		"a pod that the agent does not know yet":       {func(f *explain.Facts) { young(f); f.Answer.PodUID = "" }, explain.Waiting, explain.AgentStep, "does not know the pod yet"},
 		"a pod that the agent does not know, for long": {func(f *explain.Facts) { f.Answer.PodUID = "" }, explain.Broken, explain.AgentStep, "does not know the pod yet"},

@@ -21,6 +21,10 @@ type Facts struct {
 	Pod     corev1.Pod
 	DryRun  bool
 	Refused error
+	// Untried is why the API server could not be asked that. Exists says that it has a
+	// pod of the name, and has nothing else against this one.
+	Untried error
+	Exists  bool
 	// Objects are what identities are made of. Pod need not be among its pods.
 	Objects nodeview.Objects
 	// Agent is how nmi is set up. The agent's own word, in Answer, counts more.
@@ -35,6 +39,9 @@ type Facts struct {
 	// nmi is ready, beside taint.DefaultKey.
 	StartupTaints []string
 
+	// AgentTemplates are the pods that nmi's DaemonSets make, as far as they are known.
+	AgentTemplates []corev1.PodSpec
+
 	MIC       MIC
 	AgentPods []corev1.Pod // those of nmi on the pod's node, the one to ask first
 	// Answer is the agent's; where there is none, AgentErr says why.
@@ -43,7 +50,9 @@ type Facts struct {
 	// NoSecrets are those that identities name and that are not there, as
 	// NAMESPACE/NAME.
 	NoSecrets map[string]bool
-	Policies  []networkingv1.NetworkPolicy
+	// UnreadSecrets are those of which that could not be found out, and why.
+	UnreadSecrets map[string]error
+	Policies      []networkingv1.NetworkPolicy
 	// Unread is why something could not be read, by kind, such as "nodes".
 	Unread map[string]error
 	// Narrowed says that of some kinds the pod's namespace alone could be read.

@@ -121,10 +121,18 @@ func (q *inquiry) usable(g identity.Grant) Step {
 			return broken("AzureIdentity %s names Secret %s, which is not there", name, secret).
 				mend("kubectl create secret generic -n %s %s %s", id.Application.SecretNamespace, id.Application.SecretName, from(id.Type))
 		}
+		if err := q.UnreadSecrets[secret]; err != nil && !q.gotToken() {
+			return unknown("AzureIdentity %s names Secret %s, and whether it is there could not be read: %v", name, secret, err)
+		}
 		return ok("AzureIdentity %s: application %s of tenant %s, at %s, with Secret %s%s", name, id.ClientID, id.Application.TenantID, strings.TrimPrefix(authority, "https://"), secret, q.others())
 	default:
 		return broken("AzureIdentity %s is of type %d, which this version does not serve", name, id.Type).mend("%s", edit)
 	}
+}
+
+// gotToken reports whether the agent has a token for this very pod.
+func (q *inquiry) gotToken() bool {
+	return q.Answer != nil && q.Answer.Claims != nil && q.Answer.PodUID == string(q.Pod.UID)
 }
 
 // from is how a Secret is made for a type.

@@ -12,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/streaming/pkg/httpstream"
+	"k8s.io/streaming/pkg/httpstream/spdy"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 
 	"github.com/podid-io/podid/internal/cli/cluster"
@@ -77,5 +79,47 @@ func TestExecTellsWhyItMayNot(t *testing.T) {
 	_, err := cluster.Exec(t.Context(), &rest.Config{Host: server.URL}, pod, "nmi", []string{"/nmi"})
 	if err == nil || errors.Is(err, io.EOF) || !strings.Contains(err.Error(), `cannot create resource "pods/exec"`) {
 		t.Errorf("Exec() = %v, want the API server's words", err)
+	}
+}
+
+// TestExecWhereNoWebSocketsPass has a server, or a proxy before it, that knows no
+// WebSockets.
+func TestExecWhereNoWebSocketsPass(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			http.Error(w, "no upgrade", http.StatusBadRequest)
+			return
+		}
+		if _, err := httpstream.Handshake(r, w, []string{"v4.channel.k8s.io"}); err != nil {
+			t.Error(err)
+			return
+		}
+		streams := make(chan httpstream.Stream, 3)
+		conn := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(s httpstream.Stream, _ <-chan struct{}) error {
+			streams <- s
+			return nil
+		})
+		if conn == nil {
+			t.Error("no connection")
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		by := map[string]httpstream.Stream{}
+		for range cap(streams) {
+			s := <-streams
+			by[s.Headers().Get(corev1.StreamType)] = s
+		}
+		_, out := io.WriteString(by[corev1.StreamTypeStdout], "{}")
+		_, status := io.WriteString(by[corev1.StreamTypeError], `{"status":"Success"}`)
+		if err := errors.Join(out, status, by[corev1.StreamTypeStdout].Close(), by[corev1.StreamTypeStderr].Close(), by[corev1.StreamTypeError].Close()); err != nil {
+			t.Error(err)
+		}
+		<-conn.CloseChan() // by the client, which has it all
+	}))
+	defer server.Close()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "podid-system", Name: "podid-nmi-0"}}
+	out, err := cluster.Exec(t.Context(), &rest.Config{Host: server.URL, Timeout: time.Second}, pod, "nmi", []string{"/nmi", "explain", "a/b"})
+	if err != nil || out != "{}" {
+		t.Errorf("Exec() = %q, %v", out, err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 
@@ -42,7 +43,10 @@ func (g *gathering) tryPod(ctx context.Context, file string) error {
 	case err == nil:
 		g.facts.Pod = *created // as admission would change it
 		g.facts.Pod.UID = ""
-	case apierrors.IsAlreadyExists(err), isNotAllowed(err): // nothing against the pod itself
+	case apierrors.IsAlreadyExists(err): // which is looked at last
+		g.facts.Exists = true
+	case isNotAllowed(err), !answered(err):
+		g.facts.Untried = err
 	default:
 		g.facts.Refused = err
 	}
@@ -53,6 +57,12 @@ func (g *gathering) tryPod(ctx context.Context, file string) error {
 // somebody else. A policy's refusal is Forbidden too, and other words.
 func isNotAllowed(err error) bool {
 	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "cannot create resource")
+}
+
+// answered reports whether an error is the API server's own word of what it was sent.
+func answered(err error) bool {
+	s, ok := errors.AsType[*apierrors.StatusError](err)
+	return ok && s.ErrStatus.Code < http.StatusInternalServerError && !apierrors.IsTooManyRequests(err) && !apierrors.IsUnauthorized(err)
 }
 
 func readFile(name string) ([]byte, error) {

@@ -126,7 +126,7 @@ func (o *options) run(ctx context.Context, args []string) (*explain.Report, erro
 		return nil, err
 	}
 	g := &gathering{Cluster: c, facts: &explain.Facts{
-		Now: time.Now(), System: c.System, DryRun: o.dryRun, Resource: o.ask.Resource, Unread: map[string]error{}, NoSecrets: map[string]bool{},
+		Now: time.Now(), System: c.System, DryRun: o.dryRun, Resource: o.ask.Resource, Unread: map[string]error{}, NoSecrets: map[string]bool{}, UnreadSecrets: map[string]error{},
 		Want: identity.Selector{ClientID: strings.ToLower(o.ask.ClientID), ObjectID: strings.ToLower(o.ask.ObjectID), ResourceID: strings.ToLower(o.ask.ResourceID)},
 	}, ask: o.ask}
 	if o.dryRun {

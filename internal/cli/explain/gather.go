@@ -121,6 +121,9 @@ func (g *gathering) agents(ctx context.Context) {
 			g.facts.AgentPods = append(g.facts.AgentPods, pods[i])
 		}
 	}
+	if node != "" && len(g.facts.AgentPods) == 0 {
+		g.facts.AgentTemplates, _ = g.Cluster.AgentTemplates(ctx) // that there is no nmi is told without them
+	}
 	for i := range pods {
 		if key := cluster.FlagsOf(&pods[i]).StartupTaint; key != "" {
 			g.facts.StartupTaints = append(g.facts.StartupTaints, key)
@@ -191,8 +194,11 @@ func (g *gathering) secrets(ctx context.Context, rules identity.Rules) {
 		}
 		name := types.NamespacedName{Namespace: id.Application.SecretNamespace, Name: id.Application.SecretName}
 		o := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}}
-		if err := g.Get(ctx, name, o); apierrors.IsNotFound(err) {
+		switch err := g.Get(ctx, name, o); {
+		case apierrors.IsNotFound(err):
 			g.facts.NoSecrets[name.String()] = true
+		case err != nil:
+			g.facts.UnreadSecrets[name.String()] = err
 		}
 	}
 }
