@@ -31,11 +31,7 @@ func TestMain(m *testing.M) {
 // podid is the program, with a file in place of the agents: there is no kubelet to
 // run anything in a pod by.
 func podid() {
-	root := cli.New(cli.Config{Name: os.Args[0], Getenv: os.Getenv, Ask: askFile})
-	root.SetArgs(os.Args[1:])
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	err := root.ExecuteContext(ctx)
+	err := run()
 	if code, ok := errors.AsType[cli.ExitError](err); ok {
 		os.Exit(int(code)) //nolint:forbidigo // this is a main
 	}
@@ -43,6 +39,14 @@ func podid() {
 		fmt.Fprintln(os.Stderr, "podid:", err)
 		os.Exit(1) //nolint:forbidigo // this is a main
 	}
+}
+
+func run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	root := cli.New(cli.Config{Name: os.Args[0], Getenv: os.Getenv, Ask: askFile})
+	root.SetArgs(os.Args[1:])
+	return root.ExecuteContext(ctx)
 }
 
 // askFile notes what an agent is asked in the file "asked", and answers with the

@@ -65,7 +65,7 @@ func (t *terminal) start(ts *testscript.TestScript, argv []string) {
 			path = at
 		}
 	}
-	c := exec.Command(path, argv[1:]...) //nolint:noctx // ended by interrupt, or with the script
+	c := exec.Command(path, argv[1:]...)
 	c.Dir = ts.Getenv("WORK")
 	for _, k := range []string{"HOME", "PATH", "WORK", "KUBECONFIG", "NS", "SYS", "NO_COLOR"} {
 		c.Env = append(c.Env, k+"="+ts.Getenv(k))

@@ -23,12 +23,8 @@ func (q *inquiry) pod() Step {
 			mend("take hostNetwork: true out of the pod's spec, or have the client sign in by other means")
 	case p.Spec.HostNetwork:
 		return broken("pod %s is on the node's own network (hostNetwork: true): podid is not for it", q.podName())
-	case q.DryRun && q.Untried != nil:
-		return unknown("pod %s does not exist; whether the API server would take it, it could not be asked: %v", q.podName(), q.Untried)
-	case q.DryRun && q.Exists:
-		return ok("there is a pod %s already; but for its name, the API server would take this one", q.podName())
 	case q.DryRun:
-		return ok("pod %s does not exist; the API server would take it", q.podName())
+		return q.tried()
 	case p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed:
 		return broken("pod %s has ended (%s): a pod that has ended gets no token", q.podName(), p.Status.Phase).
 			mend("kubectl get pods -n %s   # and explain one that runs", p.Namespace)
@@ -40,16 +36,34 @@ func (q *inquiry) pod() Step {
 		return waiting("pod %s has no address yet (%s since %s)", q.podName(), p.Status.Phase, since(q.Now, p.CreationTimestamp.Time)).
 			mend("kubectl describe pod -n %s %s", p.Namespace, p.Name)
 	default:
-		var ips []string
-		for _, ip := range p.Status.PodIPs {
-			ips = append(ips, ip.IP)
-		}
-		if !slices.ContainsFunc(p.Status.PodIPs, isIPv4) {
-			return broken("pod %s has no IPv4 address (%s), and the metadata address is asked by IPv4: podid cannot serve it", q.podName(), strings.Join(ips, ", ")).
-				mend("have the cluster give pods IPv4 addresses, alone or beside IPv6, or have the client sign in by other means")
-		}
-		return ok("pod %s is %s, created %s ago, address %s", q.podName(), p.Status.Phase, since(q.Now, p.CreationTimestamp.Time), strings.Join(ips, ", "))
+		return q.addressed()
 	}
+}
+
+// tried says what the API server had to say of a pod that does not exist yet.
+func (q *inquiry) tried() Step {
+	switch {
+	case q.Untried != nil:
+		return unknown("pod %s does not exist; whether the API server would take it, it could not be asked: %v", q.podName(), q.Untried)
+	case q.Exists:
+		return ok("there is a pod %s already; but for its name, the API server would take this one", q.podName())
+	default:
+		return ok("pod %s does not exist; the API server would take it", q.podName())
+	}
+}
+
+// addressed looks at the addresses of a pod that runs.
+func (q *inquiry) addressed() Step {
+	p := &q.Pod
+	var ips []string
+	for _, ip := range p.Status.PodIPs {
+		ips = append(ips, ip.IP)
+	}
+	if !slices.ContainsFunc(p.Status.PodIPs, isIPv4) {
+		return broken("pod %s has no IPv4 address (%s), and the metadata address is asked by IPv4: podid cannot serve it", q.podName(), strings.Join(ips, ", ")).
+			mend("have the cluster give pods IPv4 addresses, alone or beside IPv6, or have the client sign in by other means")
+	}
+	return ok("pod %s is %s, created %s ago, address %s", q.podName(), p.Status.Phase, since(q.Now, p.CreationTimestamp.Time), strings.Join(ips, ", "))
 }
 
 func isIPv4(ip corev1.PodIP) bool {

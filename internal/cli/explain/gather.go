@@ -122,7 +122,7 @@ func (g *gathering) agents(ctx context.Context) {
 		}
 	}
 	if node != "" && len(g.facts.AgentPods) == 0 {
-		g.facts.AgentTemplates, _ = g.Cluster.AgentTemplates(ctx) // that there is no nmi is told without them
+		g.facts.AgentTemplates, _ = g.AgentTemplates(ctx) // that there is no nmi is told without them
 	}
 	for i := range pods {
 		if key := cluster.FlagsOf(&pods[i]).StartupTaint; key != "" {
