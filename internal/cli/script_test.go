@@ -12,9 +12,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-logr/logr"
 	"github.com/rogpeppe/go-internal/testscript"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/podid-io/podid/internal/cli"
 	"github.com/podid-io/podid/test/localcluster"
@@ -25,6 +27,7 @@ import (
 var plane *localcluster.ControlPlane
 
 func TestMain(m *testing.M) {
+	ctrllog.SetLogger(logr.Discard())
 	testscript.Main(withControlPlane{m}, map[string]func(){"podid": podid, "kubectl-podid": podid})
 }
 
