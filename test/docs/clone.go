@@ -3,6 +3,7 @@ package docs
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,43 +17,58 @@ func StandIns() []string {
 }
 
 // Programs compiles the stand-ins into dir and podid's programs into real below
-// it, and helm too, and returns the environment that finds them: PATH begins with dir. The folder
-// root is the clone's.
-func Programs(ctx context.Context, root, dir, kubectl string) ([]string, error) {
+// it, and makes links to helm and to kubectl there. What is there already is not
+// linked anew while its sources stay the same. The folder root is the clone's.
+func Programs(ctx context.Context, root, dir, kubectl string) error {
 	root, err := filepath.Abs(root)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	programs := filepath.Join(dir, "real")
 	if _, err := goCommand(ctx, root, "build", "-o", dir+"/", "./test/docs/standin"); err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := goCommand(ctx, root, "build", "-o", programs+"/", "./cmd/...", "./examples/clients/azidentity"); err != nil {
-		return nil, err
+		return err
 	}
 	helm, err := goCommand(ctx, root, "tool", "-modfile=go.tools.mod", "-n", "helm") // Go's cache keeps it
 	if err != nil {
-		return nil, err
+		return err
 	}
-	links := map[string]string{"kubectl": kubectl}
+	links := map[string]string{"kubectl": kubectl, "real/helm": helm}
 	for _, name := range StandIns() {
 		links[name] = "standin"
 	}
 	for name, to := range links {
-		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
-			return nil, err
+		link := filepath.Join(dir, name)
+		if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if err := os.Symlink(to, link); err != nil {
+			return err
 		}
 	}
-	env := []string{
+	return nil
+}
+
+// Environment finds what Programs has made in dir, a path from /: its folder comes
+// first.
+func Environment(dir string) []string {
+	return []string{
 		"PATH=" + dir + ":" + os.Getenv("PATH"), "HOME=" + dir,
-		"DOCS_HELM=" + helm, "DOCS_PODID=" + filepath.Join(programs, "podid"),
+		"DOCS_HELM=" + filepath.Join(dir, "real", "helm"), "DOCS_PODID=" + filepath.Join(dir, "real", "podid"),
 	}
-	caches, err := goCommand(ctx, root, "env", "GOCACHE", "GOMODCACHE") // they are in the home folder that is
+}
+
+// Caches keep programs that run with another home from compiling anew what has
+// been compiled. The control plane's is the folder of the file kubectl.
+func Caches(ctx context.Context, root, kubectl string) ([]string, error) {
+	caches, err := goCommand(ctx, root, "env", "GOCACHE", "GOMODCACHE")
 	if err != nil {
 		return nil, err
 	}
 	goCache, modules, _ := strings.Cut(caches, "\n")
-	return append(env, "GOCACHE="+goCache, "GOMODCACHE="+modules, "PODID_CACHE="+filepath.Dir(kubectl)), nil
+	return []string{"GOCACHE=" + goCache, "GOMODCACHE=" + modules, "PODID_CACHE=" + filepath.Dir(kubectl)}, nil
 }
 
 // goCommand runs the go command, and returns what it printed.

@@ -69,13 +69,7 @@ func (w world) values(t *testing.T, text string) error {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return err
 	}
-	helm := ""
-	for _, e := range w.env {
-		if value, found := strings.CutPrefix(e, "DOCS_HELM="); found {
-			helm = value
-		}
-	}
-	cmd := exec.CommandContext(t.Context(), helm, "template", "podid", root+"/charts/podid", "--namespace", "podid-system", "--values", file)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(programsFolder, "real", "helm"), "template", "podid", root+"/charts/podid", "--namespace", "podid-system", "--values", file)
 	cmd.Env = append(os.Environ(), w.env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)

@@ -29,7 +29,7 @@ func TestCommandsRun(t *testing.T) {
 			needNetworks(t, p)
 			w := newWorld(t)
 			session := docs.Session{Clone: root, Dir: t.TempDir(), Kinds: kinds, Env: w.env}
-			if err := docs.View(root, filepath.Join(programsFolder, "real"), session.Dir); err != nil {
+			if err := docs.View(root, w.bin(t), session.Dir); err != nil {
 				t.Fatal(err)
 			}
 			endDemo(t, session)

@@ -47,23 +47,23 @@ var programs = sync.OnceValues(func() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "docs-programs-") // TestMain removes it
+	dir, err := filepath.Abs(programsFolder)
 	if err != nil {
 		return nil, err
 	}
-	programsFolder = dir
-	return docs.Programs(ctx, root, dir, kubectl)
+	if err := docs.Programs(ctx, root, dir, kubectl); err != nil {
+		return nil, err
+	}
+	caches, err := docs.Caches(ctx, root, kubectl)
+	return append(docs.Environment(dir), caches...), err
 })
 
-var programsFolder string
+// programsFolder is the home of who follows the pages.
+const programsFolder = root + "/.local/docs"
 
 func TestMain(m *testing.M) {
 	ctrllog.SetLogger(logr.Discard())
-	code := m.Run()
-	if programsFolder != "" {
-		_ = os.RemoveAll(programsFolder) // it is in the folder of temporary files
-	}
-	os.Exit(code) //nolint:forbidigo // TestMain is the main of a test
+	os.Exit(m.Run()) //nolint:forbidigo // TestMain is the main of a test
 }
 
 // newWorld starts one.
@@ -152,11 +152,19 @@ func cloudFile(t *testing.T, endpoint string) string {
 // kubectl runs kubectl with what is on its standard input.
 func (w world) kubectl(t *testing.T, input string, args ...string) (string, error) {
 	t.Helper()
-	path := strings.TrimPrefix(w.env[0], "PATH=")
-	folder, _, _ := strings.Cut(path, ":")
-	cmd := exec.CommandContext(t.Context(), filepath.Join(folder, "kubectl"), args...)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(programsFolder, "kubectl"), args...)
 	cmd.Env = append(os.Environ(), w.env...)
 	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+// bin is the folder of podid's programs.
+func (world) bin(t *testing.T) string {
+	t.Helper()
+	bin, err := filepath.Abs(filepath.Join(programsFolder, "real"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
 }

@@ -59,7 +59,7 @@ func (x *examination) rivals(ctx context.Context) {
 		for _, c := range spec.Containers {
 			if incumbent.MatchString(c.Image) {
 				x.report.add(check, explain.Broken, fmt.Sprintf("%s %s/%s is AAD Pod Identity's (%s): two agents want the same requests, and two controllers the same objects", kind, namespace, name, c.Image),
-					fmt.Sprintf("kubectl delete %s -n %s %s   # its CRDs and objects stay; docs/compatibility.md has the order", strings.ToLower(kind), namespace, name))
+					fmt.Sprintf("kubectl delete %s -n %s %s   # its CRDs and objects stay; docs/replacing.md has the order", strings.ToLower(kind), namespace, name))
 			}
 		}
 	}

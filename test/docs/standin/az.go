@@ -102,6 +102,9 @@ func shown(i azemu.Identity, err error) (any, error) {
 
 func identityCreate(ctx context.Context, w world, a arguments) (any, error) {
 	id := w.identityID(a, "-n")
+	if i, err := w.identity(ctx, id); err == nil {
+		return shown(i, nil) // it stays as it is
+	}
 	if err := w.azure().MergeState(ctx, azemu.State{Identities: []azemu.Identity{{ID: id}}}); err != nil {
 		return nil, err
 	}
