@@ -36,9 +36,9 @@ func prepare(ctx context.Context) error {
 	to := preparedFolder + string(filepath.Separator)
 	steps := [][]string{
 		{"build", "-modfile=go.tools.mod", "-o", to, "helm.sh/helm/v3/cmd/helm"},
-		{"build", "-trimpath", "-o", to, "./cmd/podid", "./test/node/workload", "./examples/clients/azidentity"},
+		{"build", "-trimpath", "-o", to, "./cmd/podid", "./test/node/workload", "./test/docs/tools", "./examples/clients/azidentity"},
 	}
-	for _, version := range []string{firstVersion, secondVersion} {
+	for _, version := range []string{firstVersion, secondVersion, docsVersion} {
 		steps = append(steps, []string{
 			"run", "./build/images", "-o", filepath.Join(preparedFolder, version), "-arch", runtime.GOARCH, "-version", version, "mic", "nmi", "podid",
 		})
@@ -56,7 +56,7 @@ func prepare(ctx context.Context) error {
 			return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, &out)
 		}
 	}
-	return nil
+	return prepareDocs(ctx, root)
 }
 
 // prepared is the path of something that prepare has made.

@@ -67,12 +67,20 @@ type world struct {
 func startWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{dir: t.TempDir()}
-	var err error
-	w.full, err = localcluster.StartFull(t.Context(), localcluster.FullConfig{
+	w.start(t, localcluster.FullConfig{
 		Dir: w.dir, Images: images(t), Progress: os.Stderr,
 		Machines: []localcluster.MachineConfig{machineConfig(0), machineConfig(1)},
 	})
-	if err != nil {
+	w.reports = collect(t)
+	w.startAzure(t)
+	return w
+}
+
+// start starts the cluster.
+func (w *world) start(t *testing.T, c localcluster.FullConfig) {
+	t.Helper()
+	var err error
+	if w.full, err = localcluster.StartFull(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.full.Stop)
@@ -84,14 +92,22 @@ func startWorld(t *testing.T) *world {
 	if w.client, err = client.NewWithWatch(w.full.REST(), client.Options{Scheme: scheme}); err != nil {
 		t.Fatal(err)
 	}
-	w.reports = collect(t)
-	w.startAzure(t)
-	return w
 }
 
-// startAzure starts the emulator in the network that the nodes hang on: it is
-// what stands behind their default route at the metadata address.
+// startAzure starts the emulator with what the test of everything needs.
 func (w *world) startAzure(t *testing.T) {
+	t.Helper()
+	state := azemu.State{Tenant: tenant}
+	for i, kind := range kinds() {
+		state.Identities = append(state.Identities, azemu.Identity{ID: identityID(kind.name), ClientID: clientOf(i)})
+	}
+	w.serveAzure(t, azemu.Config{Seed: state, IMDSLimits: true, ARMLimits: true})
+}
+
+// serveAzure starts the emulator in the network that the nodes hang on: it is
+// what stands behind their default route at the metadata address. The scale set
+// and the identities of the examples are there beside the seed.
+func (w *world) serveAzure(t *testing.T, c azemu.Config) {
 	t.Helper()
 	set := azemu.ScaleSet{ID: scaleSet, Identity: &azemu.Assigned{Type: "UserAssigned", UserAssigned: []string{identityID("podid-mic")}}}
 	for i := range 3 {
@@ -100,19 +116,17 @@ func (w *world) startAzure(t *testing.T) {
 			InstanceID: fmt.Sprint(i), Name: machineName(i), Sources: []netip.Prefix{netip.PrefixFrom(node, 32)},
 		})
 	}
-	state := azemu.State{Tenant: tenant, ScaleSets: []azemu.ScaleSet{set}, Identities: []azemu.Identity{
-		{ID: identityID("vault-reader"), ClientID: vaultClient},
-		{ID: identityID("blob-reader"), ClientID: blobClient},
-		{ID: identityID("podid-mic"), ClientID: micClient},
-	}}
-	for i, kind := range kinds() {
-		state.Identities = append(state.Identities, azemu.Identity{ID: identityID(kind.name), ClientID: clientOf(i)})
-	}
+	c.Seed.ScaleSets = []azemu.ScaleSet{set}
+	c.Seed.Identities = append(
+		c.Seed.Identities, azemu.Identity{ID: identityID("vault-reader"), ClientID: vaultClient},
+		azemu.Identity{ID: identityID("blob-reader"), ClientID: blobClient}, azemu.Identity{ID: identityID("podid-mic"), ClientID: micClient},
+	)
+	c.Hosts = []string{localcluster.FabricAddress}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { // ends with the test
 		ended <- azemu.Serve(ctx, azemu.ServeConfig{
-			Config:      azemu.Config{Seed: state, IMDSLimits: true, ARMLimits: true, Hosts: []string{localcluster.FabricAddress}},
+			Config:      c,
 			Listen:      localcluster.FabricAddress + ":8443",
 			AdminListen: localcluster.FabricAddress + ":8444",
 			IMDSListen:  localcluster.MetadataAddress + ":80",
