@@ -97,9 +97,10 @@ func (o *options) account(ctx context.Context, az *azure) (entra.Account, error)
 // whose says what is known of who mic is.
 type whose struct {
 	principalID, identity string
-	// machine says that it is a managed identity of the machines: the one with this
+	// machine says that it is a managed identity of the machines: the one with the
 	// client id, or without one that which they use when they are not told.
-	machine  bool
+	machine bool
+	// clientID is that of azure.json, empty where it has none.
 	clientID string
 }
 
@@ -157,10 +158,14 @@ func nameOf(where cloud.Configuration) string {
 	return cloudconfig.CustomCloud
 }
 
-// whoIs reads who mic is from its configuration, unless that was told.
+// whoIs reads who mic is from its configuration. Where that was told, its client id
+// counts nevertheless: what pods have must not be that either.
 func whoIs(who whose, c entra.ARMConfig) (whose, error) {
 	switch {
 	case who.principalID != "" || who.identity != "":
+		if isGUID(c.ClientID) {
+			who.clientID = c.ClientID
+		}
 		return who, nil
 	case c.ManagedIdentity:
 		return whose{machine: true, clientID: c.ClientID}, nil

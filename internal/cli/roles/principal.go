@@ -32,7 +32,7 @@ type principal struct {
 func (az *azure) principals(ctx context.Context, r *report, who whose, c roles.Cluster) ([]principal, error) {
 	switch {
 	case who.principalID != "":
-		return []principal{{ID: strings.ToLower(who.principalID)}}, nil
+		return []principal{{ID: strings.ToLower(who.principalID), clientID: who.clientID}}, nil
 	case who.identity != "":
 		p, err := az.userAssigned(ctx, who.identity)
 		return []principal{p}, err

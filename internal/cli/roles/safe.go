@@ -31,15 +31,17 @@ func shared(p principal, i roles.Identity) error {
 	return fmt.Errorf("%s is the identity of AzureIdentity %s too: pods that have it would have mic's roles. Give mic an identity of its own", who, i.Name)
 }
 
-// safeByObject does so for principals of which no client id is known: it reads the
-// identities that AzureIdentities name, and compares object ids. Of a client id that
-// none of those has, nobody here can say whose it is: then it is told.
+// safeByObject does so for principals of which Azure has shown no client id: it reads
+// the identities that AzureIdentities name, and compares object ids. Where azure.json
+// has none either, nobody here can say whose a client id is that none of those has:
+// then it is told.
 func (az *azure) safeByObject(ctx context.Context, r *report, identities []roles.Identity) error {
-	mics := slices.DeleteFunc(slices.Clone(r.Principals), func(p principal) bool { return p.clientID != "" })
+	mics := slices.DeleteFunc(slices.Clone(r.Principals), func(p principal) bool { return p.Identity != "" && p.clientID != "" })
 	if len(mics) == 0 {
 		return nil
 	}
 	read, errs := az.readAll(ctx, identities)
+	unknown := slices.ContainsFunc(mics, func(p principal) bool { return p.clientID == "" })
 	var strange []string
 	for n, i := range identities {
 		for _, p := range mics {
@@ -50,7 +52,7 @@ func (az *azure) safeByObject(ctx context.Context, r *report, identities []roles
 		if errs[n] != nil {
 			r.leaveOut(fmt.Sprintf("whether AzureIdentity %s names mic's own identity: %s", i.Name, errs[n]))
 		}
-		if i.ClientID != "" && !strings.EqualFold(i.ClientID, read[n].clientID) {
+		if unknown && i.ClientID != "" && !strings.EqualFold(i.ClientID, read[n].clientID) {
 			strange = append(strange, i.Name)
 		}
 	}

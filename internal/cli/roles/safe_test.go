@@ -50,6 +50,43 @@ func TestAnApplicationThatPodsMayHaveIsNotMics(t *testing.T) {
 	w.says(t, 1, []string{"--principal-id", micObject}, "not that of mic's own identity, which is not known here: ", "default/trap")
 }
 
+// azure.json says which client id mic has, also where it does not say which object id.
+func TestWhatMicsConfigurationSaysIsNotForPods(t *testing.T) {
+	const refused = micObject + " is the identity of AzureIdentity default/trap too: pods that have it would have mic's roles"
+	application := v1.AzureIdentitySpec{
+		Type: new(v1.ServicePrincipal), TenantID: azemu.DefaultTenant, ClientID: strings.ToUpper(micClient),
+		ClientPassword: &v1.SecretReference{Namespace: "default", Name: "password"},
+	}
+	const another = "44444444-4444-4444-4444-44444444444c"
+	for sentence, test := range map[string]struct {
+		config string
+		trap   v1.AzureIdentitySpec
+		status int
+		want   string
+	}{
+		"an application by its client id": {`"tenantId": "t", "aadClientId": "` + micClient + `", "aadClientSecret": "hidden"`, application, 2, refused},
+		"a managed identity by its client id": {
+			`"useManagedIdentityExtension": true, "userAssignedIdentityID": "` + micClient + `"`,
+			v1.AzureIdentitySpec{Type: new(v1.UserAssignedMSI), ClientID: micClient}, 2, refused,
+		},
+		"by the object id of what it names, whatever azure.json says": {
+			`"tenantId": "t", "aadClientId": "` + another + `", "aadClientSecret": "hidden"`,
+			v1.AzureIdentitySpec{Type: new(v1.UserAssignedMSI), ClientID: "c", ResourceID: micID}, 2, refused,
+		},
+		"another's": {`"tenantId": "t", "aadClientId": "` + another + `", "aadClientSecret": "hidden"`, application, 0, "3 of 3 made"},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			w := newAzure(t)
+			populate(t, identity("trap", test.trap))
+			file := write(t, "azure.json", `{"cloud": "AzureStackCloud", `+test.config+`}`)
+			w.says(t, test.status, []string{"--cloud", "", "--cloud-config", file, "--principal-id", micObject, "--apply"}, test.want)
+			if made := len(w.given()); made > 0 != (test.status == 0) {
+				t.Errorf("mic was given %d roles", made)
+			}
+		})
+	}
+}
+
 // The object id alone does not say whose a client id is.
 func TestAClientIDThatMayBeMicsIsTold(t *testing.T) {
 	w := newAzure(t)
