@@ -62,11 +62,12 @@ func (j Job) Custom(subscription string) string {
 type Cluster struct {
 	// Nodes counts the nodes of each VM and scale set.
 	Nodes map[assign.Scope]int
-	// Identities are the AzureIdentities of type 0.
+	// Identities are the AzureIdentities that name somebody, of applications too.
 	Identities []Identity
 }
 
-// Identity is an AzureIdentity of type 0.
+// Identity is an AzureIdentity: of a managed identity, or of an application by its
+// client id alone.
 type Identity struct {
 	// Name is its namespace and name, with a slash between them.
 	Name string
