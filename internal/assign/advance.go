@@ -33,7 +33,7 @@ func (p *Plan) inAdvance(s Snapshot) {
 			case why != "":
 				a.Why = why
 			case attach:
-				a.ID, a.There = id.ResourceID, s.Record[id.ResourceID].there()
+				a.ID, a.There = id.ResourceID, !s.Doubted && s.Record[id.ResourceID].there()
 				p.need(Owner{Binding: true, Namespace: b.Namespace, Name: b.Name}, id.ResourceID)
 			default:
 				a.Why = fmt.Sprintf("AzureIdentity %s is none that is put on machines: write spec.type 0 and spec.resourceID, or take the annotation off", name)

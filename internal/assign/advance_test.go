@@ -21,6 +21,12 @@ func TestAPlanSaysHowItStandsWithBindingsInAdvance(t *testing.T) {
 		"it waits": {
 			want: assign.Advance{ID: prefix + "reader"},
 		},
+		"it is there, unless the machine is another": {
+			change: func(s *assign.Snapshot) {
+				s.Record, s.Doubted = assign.Record{prefix + "reader": assign.Attached}, true
+			},
+			want: assign.Advance{ID: prefix + "reader"},
+		},
 		"there is no such AzureIdentity": {
 			change: func(s *assign.Snapshot) { s.Identities = nil },
 			want:   assign.Advance{Why: "there is no AzureIdentity reader in namespace ns"},
