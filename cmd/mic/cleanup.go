@@ -58,17 +58,20 @@ func (o *options) cleanup(ctx context.Context, keep, theirs bool, stdout io.Writ
 	if err != nil {
 		return err
 	}
-	cloud, err := cloudconfig.Read(o.cloudConfig, o.getenv)
-	if err != nil {
-		return err
-	}
-	azure := newMachines(o.userAgent, nil)
-	if err := azure.use(cloud); err != nil {
-		return err
-	}
 	config := mic.Config{
-		REST: rest, Machines: azure, Namespace: o.namespace, Log: log,
-		Immutable: o.immutable, ClusterIdentity: azure.clusterIdentity, StartupTaints: o.startupTaints, Election: o.election,
+		REST: rest, Namespace: o.namespace, Log: log,
+		Immutable: o.immutable, StartupTaints: o.startupTaints, Election: o.election,
+	}
+	if !keep { // else what says how to reach Azure may be wrong, or gone already
+		cloud, err := cloudconfig.Read(o.cloudConfig, o.getenv)
+		if err != nil {
+			return err
+		}
+		azure := newMachines(o.userAgent, nil)
+		if err := azure.use(cloud); err != nil {
+			return err
+		}
+		config.Machines, config.ClusterIdentity = azure, azure.clusterIdentity
 	}
 	if theirs {
 		if config.LegacyLocks, err = o.locks(); err != nil {

@@ -59,6 +59,30 @@ func TestALongerLeaseNeedsNoOtherFlag(t *testing.T) {
 	}
 }
 
+// Where Azure cannot be reached, what says how may be missing too, or be wrong.
+func TestCleanupThatKeepsIdentitiesAsksForNoAzure(t *testing.T) {
+	t.Setenv("POD_NAMESPACE", "")
+	for sentence, test := range map[string]struct {
+		config string
+		keep   bool
+		want   string
+	}{
+		"no azure.json":                             {"/nowhere/azure.json", true, "read the lease x/podid-mic: "},
+		"one without a credential":                  {write(t, t.TempDir(), "azure.json", `{"cloud": "AzureCloud", "tenantId": "t"}`), true, "read the lease x/podid-mic: "},
+		"no azure.json, and what is there is to go": {"/nowhere/azure.json", false, "/nowhere/azure.json: no such file"},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			args := append(append([]string{"cleanup"}, nowhere(t)...), "--cloud-config="+test.config)
+			if test.keep {
+				args = append(args, "--keep-identities")
+			}
+			if err := run(t.Context(), args, t.Output()); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
 // nowhere is flags by which mic finds an API server and an Azure that do not answer.
 func nowhere(t *testing.T) []string {
 	t.Helper()

@@ -14,18 +14,19 @@ import (
 	"github.com/podid-io/podid/internal/mic/legacy"
 )
 
-// Cleanup undoes what podid did, until it is done or ctx ends; see
-// cleanup.Config. With keep what podid attached stays on the machines. With theirs the objects of AAD Pod Identity go too, once its MIC
-// does not lead any more, by the LegacyLocks. The error says what is left.
+// Cleanup undoes what podid did, until it is done or ctx ends; see cleanup.Config.
+// With keep what podid attached stays on the machines, and of c there need be no
+// Machines. With theirs the objects of AAD Pod Identity go too, once its MIC does not
+// lead any more, by the LegacyLocks. The error says what is left.
 func Cleanup(ctx context.Context, c Config, keep, theirs bool, out io.Writer) error {
-	m, err := New(c)
+	c, err := c.withDefaults()
 	if err != nil {
 		return err
 	}
-	c = m.config
-	election := m.leaseConfig()
-	election.Report = nil
-	l, err := lease.New(election)
+	if c.Machines == nil && !keep {
+		return errors.New("no client for Azure is given")
+	}
+	l, err := lease.New(c.lease(nil))
 	if err != nil {
 		return err
 	}

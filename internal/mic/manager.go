@@ -106,13 +106,13 @@ func (c *Controller) options(scheme *runtime.Scheme, used *running) manager.Opti
 	}
 }
 
-// leaseConfig says how the Lease is held.
-func (c *Controller) leaseConfig() lease.Config {
-	e := c.config.Election
+// lease says how the Lease is held, and who is told.
+func (c Config) lease(report func(error)) lease.Config {
+	e := c.Election
 	return lease.Config{
-		REST: c.config.REST, Namespace: e.Namespace, Name: e.Name,
+		REST: c.REST, Namespace: e.Namespace, Name: e.Name,
 		Duration: e.LeaseDuration, RenewDeadline: e.RenewDeadline, RetryPeriod: e.RetryPeriod,
-		Report: c.Report(checkLease), Log: c.config.Log,
+		Report: report, Log: c.Log,
 	}
 }
 

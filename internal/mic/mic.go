@@ -134,15 +134,13 @@ type Controller struct {
 	legacy  *legacy.Watch
 }
 
-// New checks the configuration. It calls nobody.
-func New(c Config) (*Controller, error) {
+// withDefaults is c with the defaults where it says nothing, unless it cannot be.
+func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.REST == nil:
-		return nil, errors.New("no API server is given")
-	case c.Machines == nil:
-		return nil, errors.New("no client for Azure is given")
+		return c, errors.New("no API server is given")
 	case c.Namespace == "":
-		return nil, errors.New("mic's own namespace is missing: write --namespace, or set POD_NAMESPACE")
+		return c, errors.New("mic's own namespace is missing: write --namespace, or set POD_NAMESPACE")
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -167,13 +165,25 @@ func New(c Config) (*Controller, error) {
 		e.RetryPeriod = e.RenewDeadline / 5
 	}
 	if e.LeaseDuration%time.Second != 0 {
-		return nil, fmt.Errorf("the lease's duration (%s) must be whole seconds", e.LeaseDuration)
+		return c, fmt.Errorf("the lease's duration (%s) must be whole seconds", e.LeaseDuration)
 	}
 	if e.RenewDeadline >= e.LeaseDuration {
-		return nil, fmt.Errorf("the lease's renew deadline (%s) must be shorter than its duration (%s)", e.RenewDeadline, e.LeaseDuration)
+		return c, fmt.Errorf("the lease's renew deadline (%s) must be shorter than its duration (%s)", e.RenewDeadline, e.LeaseDuration)
 	}
 	if e.RetryPeriod*6/5 >= e.RenewDeadline {
-		return nil, fmt.Errorf("the lease's retry period (%s) must be well shorter than its renew deadline (%s)", e.RetryPeriod, e.RenewDeadline)
+		return c, fmt.Errorf("the lease's retry period (%s) must be well shorter than its renew deadline (%s)", e.RetryPeriod, e.RenewDeadline)
+	}
+	return c, nil
+}
+
+// New checks the configuration. It calls nobody.
+func New(c Config) (*Controller, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if c.Machines == nil {
+		return nil, errors.New("no client for Azure is given")
 	}
 	health := telemetry.NewHealth(checkAPI, checkAzure, checkLease, checkOther)
 	health.Set(checkAzure, nil) // until a call says otherwise
@@ -185,7 +195,6 @@ func New(c Config) (*Controller, error) {
 	azure := measure(c.Machines, metrics)
 	c.Machines = azure
 	m := &Controller{config: c, lister: azure.lister(), health: health, metrics: metrics}
-	var err error
 	m.legacy, err = legacy.New(legacy.Config{REST: own(c.REST, 10, 20), Locks: c.LegacyLocks, Report: m.Report(checkOther), Log: c.Log})
 	return m, err
 }

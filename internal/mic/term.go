@@ -35,7 +35,7 @@ func (c *Controller) terms(ctx context.Context, scheme *runtime.Scheme, all cach
 		return err
 	}
 	defer broadcaster.Shutdown()
-	l, err := lease.New(c.leaseConfig())
+	l, err := lease.New(c.config.lease(c.Report(checkLease)))
 	if err != nil {
 		return err
 	}

@@ -26,8 +26,9 @@ import (
 
 // Config says what is cleaned up.
 type Config struct {
-	// REST reaches the API server, and Machines is Azure.
-	REST     *rest.Config
+	// REST reaches the API server.
+	REST *rest.Config
+	// Machines is Azure; nil will do with KeepIdentities.
 	Machines assignment.Machines
 	// Namespace is mic's own, where its records are.
 	Namespace string
@@ -180,7 +181,7 @@ func (r *run) machines(ctx context.Context) {
 // forget deletes the records of what podid attached, and says what stays.
 func (r *run) forget(ctx context.Context) {
 	err := assignment.Forget(ctx, assignment.Config{
-		Live: r.api, Writer: r.api, Machines: r.config.Machines, Namespace: r.config.Namespace, Log: r.config.Log,
+		Live: r.api, Writer: r.api, Namespace: r.config.Namespace, Log: r.config.Log,
 	}, func(o assignment.Released) {
 		if len(o.Kept) > 0 {
 			r.say("%s: stays: %s", o.Scope, strings.Join(o.Kept, ", "))
