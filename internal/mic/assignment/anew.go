@@ -106,8 +106,12 @@ func otherSystem(old, now *corev1.Node) bool {
 }
 
 // occupy has the record of a scope doubted that has a Node for the first time after
-// it had none.
+// it had none. While Azure is asked already that waits: it may have answered before,
+// of another machine, and the end of that is an event.
 func (r *Reconciler) occupy(ctx context.Context, scope assign.Scope, s *state) error {
+	if s.flight != nil && s.flight.verify {
+		return nil
+	}
 	r.mu.Lock()
 	vacant := r.vacant[scope]
 	delete(r.vacant, scope)

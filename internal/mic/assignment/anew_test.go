@@ -213,6 +213,39 @@ func TestAVMMadeAnewWhoseNodeStaysIsAnother(t *testing.T) {
 	})
 }
 
+// What was asked before says nothing of what came since.
+func TestAMachineMadeAnewWhileAzureIsAskedIsAnother(t *testing.T) {
+	vm := func(uid types.UID) *corev1.Node {
+		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node", UID: uid}, Spec: corev1.NodeSpec{
+			ProviderID: "azure:///subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/one",
+		}}
+	}
+	play(t, Config{Drift: -1}, func(l scene) {
+		l.azure.be(func() { l.azure.made = "first" })
+		l.store.put(vm("first"))
+		l.identity("app")
+		l.pod("web", "app")
+		l.settle(time.Second)
+		l.azure.be(func() { l.azure.reads = 10 * time.Second })
+		l.remove(vm("first"))
+		l.store.put(vm("again")) // Azure is asked, and shows the machine as it is yet
+		l.settle(time.Second)
+		l.azure.be(func() { l.azure.made, l.azure.user = "second", make(map[string]bool) })
+		l.remove(vm("again"))
+		l.store.put(vm("second"))
+		l.pod("new", "app")
+		l.settle(12 * time.Second)
+		if got := l.store.objects()["team/new-team-app"]; got != v1.Created {
+			t.Errorf("once Azure has answered of the machine before %q", got)
+		}
+		l.settle(time.Minute)
+		want := map[string]v1.AssignedState{"team/web-team-app": v1.Assigned, "team/new-team-app": v1.Assigned}
+		if got := l.store.objects(); !maps.Equal(got, want) || !slices.Equal(l.azure.attached(), []string{"app"}) {
+			t.Errorf("in the end %v, and %v is attached", got, l.azure.attached())
+		}
+	})
+}
+
 func TestALabelOfANodeCostsNoRead(t *testing.T) {
 	play(t, Config{}, func(l scene) {
 		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}, Spec: corev1.NodeSpec{

@@ -19,9 +19,11 @@ type azure struct {
 	made    string // the machine's own id
 	patches int
 	gets    int
-	// takes is how long a PATCH takes, refuse what it is refused for; nil for
+	// takes is how long a PATCH takes, and reads a GET, which shows what there was when
+	// it began; refuse what it is refused for; nil for
 	// nothing. unread is why it cannot be read.
 	takes  time.Duration
+	reads  time.Duration
 	refuse func(attach, detach []string) error
 	unread func() error
 	// show edits what is shown; nil for nothing.
@@ -39,18 +41,29 @@ func (a *azure) be(change func()) {
 	change()
 }
 
-func (a *azure) Get(context.Context, assign.Scope) (compute.State, error) {
+func (a *azure) Get(ctx context.Context, _ assign.Scope) (compute.State, error) {
+	s, reads, err := a.get()
+	select {
+	case <-time.After(reads):
+		return s, err
+	case <-ctx.Done():
+		return compute.State{}, ctx.Err()
+	}
+}
+
+// get is what a GET shows, and how long that takes.
+func (a *azure) get() (compute.State, time.Duration, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.gets++
 	if a.unread != nil {
-		return compute.State{}, a.unread()
+		return compute.State{}, a.reads, a.unread()
 	}
 	s := compute.State{ID: a.made, User: maps.Clone(a.user)}
 	if a.show != nil {
 		a.show(&s)
 	}
-	return s, nil
+	return s, a.reads, nil
 }
 
 func (a *azure) Update(ctx context.Context, _ assign.Scope, _ compute.State, attach, detach []string) (compute.Changes, error) {
