@@ -66,12 +66,12 @@ func TestWhatMicsConfigurationSaysIsNotForPods(t *testing.T) {
 	}{
 		"an application by its client id": {`"tenantId": "t", "aadClientId": "` + micClient + `", "aadClientSecret": "hidden"`, application, 2, refused},
 		"a managed identity by its client id": {
-			`"useManagedIdentityExtension": true, "userAssignedIdentityID": "` + micClient + `"`,
-			v1.AzureIdentitySpec{Type: new(v1.UserAssignedMSI), ClientID: micClient}, 2, refused,
+			config: `"useManagedIdentityExtension": true, "userAssignedIdentityID": "` + micClient + `"`,
+			trap:   v1.AzureIdentitySpec{Type: new(v1.UserAssignedMSI), ClientID: micClient}, status: 2, want: refused,
 		},
 		"by the object id of what it names, whatever azure.json says": {
-			`"tenantId": "t", "aadClientId": "` + another + `", "aadClientSecret": "hidden"`,
-			v1.AzureIdentitySpec{Type: new(v1.UserAssignedMSI), ClientID: "c", ResourceID: micID}, 2, refused,
+			config: `"tenantId": "t", "aadClientId": "` + another + `", "aadClientSecret": "hidden"`,
+			trap:   v1.AzureIdentitySpec{Type: new(v1.UserAssignedMSI), ClientID: "c", ResourceID: micID}, status: 2, want: refused,
 		},
 		"another's": {`"tenantId": "t", "aadClientId": "` + another + `", "aadClientSecret": "hidden"`, application, 0, "3 of 3 made"},
 	} {
