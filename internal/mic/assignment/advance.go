@@ -95,10 +95,15 @@ func (r *Reconciler) reportAdvance(scope assign.Scope, s *state, plan assign.Pla
 		}
 		r.tellAdvance(scope, s, a, reason, why)
 	}
+	left := func(o assign.Owner) bool { return o.Binding && !wanted.has(o) }
+	for o := range t.pods { // also where nothing was told yet: see Status
+		if left(o) {
+			r.leaveAdvance(scope, s, types.NamespacedName{Namespace: o.Namespace, Name: o.Name})
+		}
+	}
 	for binding := range s.advance {
-		o := assign.Owner{Binding: true, Namespace: binding.Namespace, Name: binding.Name}
-		if !wanted.has(o) && (t.all || t.pods.has(o)) {
-			r.hushAdvance(scope, s, binding)
+		if t.all && left(assign.Owner{Binding: true, Namespace: binding.Namespace, Name: binding.Name}) {
+			r.leaveAdvance(scope, s, binding)
 		}
 	}
 }
@@ -107,29 +112,25 @@ func (r *Reconciler) reportAdvance(scope assign.Scope, s *state, plan assign.Pla
 // first time too: a leader before may have told otherwise.
 func (r *Reconciler) tellAdvance(scope assign.Scope, s *state, a assign.Advance, reason, problem string) {
 	b := a.Binding
-	key, is := client.ObjectKeyFromObject(b), gist(problem)
+	key, is := client.ObjectKeyFromObject(b), essence(reason, problem)
 	was, told := s.advance[key]
-	switch {
-	case was == is && (told || !a.There):
-	case problem == "":
-		r.hushAdvance(scope, s, key)
-		if a.There {
-			s.advance[key] = ""
-		}
-	default:
-		s.advance[key] = is
-		if r.config.Status != nil {
-			r.config.Status.TellAdvance(scope, key, reason, problem)
-		}
+	if was == is && (told || !a.There) {
+		return
+	}
+	s.advance[key] = is
+	if r.config.Status != nil {
+		r.config.Status.TellAdvance(scope, key, reason, problem)
+	}
+	if problem != "" {
 		r.config.Recorder.Eventf(b, nil, corev1.EventTypeWarning, reasonFailed, actionAssign, "%s", cut(scope.String()+": "+problem))
 	}
 }
 
-// hushAdvance takes back what was told about a binding in advance.
-func (r *Reconciler) hushAdvance(scope assign.Scope, s *state, binding types.NamespacedName) {
+// leaveAdvance tells that the scope is not one of a binding's any more.
+func (r *Reconciler) leaveAdvance(scope assign.Scope, s *state, binding types.NamespacedName) {
 	delete(s.advance, binding)
 	if r.config.Status != nil {
-		r.config.Status.TellAdvance(scope, binding, "", "")
+		r.config.Status.ForgetAdvance(scope, binding)
 	}
 }
 

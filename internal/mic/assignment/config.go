@@ -32,8 +32,9 @@ type Lister interface {
 type Status interface {
 	Tell(scope assign.Scope, identity types.NamespacedName, reason, problem string)
 	// TellAdvance is the same for a binding whose identity is to be on the scope
-	// before any pod.
+	// before any pod, and ForgetAdvance that it is not any more, or not after all.
 	TellAdvance(scope assign.Scope, binding types.NamespacedName, reason, problem string)
+	ForgetAdvance(scope assign.Scope, binding types.NamespacedName)
 }
 
 // Config says what the controller works with.

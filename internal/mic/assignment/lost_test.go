@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/assign"
 	"github.com/podid-io/podid/internal/compute"
@@ -38,7 +36,7 @@ func TestOneThatIsGoneAndStillNeededStopsNobody(t *testing.T) {
 		l.settle(time.Second)
 		l.deleted(arm("old"), arm("old"))
 		l.pod("after", "new")
-		l.settle(10 * time.Second)
+		l.settle(40 * time.Second)
 		want := map[string]v1.AssignedState{"team/before-team-old": v1.Created, "team/after-team-new": v1.Assigned}
 		if got := l.store.objects(); !maps.Equal(got, want) {
 			t.Errorf("%v, want %v", got, want)
@@ -46,10 +44,10 @@ func TestOneThatIsGoneAndStillNeededStopsNobody(t *testing.T) {
 		if got := l.azure.attached(); !slices.Equal(got, []string{"new"}) || l.azure.patches > 4 {
 			t.Errorf("%v is attached after %d PATCHes, want new after a few", got, l.azure.patches)
 		}
-		if told := l.told.problems[types.NamespacedName{Namespace: "team", Name: "old"}]; !strings.Contains(told, "check that the identity exists") {
+		if told := l.told.of("old"); !strings.Contains(told, "check that the identity exists") {
 			t.Errorf("told about the one that is gone: %q", told)
 		}
-		if told := l.told.problems[types.NamespacedName{Namespace: "team", Name: "new"}]; told != "" {
+		if told := l.told.of("new"); told != "" {
 			t.Errorf("told about the other: %q", told)
 		}
 		l.azure.be(func() { l.azure.refuse = nil }) // somebody has made it again
@@ -81,7 +79,7 @@ func TestOneThatIsNeededStaysUnlessAzureNamesItAlone(t *testing.T) {
 				l.settle(time.Second)
 				l.deleted(arm("old"), test.named...)
 				l.pod("after", "new")
-				l.settle(20 * time.Second)
+				l.settle(5 * time.Minute)
 				want := map[string]v1.AssignedState{"team/before-team-old": v1.Assigned, "team/after-team-new": v1.Created}
 				if got := l.store.objects(); !maps.Equal(got, want) || !slices.Equal(l.azure.attached(), []string{"old"}) {
 					t.Errorf("%v, and %v is attached", got, l.azure.attached())
@@ -127,7 +125,7 @@ func TestOneThatIsNeededStaysUnlessItDoesNotExist(t *testing.T) {
 				if got := l.store.objects(); !maps.Equal(got, want) || l.record()[arm("old")] != assign.Attached || l.azure.patches > 16 {
 					t.Errorf("%v after %d PATCHes, and the record is %v", got, l.azure.patches, l.record())
 				}
-				if told := l.told.problems[types.NamespacedName{Namespace: "team", Name: "new"}]; told == "" {
+				if told := l.told.of("new"); told == "" {
 					t.Error("nobody is told why the other waits")
 				}
 				l.azure.be(func() { l.azure.refuse = nil })
@@ -161,7 +159,7 @@ func TestADetachmentThatWasRefusedStopsNobodyForEver(t *testing.T) {
 					defer l.azure.mu.Unlock()
 					without := l.azure.user[arm("old")] && !slices.Contains(detach, arm("old"))
 					switch {
-					case slices.Contains(detach, arm("old")) && time.Since(began) < 20*time.Second:
+					case slices.Contains(detach, arm("old")) && time.Since(began) < time.Minute:
 						return absent(test.named...)
 					case slices.Contains(attach, arm("bad")):
 						return absent(arm("bad"))

@@ -41,7 +41,7 @@ func (r *Reconciler) reportAssigned(s *state, o *v1.AzureAssignedIdentity) {
 	r.tellIdentity(s, o, "", "")
 }
 
-// reported is the gist of what was told about objects, by pod, so that it is told
+// reported is the essence of what was told about objects, by pod, so that it is told
 // once.
 type reported map[assign.Owner]map[types.NamespacedName]string
 
@@ -59,7 +59,7 @@ func (r *Reconciler) reportWaiting(ctx context.Context, scope assign.Scope, s *s
 		default:
 			r.tellIdentity(s, o, reason, why)
 		}
-		if is := gist(why); why != "" && told != is {
+		if is := essence(reason, why); why != "" && told != is {
 			told = is
 			r.tell(o, corev1.EventTypeWarning, reasonFailed, "the identity cannot be brought to the node: "+why)
 		}
@@ -168,6 +168,15 @@ var volatile = regexp.MustCompile(`[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9]+`)
 // gist is what stays the same of a problem from one occasion to the next.
 func gist(problem string) string { return volatile.ReplaceAllString(problem, "#") }
 
+// essence is what of a problem makes it another one. That is its gist, but all of it
+// where it is about what somebody wrote: a number in that may be what is wrong.
+func essence(reason, problem string) string {
+	if reason == v1.ReasonInvalid {
+		return problem
+	}
+	return gist(problem)
+}
+
 // identityOf is the name of the AzureIdentity of an object.
 func identityOf(o *v1.AzureAssignedIdentity) types.NamespacedName {
 	return types.NamespacedName{Namespace: o.Spec.AzureIdentityRef.Namespace, Name: o.Spec.AzureIdentityRef.Name}
@@ -191,7 +200,7 @@ func (r *Reconciler) hush(scope assign.Scope, s *state) {
 		r.hushOne(scope, s, identity)
 	}
 	for binding := range s.advance {
-		r.hushAdvance(scope, s, binding)
+		r.leaveAdvance(scope, s, binding)
 	}
 }
 
@@ -199,7 +208,7 @@ func (r *Reconciler) hush(scope assign.Scope, s *state) {
 // problem, and one when there is none any more. The reason is for its condition.
 func (r *Reconciler) tellIdentity(s *state, o *v1.AzureAssignedIdentity, reason, problem string) {
 	id := o.Spec.AzureIdentityRef
-	key, is := identityOf(o), gist(problem)
+	key, is := identityOf(o), essence(reason, problem)
 	if s.problems[key] == is {
 		return
 	}

@@ -2,20 +2,17 @@ package assignment
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/compute"
 )
-
-// app is the AzureIdentity of scenes.
-var app = types.NamespacedName{Namespace: "team", Name: "app"}
 
 func TestTheGistIsWhatIsToBeDone(t *testing.T) {
 	for sentence, test := range map[string]struct {
@@ -52,8 +49,8 @@ func TestAProblemIsToldOnceHoweverItIsWorded(t *testing.T) {
 			l.pod(fmt.Sprint("web-", i), "app")
 		}
 		l.settle(10 * time.Minute)
-		if tries < 5 || l.told.times != 1 || !strings.Contains(l.told.problems[app], "no token") {
-			t.Errorf("told %d times in %d tries: %q, want once", l.told.times, tries, l.told.problems[app])
+		if tries < 5 || l.told.times != 1 || !strings.Contains(l.told.of("app"), "no token") {
+			t.Errorf("told %d times in %d tries: %q, want once", l.told.times, tries, l.told.of("app"))
 		}
 	})
 }
@@ -78,12 +75,12 @@ func TestAProblemThatHoldsNoMoreIsTakenBack(t *testing.T) {
 				l.identity("app")
 				l.pod("web", "app")
 				l.settle(time.Second)
-				if l.told.problems[app] == "" {
+				if l.told.of("app") == "" {
 					t.Fatal("at first nothing was told")
 				}
 				then(l)
 				l.settle(10 * time.Minute)
-				if got := l.told.problems[app]; got != "" {
+				if got := l.told.of("app"); got != "" {
 					t.Errorf("in the end it is said that %q, want nothing", got)
 				}
 			})
@@ -91,11 +88,25 @@ func TestAProblemThatHoldsNoMoreIsTakenBack(t *testing.T) {
 	}
 }
 
+// theBinding is the binding in advance of scenes, on the scale set.
+var theBinding = onTheScope(true, "app")
+
+// inAdvance makes a binding that has the identity of a name on all nodes.
+func (l scene) inAdvance(identity string) *v1.AzureIdentityBinding {
+	b := &v1.AzureIdentityBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "app", Annotations: map[string]string{v1.AnnotationPreAssign: "*"}},
+		Spec:       v1.AzureIdentityBindingSpec{AzureIdentity: identity, Selector: "app"},
+	}
+	l.store.put(b)
+	return b
+}
+
 func TestABindingInAdvanceIsToldOf(t *testing.T) {
 	for sentence, test := range map[string]struct {
 		first func(l scene) // before the binding
 		want  string
 		then  func(l scene, b *v1.AzureIdentityBinding)
+		gone  bool
 	}{
 		"an identity that Azure refuses, and then does not": {
 			first: func(l scene) {
@@ -114,7 +125,7 @@ func TestABindingInAdvanceIsToldOf(t *testing.T) {
 				l.azure.be(func() { l.azure.refuse = func([]string, []string) error { return refused(arm("app")) } })
 			},
 			want: "Managed Identity Operator on " + arm("app"),
-			then: func(l scene, b *v1.AzureIdentityBinding) { l.remove(b) },
+			then: func(l scene, b *v1.AzureIdentityBinding) { l.remove(b) }, gone: true,
 		},
 	} {
 		t.Run(sentence, func(t *testing.T) {
@@ -122,19 +133,19 @@ func TestABindingInAdvanceIsToldOf(t *testing.T) {
 				l.node()
 				l.identity("app")
 				test.first(l)
-				b := &v1.AzureIdentityBinding{
-					ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "app", Annotations: map[string]string{v1.AnnotationPreAssign: "*"}},
-					Spec:       v1.AzureIdentityBindingSpec{AzureIdentity: "app", Selector: "app"},
-				}
-				l.store.put(b)
+				b := l.inAdvance("app")
 				l.settle(10 * time.Second)
-				if got := l.told.problems[app]; !strings.Contains(got, test.want) || l.told.times != 1 {
-					t.Fatalf("told %d times: %q, want once, of %q", l.told.times, got, test.want)
+				if got := l.told.problems[theBinding]; !strings.Contains(got, test.want) || l.told.times != 1 {
+					t.Fatalf("told %d times: %v, want once, of %q", l.told.times, l.told.problems, test.want)
 				}
 				test.then(l, b)
 				l.settle(20 * time.Minute)
-				if got := l.told.problems[app]; got != "" {
-					t.Errorf("in the end it is said that %q, want nothing", got)
+				want := map[matter]string{theBinding: ""}
+				if test.gone {
+					want = map[matter]string{}
+				}
+				if got := l.told.problems; !maps.Equal(got, want) {
+					t.Errorf("in the end it is said that %v, want %v", got, want)
 				}
 			})
 		})
@@ -145,15 +156,74 @@ func TestThatABindingIsThereInAdvanceIsToldOnce(t *testing.T) {
 	play(t, Config{}, func(l scene) {
 		l.node()
 		l.spec("app", arm("app"))
-		l.store.put(&v1.AzureIdentityBinding{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "app", Annotations: map[string]string{v1.AnnotationPreAssign: "*"}},
-			Spec:       v1.AzureIdentityBindingSpec{AzureIdentity: "app", Selector: "app"},
-		})
+		l.inAdvance("app")
 		l.settle(time.Minute)
 		l.doubt() // all is looked at again
 		l.settle(time.Minute)
-		if problem, told := l.told.problems[app]; !told || problem != "" || l.told.times != 1 {
+		if problem, told := l.told.problems[theBinding]; !told || problem != "" || l.told.times != 1 {
 			t.Errorf("told %d times, at last %q; want once that nothing is wrong", l.told.times, problem)
 		}
 	})
+}
+
+// What somebody wrote is told word by word: a number in it counts.
+func TestAnotherMistakeIsTold(t *testing.T) {
+	for sentence, test := range map[string]struct {
+		write func(l scene, n int)
+		of    matter
+		want  string
+	}{
+		"a binding in advance of an AzureIdentity that is not there": {
+			func(l scene, n int) { l.inAdvance(fmt.Sprint("app", n)) }, theBinding, "there is no AzureIdentity app2 in namespace team",
+		},
+		"an AzureIdentity of a type that is none": {
+			func(l scene, n int) {
+				l.identity("app")
+				l.store.put(&v1.AzureIdentity{
+					ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "app"},
+					Spec:       v1.AzureIdentitySpec{Type: new(v1.IdentityType(6 + n)), ClientID: "app"},
+				})
+			}, onTheScope(false, "app"), "spec.type 8 of the AzureIdentity is unknown",
+		},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			play(t, Config{}, func(l scene) {
+				l.node()
+				l.pod("web", "app")
+				test.write(l, 1)
+				l.settle(time.Minute)
+				test.write(l, 2)
+				l.settle(time.Minute)
+				if got := l.told.problems[test.of]; !strings.Contains(got, test.want) {
+					t.Errorf("told %q, want %q", got, test.want)
+				}
+			})
+		})
+	}
+}
+
+// A condition of a leader before waits for word from each scope that has such a node.
+func TestThatABindingIsNotForAScopeAnyMoreIsTold(t *testing.T) {
+	for sentence, leave := range map[string]func(l scene, n *corev1.Node, b *v1.AzureIdentityBinding){
+		"its node goes":    func(l scene, n *corev1.Node, _ *v1.AzureIdentityBinding) { l.remove(n) },
+		"the binding goes": func(l scene, _ *corev1.Node, b *v1.AzureIdentityBinding) { l.remove(b) },
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			play(t, Config{}, func(l scene) {
+				l.azure.be(func() { l.azure.takes = time.Hour })
+				n := l.node()
+				l.spec("app", arm("app"))
+				b := l.inAdvance("app")
+				l.settle(time.Minute)
+				if len(l.told.problems)+len(l.told.forgotten) > 0 {
+					t.Fatalf("while it is on its way, told %v, and of %v no more", l.told.problems, l.told.forgotten)
+				}
+				leave(l, n, b)
+				l.settle(time.Minute)
+				if !l.told.forgotten[theBinding] {
+					t.Error("not told")
+				}
+			})
+		})
+	}
 }

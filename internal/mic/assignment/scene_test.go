@@ -11,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -55,7 +54,7 @@ func begin(t *testing.T, s *store, a *azure, c Config) scene {
 	}
 	recorder := events.NewFakeRecorder(0)
 	recorder.Events = nil
-	l := scene{t: t, store: s, azure: a, told: &told{problems: make(map[types.NamespacedName]string)}, looking: new(sync.Mutex)}
+	l := scene{t: t, store: s, azure: a, told: &told{problems: make(map[matter]string), forgotten: make(map[matter]bool)}, looking: new(sync.Mutex)}
 	c.Cache, c.Live, c.Machines, c.Recorder, c.Status, c.Namespace = s, s, a, recorder, l.told, "podid"
 	c.Log = slog.New(slog.DiscardHandler)
 	if c.Writer == nil {
@@ -212,25 +211,4 @@ func (l scene) record() assign.Record {
 		l.t.Fatal(err)
 	}
 	return found[theScope].record
-}
-
-// told is who is told about identities.
-type told struct {
-	mu       sync.Mutex // guards the rest
-	times    int
-	problems map[types.NamespacedName]string
-}
-
-var _ Status = (*told)(nil)
-
-// TellAdvance takes a binding as if it were an identity of its name.
-func (t *told) TellAdvance(scope assign.Scope, binding types.NamespacedName, reason, problem string) {
-	t.Tell(scope, binding, reason, problem)
-}
-
-func (t *told) Tell(_ assign.Scope, identity types.NamespacedName, _, problem string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.times++
-	t.problems[identity] = problem
 }

@@ -2,13 +2,17 @@ package status
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/podid-io/podid/api/v1"
@@ -183,13 +187,14 @@ func TestWhatIsInTheWayOfABindingStaysUntilItIsTried(t *testing.T) {
 		tell             func(*Controller)
 		want             string // the message; empty for none
 	}{
-		"nothing is told yet":                    {"pool=apps", v1.ReasonRefused, 2, func(*Controller) {}, "before"},
-		"well on one, the other not tried":       {"pool=apps", v1.ReasonRefused, 2, func(c *Controller) { well(c, scopes[0]) }, "before"},
-		"well on both":                           {"pool=apps", v1.ReasonRefused, 2, func(c *Controller) { well(c, scopes...) }, ""},
-		"refused again on one":                   {"pool=apps", v1.ReasonRefused, 2, func(c *Controller) { c.TellAdvance(scopes[1], name, v1.ReasonRefused, "now") }, "now"},
-		"no node is selected any more":           {"pool=none", v1.ReasonRefused, 2, func(*Controller) {}, ""},
-		"the binding was edited since":           {"pool=apps", v1.ReasonRefused, 1, func(*Controller) {}, ""},
-		"it was no selector, which needs no try": {"pool=apps", v1.ReasonInvalid, 2, func(*Controller) {}, ""},
+		"nothing is told yet":                               {"pool=apps", v1.ReasonRefused, 2, func(*Controller) {}, "before"},
+		"well on one, the other not tried":                  {"pool=apps", v1.ReasonRefused, 2, func(c *Controller) { well(c, scopes[0]) }, "before"},
+		"well on both":                                      {"pool=apps", v1.ReasonRefused, 2, func(c *Controller) { well(c, scopes...) }, ""},
+		"refused again on one":                              {"pool=apps", v1.ReasonRefused, 2, func(c *Controller) { c.TellAdvance(scopes[1], name, v1.ReasonRefused, "now") }, "now"},
+		"well on one, and the other is not for it any more": {"pool=apps", v1.ReasonRefused, 2, func(c *Controller) { well(c, scopes...); c.ForgetAdvance(scopes[1], name) }, "before"},
+		"no node is selected any more":                      {"pool=none", v1.ReasonRefused, 2, func(*Controller) {}, ""},
+		"the binding was edited since":                      {"pool=apps", v1.ReasonRefused, 1, func(*Controller) {}, ""},
+		"it was no selector, which needs no try":            {"pool=apps", v1.ReasonInvalid, 2, func(*Controller) {}, ""},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			b := v1.AzureIdentityBinding{ObjectMeta: metav1.ObjectMeta{
@@ -213,4 +218,30 @@ func TestWhatIsInTheWayOfABindingStaysUntilItIsTried(t *testing.T) {
 			}
 		})
 	}
+}
+
+// There are as many scopes as there were VMs.
+func TestWhatABindingIsNotForAnyMoreIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &Controller{troubles: map[key]map[assign.Scope]trouble{}, queue: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[key]())}
+		defer c.queue.ShutDown()
+		name := types.NamespacedName{Namespace: "apps", Name: "binding"}
+		pool := assign.Scope{Kind: assign.VM, Subscription: "s", ResourceGroup: "g"}
+		for i := range 100 {
+			pool.Name = fmt.Sprint("vm-", i)
+			c.TellAdvance(pool, name, "", "")
+			if i > 0 {
+				c.ForgetAdvance(pool, name)
+			}
+		}
+		if got := len(c.troublesOf(key{true, name})); got != 1 {
+			t.Errorf("%d scopes are remembered, want 1", got)
+		}
+		c.ForgetAdvance(pool, types.NamespacedName{Namespace: "apps", Name: "untold"})
+		time.Sleep(pause) // in the bubble
+		synctest.Wait()
+		if got := c.queue.Len(); got != 2 {
+			t.Errorf("%d bindings are looked at, want both", got)
+		}
+	})
 }

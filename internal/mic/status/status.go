@@ -150,6 +150,16 @@ func (c *Controller) TellAdvance(scope assign.Scope, binding types.NamespacedNam
 	c.tell(scope, key{true, binding}, trouble{reason, problem})
 }
 
+// ForgetAdvance takes note that the identity of a binding is not to be on a scope
+// before any pod any more.
+func (c *Controller) ForgetAdvance(scope assign.Scope, binding types.NamespacedName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := key{true, binding}
+	delete(c.troubles[k], scope)
+	c.look(k) // it may be the last of which nothing was told
+}
+
 func (c *Controller) tell(scope assign.Scope, k key, t trouble) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -161,6 +171,11 @@ func (c *Controller) tell(scope assign.Scope, k key, t trouble) {
 	} else { // of a binding also that all is well: see allTold
 		c.troubles[k][scope] = t
 	}
+	c.look(k)
+}
+
+// look has an object looked at. It is called with mu held.
+func (c *Controller) look(k key) {
 	if c.queue != nil {
 		c.queue.AddAfter(k, pause)
 	}
