@@ -41,6 +41,13 @@ func (a *azure) be(change func()) {
 	change()
 }
 
+// sent is how many PATCHes there were.
+func (a *azure) sent() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.patches
+}
+
 func (a *azure) Get(ctx context.Context, _ assign.Scope) (compute.State, error) {
 	s, reads, err := a.get()
 	select {

@@ -35,6 +35,7 @@ func (r *Reconciler) change(ctx context.Context, scope assign.Scope, s *state, c
 	}
 	if len(c.Attach)+len(c.Detach) == 0 {
 		s.needed, s.problem, s.failures, s.retryAt = window{}, nil, 0, time.Time{}
+		clear(s.absent)
 		r.troubles.set(scope, nil)
 		return warm
 	}
@@ -103,6 +104,9 @@ func (r *Reconciler) forgo(ctx context.Context, scope assign.Scope, s *state, id
 // learn takes up what is known of the identities of a scope, and has the pods
 // looked at that this concerns.
 func (r *Reconciler) learn(scope assign.Scope, s *state, o outcome) {
+	if o.made != s.made { // what was said was of another
+		clear(s.absent)
+	}
 	changed := s.machine.Learn(o.record, time.Now())
 	s.kept, s.made, s.unsaved = o.kept, o.made, !o.isKept()
 	r.touch(scope, setOf(s.machine.OwnersOf(changed)))

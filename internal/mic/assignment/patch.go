@@ -207,11 +207,12 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 		s.withhold(o.withheld)
 		if f.verify { // those who waited for that
 			s.doubted = false
+			clear(s.absent)
 			r.touch(scope, setOf(s.machine.Owners()))
 		}
 		r.troubles.set(scope, nil)
 		if len(o.add)+len(o.remove) > 0 {
-			s.absent = nil
+			clear(s.absent)
 			log.InfoContext(ctx, "identities changed")
 		}
 		return nil
@@ -221,7 +222,7 @@ func (r *Reconciler) land(ctx context.Context, scope assign.Scope, s *state) err
 		log.WarnContext(ctx, "identities refused", "err", err)
 	} else {
 		s.alone = alone
-		wait := backOff(r.config.Retry, s.failures, err, most(err, alone))
+		wait := max(backOff(r.config.Retry, s.failures, err, most(err, alone)), s.untilAgain(err))
 		s.failures, s.retryAt, s.problem = s.failures+1, time.Now().Add(wait), err
 		log.WarnContext(ctx, "identities not changed", "retry", wait, "err", err)
 	}

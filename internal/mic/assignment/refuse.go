@@ -38,23 +38,56 @@ func (s *state) refuse(f *flight, o outcome) bool {
 	return lost || len(cooled) > 0
 }
 
+// Bounds of the time between two words of Azure's that something does not exist, so
+// that they count as two: sooner they are of the same moment, which may pass, and later
+// of two occasions that have nothing to do with each other.
+const (
+	soonestAgain = 30 * time.Second
+	latestAgain  = 10 * time.Minute
+)
+
 // lose has what podid attached go of which Azure says that it does not exist, so that
 // it refuses all that is sent, and reports whether there is any. That is said twice:
-// the first time those who need it keep it, and the scope backs off. Any other reason
-// than that, such as a right that is missing, takes it from nobody.
+// the first time those who need it keep it, and the scope waits for the second. Any
+// other reason than that, such as a right that is missing, takes it from nobody.
 func (s *state) lose(missing []string, o outcome) bool {
-	missing = slices.DeleteFunc(slices.Clone(missing), func(id string) bool { return !o.there[id] || slices.Contains(o.stay, id) })
-	again := slices.DeleteFunc(slices.Clone(missing), func(id string) bool { return !slices.Contains(s.absent, id) })
-	lost := s.machine.Lose(again, time.Now())
-	for _, id := range lost {
-		s.refusals.Isolate(assign.Step{ID: id}, o.err, time.Now())
-	}
+	now := time.Now()
+	var again []string
 	for _, id := range missing {
-		if !slices.Contains(s.absent, id) {
-			s.absent = append(s.absent, id)
+		if !o.there[id] || slices.Contains(o.stay, id) {
+			continue
+		}
+		first, said := s.absent[id]
+		switch since := now.Sub(first); {
+		case !said || since > latestAgain:
+			s.absent[id] = now
+		case since >= soonestAgain:
+			again = append(again, id)
 		}
 	}
+	lost := s.machine.Lose(again, now)
+	for _, id := range lost {
+		s.refusals.Isolate(assign.Step{ID: id}, o.err, now)
+	}
 	return len(lost) > 0
+}
+
+// untilAgain is how long it is until Azure's word counts as the second of one of those
+// of which it just said the first: to try sooner would be in vain.
+func (s *state) untilAgain(err error) time.Duration {
+	e, ok := errors.AsType[*compute.Error](err)
+	if !ok {
+		return 0
+	}
+	var least time.Duration
+	for _, id := range e.Missing {
+		first, said := s.absent[id]
+		wait := soonestAgain - time.Since(first)
+		if said && wait > 0 && (least == 0 || wait < least) {
+			least = wait
+		}
+	}
+	return least
 }
 
 // ended are the changes that are settled, or were carried out.

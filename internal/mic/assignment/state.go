@@ -34,10 +34,10 @@ type state struct {
 	// flight is the PATCH under way, nil when none is; landed is when the last ended.
 	flight *flight
 	landed time.Time
-	// refusals are what Azure refused of single identities. absent are those of which
-	// it has said since the last change that they do not exist: see lose.
+	// refusals are what Azure refused of single identities. absent is when it first
+	// said, since the last change, of which that they do not exist: see lose.
 	refusals *assign.Refusals
-	absent   []string
+	absent   map[string]time.Time
 	// failures in a row, and when to try again after the last; alone says that there
 	// was neither a machine nor a Node then.
 	failures int
@@ -46,7 +46,7 @@ type state struct {
 	// problem is why the last PATCH failed, reported the objects that were told.
 	problem  error
 	reported reported
-	problems map[types.NamespacedName]string // by AzureIdentity, the gist of what was told about it
+	problems map[types.NamespacedName]string // by AzureIdentity, the essence of what was told about it
 	advance  map[types.NamespacedName]string // likewise, by binding in advance
 	check    check
 }
@@ -122,7 +122,7 @@ func (r *Reconciler) newState(k kept) *state {
 	return &state{
 		machine: assign.NewMachine(k.record, time.Now()), made: k.made, kept: k,
 		unseen: make(unseen), backlog: make(owners),
-		refusals: assign.NewRefusals(r.config.Quarantine, jitter),
+		refusals: assign.NewRefusals(r.config.Quarantine, jitter), absent: make(map[string]time.Time),
 		reported: make(reported), problems: make(map[types.NamespacedName]string), advance: make(map[types.NamespacedName]string),
 	}
 }
