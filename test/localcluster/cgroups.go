@@ -21,10 +21,18 @@ const cgroupFolder = "podid-machines"
 type cgroups struct {
 	roots   []string // where they are mounted
 	unified bool     // one hierarchy of version 2 has all controllers
+	enabled []string // controllers that machines have; version 2 alone
+	// note is a file that names the controllers that were switched on at the root
+	// for the machines, and are switched off after the last one; version 2 alone.
+	note string
 }
 
 // controllers are those that a kubelet does not start without.
 func controllers() []string { return []string{"cpu", "cpuset", "memory", "pids"} }
+
+// alsoController is one that a kubelet wants wherever the root has it, with
+// version 2.
+const alsoController = "hugetlb"
 
 // findCgroups reads where control groups are mounted, and checks that the
 // controllers are there.
@@ -34,7 +42,11 @@ func findCgroups() (*cgroups, error) {
 		return nil, err
 	}
 	defer func() { _ = mounts.Close() }() // only read from
-	c := &cgroups{}
+	cache, err := cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	c := &cgroups{note: filepath.Join(cache, "machines.controllers")}
 	found := map[string]bool{}
 	for lines := bufio.NewScanner(mounts); lines.Scan(); {
 		before, after, _ := strings.Cut(lines.Text(), " - ")
@@ -61,6 +73,10 @@ func findCgroups() (*cgroups, error) {
 	}
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("control groups without %s are mounted below /sys/fs/cgroup", strings.Join(missing, ", "))
+	}
+	c.enabled = controllers()
+	if found[alsoController] {
+		c.enabled = append(c.enabled, alsoController)
 	}
 	return c, nil
 }
@@ -89,11 +105,7 @@ func (c *cgroups) make(machine string) error {
 // enable makes the controllers of parent work in folder, too.
 func (c *cgroups) enable(parent, folder string) error {
 	if c.unified {
-		want := "+" + strings.Join(controllers(), " +")
-		if err := os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte(want), 0o600); err != nil {
-			return fmt.Errorf("enable controllers of control groups: %w", err)
-		}
-		return nil
+		return c.enableUnified(parent)
 	}
 	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} { // version 1 starts with none
 		b, err := os.ReadFile(filepath.Join(parent, name))
@@ -110,6 +122,50 @@ func (c *cgroups) enable(parent, folder string) error {
 	return nil
 }
 
+// enableUnified switches controllers on below parent, and notes those at the root
+// that were off.
+func (c *cgroups) enableUnified(parent string) error {
+	file := filepath.Join(parent, subtreeControl)
+	if slices.Contains(c.roots, parent) {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		noted, _ := os.ReadFile(c.note) // none, then
+		off := strings.Fields(string(noted))
+		for _, name := range c.enabled {
+			if !slices.Contains(strings.Fields(string(b)), name) {
+				off = append(off, name)
+			}
+		}
+		if err := os.WriteFile(c.note, []byte(strings.Join(off, " ")), 0o600); err != nil { //nolint:gosec // in the cache, which the user says where
+			return err
+		}
+	}
+	want := "+" + strings.Join(c.enabled, " +")
+	if err := os.WriteFile(file, []byte(want), 0o600); err != nil {
+		return fmt.Errorf("enable controllers of control groups: %w", err)
+	}
+	return nil
+}
+
+// subtreeControl is the file of a control group that switches controllers on for
+// those below it.
+const subtreeControl = "cgroup.subtree_control"
+
+// giveBack switches off at the root what was noted. A controller that somebody
+// else uses by now stays on.
+func (c *cgroups) giveBack(root string) {
+	noted, err := os.ReadFile(c.note)
+	if err != nil {
+		return // nothing was switched on
+	}
+	for name := range strings.FieldsSeq(string(noted)) {
+		_ = os.WriteFile(filepath.Join(root, subtreeControl), []byte("-"+name), 0o600) // in use, then
+	}
+	_ = os.Remove(c.note) // what is left is switched off once more
+}
+
 // remove removes what a machine's programs have left; an empty name means those
 // of all machines. What still has processes in it stays.
 func (c *cgroups) remove(machine string) {
@@ -124,6 +180,20 @@ func (c *cgroups) remove(machine string) {
 		for _, folder := range slices.Backward(folders) { // the inner ones first
 			_ = os.Remove(folder)
 		}
-		_ = os.Remove(filepath.Join(root, cgroupFolder)) // when it was the last one
+		all := filepath.Join(root, cgroupFolder)
+		_ = os.Remove(all) // when it was the last one
+		if c.unified && !exists(all) {
+			c.giveBack(root)
+		}
 	}
+}
+
+// left is a folder of machines that could not be removed; empty if there is none.
+func (c *cgroups) left() string {
+	for _, root := range c.roots {
+		if folder := filepath.Join(root, cgroupFolder); exists(folder) {
+			return folder
+		}
+	}
+	return ""
 }

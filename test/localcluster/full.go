@@ -129,12 +129,13 @@ func (f *Full) serviceAddress() error {
 }
 
 // controllerFlags: nodes are looked at every second, so that one which comes up
-// does not wait for pods.
+// does not wait for pods. All files are in the control plane's folder.
 func controllerFlags() []string {
 	return []string{
 		"--kubeconfig=kubeconfig", "--authentication-kubeconfig=kubeconfig", "--authorization-kubeconfig=kubeconfig",
 		"--service-account-private-key-file=sa.key", "--root-ca-file=ca.crt",
 		"--leader-elect=false", "--secure-port=0", "--node-monitor-period=1s",
+		"--flex-volume-plugin-dir=volume-plugins",
 	}
 }
 

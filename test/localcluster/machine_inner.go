@@ -100,6 +100,9 @@ func furnishMachine(dir string) error {
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 		return fmt.Errorf("mount /run: %w", err)
 	}
+	if err := shieldKernel(); err != nil {
+		return err
+	}
 	for _, folder := range []string{"/etc", "/var"} {
 		if err := mountOverlay(folder, filepath.Join(diskOf(dir), folder)); err != nil {
 			return err

@@ -73,7 +73,14 @@ func (m *Machine) startContainerd(ctx context.Context) error {
 	if err := m.start(ctx, "containerd", "containerd", "--config", m.config("containerd.toml")); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	if err := m.awaitContainerd(ctx); err != nil {
+		return err
+	}
+	return m.importImages(ctx)
+}
+
+func (m *Machine) awaitContainerd(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -87,7 +94,7 @@ func (m *Machine) startContainerd(ctx context.Context) error {
 			return fmt.Errorf("containerd does not answer: %w\n%s", ctx.Err(), lastLinesOf(m.logFile("containerd")))
 		}
 	}
-	return m.importImages(ctx)
+	return nil
 }
 
 func answers(ctx context.Context, socket string) bool {
@@ -161,7 +168,7 @@ func (m *Machine) writeConfiguration() error {
 }
 
 // containerdConfig: without restrict_oom_score_adj, a machine without
-// CAP_SYS_RESOURCE starts no pod.
+// CAP_SYS_RESOURCE starts no pod. Profiles of AppArmor would be the computer's.
 func (m *Machine) containerdConfig() string {
 	return fmt.Sprintf(`version = 2
 root = %q
@@ -171,6 +178,7 @@ state = "/run/containerd"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = %q
   restrict_oom_score_adj = true
+  disable_apparmor = true
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
@@ -185,8 +193,10 @@ state = "/run/containerd"
 }
 
 // kubeletConfig: both versions of control groups, no eviction of anything, and
-// no limits that only a machine of its own could keep. Nobody answers at the
-// address of the name service.
+// no limits that only a machine of its own could keep. It writes nothing that is
+// the whole computer's: the kernel has what it wants (see shieldKernel), and its
+// folders are on the machine's disk. Nobody answers at the address of the name
+// service.
 func (m *Machine) kubeletConfig() string {
 	return fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -202,10 +212,13 @@ failCgroupV1: false
 failSwapOn: false
 imageGCHighThresholdPercent: 100
 localStorageCapacityIsolation: false
+protectKernelDefaults: true
 providerID: %q
 readOnlyPort: 0
 resolvConf: ""
-`, filepath.Join(m.full.dir, "ca.crt"), m.full.cgroups.path(m.Name), containerdSocket, m.ProviderID)
+volumePluginDir: %q
+`, filepath.Join(m.full.dir, "ca.crt"), m.full.cgroups.path(m.Name), containerdSocket, m.ProviderID,
+		filepath.Join(diskOf(m.dir), "volume-plugins"))
 }
 
 // networkConfig: no address translation, as everywhere in the fabric.

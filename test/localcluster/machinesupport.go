@@ -1,6 +1,7 @@
 package localcluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -13,20 +14,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// errNoMachines is the kind of error that tells that machines cannot run here. Any
+// other one tells that it could not be found out.
+var errNoMachines = errors.New("no node with containers can run here")
+
 // MachinesSupported tells whether machines can run here, by trying; nil if so.
 // The error is one line that names all that is missing.
 func MachinesSupported() error {
 	if !trueRoot() {
-		return errors.New("it needs root, and not root of a user namespace")
+		return fmt.Errorf("%w: it needs root, and not root of a user namespace", errNoMachines)
 	}
 	var missing []string
 	for _, try := range []func() error{tryPrograms, tryPlugins, Supported, tryOverlay, tryCgroups} {
-		if err := try(); err != nil {
+		err := try()
+		if errors.Is(err, errSlow) {
+			return err
+		}
+		if err != nil {
 			missing = append(missing, err.Error())
 		}
 	}
 	if len(missing) > 0 {
-		return errors.New(strings.Join(missing, "; "))
+		return fmt.Errorf("%w: %s", errNoMachines, strings.Join(missing, "; "))
 	}
 	return nil
 }
@@ -55,24 +64,32 @@ func tryPlugins() error {
 	return err
 }
 
-// tryCgroups makes and removes a control group in every hierarchy.
+// tryCgroups makes and removes a control group in every hierarchy. Where others
+// run machines at the moment it does not: they can, and it would be in their way.
 func tryCgroups() error {
 	c, err := findCgroups()
 	if err != nil {
 		return err
 	}
+	once, cancel := context.WithCancel(context.Background())
+	cancel() // no waiting for the lock
+	unlock, err := lockMachines(once, func() {})
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	defer c.remove("try")
 	return c.make("try")
 }
 
 // tryOverlay mounts an overlay in memory, as the machines want it, on a thread
-// with mounts of its own, which ends with the goroutine.
+// with mounts of its own, which ends with the goroutine. They are over a folder
+// that is there, so that nothing is left of a trial that is killed.
 func tryOverlay() error {
-	dir, err := os.MkdirTemp("", "podid-overlay-")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(dir) }()
+	dir := os.TempDir()
 	return apart(func() error {
 		runtime.LockOSThread()
 		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {

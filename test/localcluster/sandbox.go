@@ -91,7 +91,8 @@ func Inside() bool {
 
 // Supported tells whether a sandbox can be had, by making one; nil inside one.
 // The error is one line that names what is missing, of the kind
-// [ErrUnsupported]. The program must call [Reexec] (or [Main]) when it starts.
+// [ErrUnsupported], or of another one where that could not be found out. The
+// program must call [Reexec] (or [Main]) when it starts.
 func Supported() error {
 	if Inside() {
 		return nil
@@ -99,9 +100,20 @@ func Supported() error {
 	if os.Getenv(sandboxEnv) == sandboxProbe {
 		return errors.New("localcluster.Supported was called by a program that did not call Reexec first")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	return trySandbox(time.Minute)
+}
+
+// errSlow tells that a trial was given up, which says nothing of what the kernel
+// refuses.
+var errSlow = errors.New("the trial of a sandbox took too long")
+
+func trySandbox(limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	code, err := runSandbox(ctx, sandboxProbe, nil, time.Second)
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w: not within %s", errSlow, limit)
+	}
 	if err == nil && code != 0 {
 		err = fmt.Errorf("%w: the trial ended with status %d", ErrUnsupported, code)
 	}

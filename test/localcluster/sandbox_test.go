@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -125,6 +126,15 @@ func TestSupportedHereMeansInside(t *testing.T) {
 	localcluster.Require(t)
 	if err := localcluster.Supported(); err != nil || !localcluster.Inside() {
 		t.Errorf("supported: %v, inside: %t", err, localcluster.Inside())
+	}
+}
+
+// A computer that is busy is not one whose kernel refuses: tests that ask must not
+// pass by not running.
+func TestASlowTrialIsNoRefusal(t *testing.T) {
+	t.Setenv("PODID_SANDBOX", "")
+	if err := localcluster.TrySandbox(time.Nanosecond); err == nil || errors.Is(err, localcluster.ErrUnsupported) {
+		t.Errorf("got %v, want an error that is not ErrUnsupported", err)
 	}
 }
 

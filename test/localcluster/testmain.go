@@ -2,6 +2,7 @@ package localcluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -104,7 +105,7 @@ func Require(t testingT) {
 	if err == nil {
 		t.Fatal("the test's package has no TestMain that calls localcluster.Main")
 	}
-	if os.Getenv(requireEnv) == "1" {
+	if os.Getenv(requireEnv) == "1" || !errors.Is(err, ErrUnsupported) {
 		t.Fatal(err)
 	}
 	t.Skip(err)
