@@ -69,7 +69,7 @@ e2e: deps build ## install podid by Helm on nodes where real containers run, and
 	@$(call need,containerd,containerd runc) || true
 	@$(call need,/usr/lib/cni/ptp,containernetworking-plugins) || true
 	@$(call need,nft,nftables) || true
-	@PODID_NODE=1 $(GO) test -v -count 1 -timeout 30m ./test/node
+	@PODID_NODE=1 $(GO) test -v -count 1 -timeout 0 ./test/node
 	@$(call need,ipset,ipset) || true
 	@$(call need,iptables,iptables) || true
 	@echo "compiling Azure's network policy manager"

@@ -108,7 +108,7 @@ func (s *setup) create() {
 	s.t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}
 	s.w.create(s.t, append([]client.Object{namespace, s.identity, s.binding}, s.more...)...)
-	eventually(s.t, 10*time.Second, func() error { // the namespace's service account comes a moment later
+	eventually(s.t, time.Minute, func() error { // the namespace's service account comes a moment later
 		return s.w.client.Create(s.t.Context(), s.pod)
 	})
 	s.t.Cleanup(func() {

@@ -32,27 +32,43 @@ func startLoad(t *testing.T, w *world) {
 }
 
 // underLoad does something, and checks that meanwhile and shortly after no
-// client was without an answer.
+// client was without an answer. It waits for what was asked before it was done, as
+// long as a client may wait.
 func underLoad(t *testing.T, w *world, do func()) {
 	t.Helper()
-	var before [2]report
+	var before [2]int
 	for i := range before {
-		got := w.reports.of("load-" + machineName(i))
-		before[i] = got[len(got)-1]
+		before[i] = len(w.reports.of("load-" + machineName(i)))
 	}
 	start := time.Now()
 	do()
+	done := time.Now()
 	for i := range before {
 		as := "load-" + machineName(i)
-		n := len(w.reports.of(as))
-		got := w.reports.await(t, as, time.Minute, func(got []report) bool { return len(got) > n+2 })
-		now := got[len(got)-1]
-		good, bad := now.Good-before[i].Good, now.Bad-before[i].Bad
-		t.Logf("%s: %d tokens in %s, %d requests failed", as, good, round(time.Since(start)), bad)
-		if bad != 0 || good == 0 {
-			t.Errorf("%s: %d tokens and %d failures, the last one: %s", as, good, bad, now.Error)
+		got := w.reports.await(t, as, 3*time.Minute, func(got []report) bool { return got[len(got)-1].Oldest.After(done) })
+		got = got[before[i]-1:]
+		t.Logf("%s: %d tokens in %s", as, got[len(got)-1].Good-got[0].Good, round(time.Since(start)))
+		if err := served(got); err != nil {
+			t.Errorf("%s: %v", as, err)
 		}
 	}
+}
+
+// served checks what a client under load has told, from a report before something
+// was done to one after which nothing is unanswered that was asked meanwhile. One
+// that started anew has forgotten what went wrong.
+func served(got []report) error {
+	for i := range got[1:] {
+		if was, is := got[i], got[i+1]; is.Good < was.Good || is.Bad < was.Bad {
+			return fmt.Errorf("after %d tokens and %d failures it told of %d and %d: the client started anew", was.Good, was.Bad, is.Good, is.Bad)
+		}
+	}
+	first, last := got[0], got[len(got)-1]
+	good, bad := last.Good-first.Good, last.Bad-first.Bad
+	if bad != 0 || good <= 0 {
+		return fmt.Errorf("%d tokens and %d failures, the last one: %s", good, bad, last.Error)
+	}
+	return nil
 }
 
 // restartPrograms kills containerd and kubelet of each node under load and

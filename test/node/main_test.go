@@ -3,6 +3,7 @@
 package node_test
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -14,5 +15,25 @@ import (
 
 func TestMain(m *testing.M) {
 	ctrllog.SetLogger(logr.Discard())
-	os.Exit(localcluster.MachineMain(m, prepare)) //nolint:forbidigo // TestMain is the main of a test
+	os.Exit(localcluster.MachineMain(limited{m}, prepare)) //nolint:forbidigo // TestMain is the main of a test
+}
+
+// longest is how long the tests may take. What comes before, compiling and waiting
+// for others that run machines, takes as long as it takes: `make e2e` gives the go
+// command no limit.
+const longest = "30m"
+
+// limited is a run of the tests that has a limit of its own where the go command
+// has none.
+type limited struct{ *testing.M }
+
+// Run runs the tests.
+func (l limited) Run() int {
+	flag.Parse()
+	if f := flag.Lookup("test.timeout"); f.Value.String() == "0s" {
+		if err := f.Value.Set(longest); err != nil {
+			panic(err) // it is no duration
+		}
+	}
+	return l.M.Run()
 }

@@ -3,6 +3,7 @@ package node_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -33,6 +34,11 @@ func prepare(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Join(root, preparedFolder), 0o755); err != nil {
 		return err
 	}
+	temporary := filepath.Join(root, preparedFolder, "tmp") // one and the same, for what a kill leaves
+	if err := errors.Join(os.RemoveAll(temporary), os.Mkdir(temporary, 0o700)); err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(temporary) }() // or the next time
 	to := preparedFolder + string(filepath.Separator)
 	steps := [][]string{
 		{"build", "-modfile=go.tools.mod", "-o", to, "helm.sh/helm/v3/cmd/helm"},
@@ -47,8 +53,9 @@ func prepare(ctx context.Context) error {
 		fmt.Fprintln(os.Stderr, "preparing: go", strings.Join(args, " "))
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Dir = root
+		cmd.Env = append(os.Environ(), "TMPDIR="+temporary)
 		if args[1] != "-modfile=go.tools.mod" { // which the go command may have compiled already
-			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+			cmd.Env = append(cmd.Env, "CGO_ENABLED=0")
 		}
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out

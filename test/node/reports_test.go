@@ -23,6 +23,8 @@ type report struct {
 	Error    string `json:"error"`
 	Good     int    `json:"good"`
 	Bad      int    `json:"bad"`
+	// Oldest is when the oldest request began that is in neither of them, under load.
+	Oldest time.Time `json:"oldest"`
 }
 
 // reports is what all workloads have told.
@@ -97,11 +99,22 @@ func last(got []report) string {
 }
 
 // wantToken waits for what a workload tells after the first n reports, and
-// checks whose token it got.
+// checks that each of them is of a token, and whose it is.
 func (r *reports) wantToken(t *testing.T, as string, n int, limit time.Duration, clientID string) {
 	t.Helper()
 	got := r.await(t, as, limit, func(got []report) bool { return len(got) > n })
-	if one := got[len(got)-1]; one.ClientID != clientID || one.Error != "" {
-		t.Errorf("%s got a token of %q (%s), want %s", as, one.ClientID, one.Error, clientID)
+	if err := allOf(got[n:], clientID); err != nil {
+		t.Errorf("%s: %v", as, err)
 	}
+}
+
+// allOf checks that all reports are of tokens of one identity: a second one that
+// is good hides no first one that was not.
+func allOf(got []report, clientID string) error {
+	for i, one := range got {
+		if one.ClientID != clientID || one.Error != "" {
+			return fmt.Errorf("report %d of %d is of a token of %q (%s), want %s", i+1, len(got), one.ClientID, one.Error, clientID)
+		}
+	}
+	return nil
 }

@@ -25,10 +25,17 @@ func uninstall(t *testing.T, w *world) {
 		if err := m.Do(nothingLeft); err != nil {
 			t.Errorf("on %s: %v", m.Name, err)
 		}
+		nft, err := m.Command(t.Context(), "nft", "list", "tables")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tables, err := nft.CombinedOutput(); err != nil || strings.Contains(string(tables), "podid") {
+			t.Errorf("on %s the tables of nftables are %q (%v), want none of podid's", m.Name, tables, err)
+		}
 	}
 	// The emulator answers by itself now: it knows the nodes, and no pods.
 	out, err := w.exec(t, "default", "vault-app", "/workload", "ask", "-to", "")
-	if err == nil || !strings.Contains(out, "answered 4") {
+	if err == nil || !strings.Contains(out, "answered 4") || !strings.Contains(out, "emulator") {
 		t.Errorf("after uninstalling, a pod is told %s (%v), want the metadata service's own refusal", out, err)
 	}
 	t.Logf("a pod is told now: %s", strings.TrimSpace(out))
@@ -117,7 +124,7 @@ func (w *world) checkObjects(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		eventually(t, 10*time.Second, func() error {
+		eventually(t, time.Minute, func() error {
 			if err := w.client.List(t.Context(), list); err != nil {
 				return err
 			}

@@ -79,6 +79,7 @@ func startWorld(t *testing.T) *world {
 // start starts the cluster.
 func (w *world) start(t *testing.T, c localcluster.FullConfig) {
 	t.Helper()
+	keepsUntouched(t)
 	var err error
 	if w.full, err = localcluster.StartFull(t.Context(), c); err != nil {
 		t.Fatal(err)
@@ -139,7 +140,7 @@ func (w *world) serveAzure(t *testing.T, c azemu.Config) {
 		}
 	})
 	w.azure = azemu.NewClient("http://" + localcluster.FabricAddress + ":8444")
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		_, err := w.azure.CA(t.Context())
 		return err
 	})

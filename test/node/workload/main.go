@@ -23,6 +23,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -35,6 +36,8 @@ type Report struct {
 	Error    string `json:"error,omitempty"`
 	Good     int    `json:"good,omitempty"` // answers with a token, under load
 	Bad      int    `json:"bad,omitempty"`  // everything else, under load
+	// Oldest is when the oldest request began that is not counted yet, under load.
+	Oldest time.Time `json:"oldest,omitzero"`
 }
 
 // client is who asks, and whom it tells.
@@ -100,12 +103,16 @@ func (c client) askOnce(ctx context.Context, again bool) error {
 }
 
 // load asks on four new connections at a time, without a pause for more than a
-// moment, as many small clients would, and tells how many got no token.
+// moment, as many small clients would, and tells how many got no token, and how
+// long one has been waiting.
 func (c client) load(ctx context.Context) error {
-	results := make(chan error)
-	for range 4 {
+	results := make(chan error) // unbuffered: the next request begins when one is counted
+	var began [4]atomic.Int64   // in nanoseconds
+	for i := range began {
+		began[i].Store(time.Now().UnixNano())
 		go func() { // ends with the program
 			for tick := time.NewTicker(20 * time.Millisecond); ; <-tick.C {
+				began[i].Store(time.Now().UnixNano())
 				_, err := c.ask(context.WithoutCancel(ctx))
 				results <- err
 			}
@@ -122,6 +129,7 @@ func (c client) load(ctx context.Context) error {
 			sum.Bad++
 			sum.Error = err.Error()
 		case <-second.C:
+			sum.Oldest = oldest(began[:])
 			if err := c.tell(ctx, sum); err != nil {
 				return err
 			}
@@ -129,6 +137,15 @@ func (c client) load(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// oldest is the first of some times.
+func oldest(times []atomic.Int64) time.Time {
+	first := times[0].Load()
+	for i := range times {
+		first = min(first, times[i].Load())
+	}
+	return time.Unix(0, first)
 }
 
 // ask is one request on a connection of its own.
