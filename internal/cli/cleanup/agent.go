@@ -26,7 +26,7 @@ func (w *work) agents(ctx context.Context) ([]appsv1.DaemonSet, error) {
 // redirect away and stay. The old agent of a node has ended before: two would
 // undo each other's work, and an agent that ends leaves a redirect on purpose.
 func (w *work) removeRedirects(ctx context.Context, agent *appsv1.DaemonSet) error {
-	w.say("taking the redirect off %d nodes", agent.Status.DesiredNumberScheduled)
+	w.say("taking the redirect off %d nodes, for about a minute: an agent that ends answers first what it holds", agent.Status.DesiredNumberScheduled)
 	for {
 		turn(agent)
 		err := w.client.Update(ctx, agent)
@@ -40,25 +40,33 @@ func (w *work) removeRedirects(ctx context.Context, agent *appsv1.DaemonSet) err
 			return fmt.Errorf("find nmi: %w", err)
 		}
 	}
-	var gone bool
+	var now *appsv1.DaemonSet // nil: it is gone
 	err := w.await(ctx, &appsv1.DaemonSetList{}, []client.ListOption{client.MatchingFields{"metadata.name": agent.Name}}, func(sets map[string]client.Object) bool {
+		now = nil
 		for _, o := range sets {
-			if d, ok := o.(*appsv1.DaemonSet); ok && !rolledOut(d, agent.Generation) {
+			d, ok := o.(*appsv1.DaemonSet)
+			if ok && !rolledOut(d, agent.Generation) {
 				return false
 			}
+			now = d
 		}
-		gone = len(sets) == 0
 		return true
 	})
-	if gone {
+	if err == nil && now == nil {
 		err = errors.New("its DaemonSet was deleted meanwhile")
 	}
 	if err != nil {
 		return fmt.Errorf("the redirect is not off every node: %w%s", err, w.unfinished(ctx, agent))
 	}
-	w.say("the redirect is off %d nodes", agent.Status.DesiredNumberScheduled)
+	if now.Status.DesiredNumberScheduled == 0 {
+		return fmt.Errorf("nmi's DaemonSet %s/%s selects no node: %s", w.namespace, agent.Name, redirectsStay)
+	}
+	w.say("the redirect is off %d nodes", now.Status.DesiredNumberScheduled)
 	return nil
 }
+
+// redirectsStay is what is said where no agent is there to take them away.
+const redirectsStay = "nodes that it was on have their redirect until they restart"
 
 // turn changes the DaemonSet: its container takes the redirect away, stays, so that
 // it is not started again and again, and is ready from then on. Only what the chart

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -23,23 +24,44 @@ func podsOf(selector *metav1.LabelSelector) []client.ListOption {
 }
 
 // await watches objects of a kind until all that there are satisfy done. A watch
-// begins with a list; one that ends begins anew.
+// begins with a list; one that ends begins anew, and so does one that fails, after
+// a moment: an API server that restarts is no reason to leave everything half done.
 func (w *work) await(ctx context.Context, list client.ObjectList, options []client.ListOption, done func(map[string]client.Object) bool) error {
 	options = append(slices.Clone(options), client.InNamespace(w.namespace))
 	for {
-		if err := w.client.List(ctx, list, options...); err != nil {
+		ended, err := w.look(ctx, list, options, done)
+		if err == nil && ended {
+			continue
+		}
+		if err == nil || ctx.Err() != nil || final(err) {
 			return timeIsUp(ctx, err)
 		}
-		there, err := byName(list)
-		if err != nil || done(there) {
-			return err
-		}
-		from := slices.Concat(options, []client.ListOption{&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.GetResourceVersion()}}})
-		ended, err := w.follow(ctx, list, from, there, done)
-		if err != nil || !ended {
-			return timeIsUp(ctx, err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return fmt.Errorf("%w; before that: %w", timeIsUp(ctx, ctx.Err()), err)
 		}
 	}
+}
+
+// look is one list and the watch after it. It returns ended when there is to be
+// another one.
+func (w *work) look(ctx context.Context, list client.ObjectList, options []client.ListOption, done func(map[string]client.Object) bool) (ended bool, err error) {
+	if err := w.client.List(ctx, list, options...); err != nil {
+		return false, err
+	}
+	there, err := byName(list)
+	if err != nil || done(there) {
+		return false, err
+	}
+	from := slices.Concat(options, []client.ListOption{&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.GetResourceVersion()}}})
+	return w.follow(ctx, list, from, there, done)
+}
+
+// final tells whether the API server would say the same again.
+func final(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsNotFound(err) ||
+		apierrors.IsBadRequest(err) || apierrors.IsInvalid(err) || apierrors.IsMethodNotSupported(err)
 }
 
 // timeIsUp is an error of a call, or the reason for it.

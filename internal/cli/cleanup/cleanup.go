@@ -46,7 +46,11 @@ func New() *cobra.Command {
   1. end mic;
   2. run mic cleanup, with mic's own identity and flags: it takes off the machines
      the identities that podid attached, and deletes what it made;
-  3. end nmi on every node, and take the redirect of the metadata address off it.
+  3. end nmi on every node of its DaemonSet, and take the redirect of the metadata
+     address off it. An agent that ends answers first what it holds: under load this
+     takes about a minute.
+
+A node that the DaemonSet selects no longer keeps its redirect until it restarts.
 
 Where 2 fails, it stops there, and the redirect stays up: without it every pod of a
 node reaches the metadata service of the node, and gets tokens of all identities that
@@ -129,7 +133,7 @@ func (w *work) all(ctx context.Context, mics []appsv1.Deployment, agents []appsv
 		return fmt.Errorf("%w\n%s", err, w.ways())
 	}
 	if len(agents) == 0 {
-		errs = append(errs, fmt.Errorf("there is no DaemonSet of nmi in namespace %s: nodes that it was on have their redirect until they restart", w.namespace))
+		errs = append(errs, fmt.Errorf("there is no DaemonSet of nmi in namespace %s: %s", w.namespace, redirectsStay))
 	}
 	if len(mics) == 0 {
 		w.say(whatStays)
@@ -157,10 +161,11 @@ func (w *work) removeTests(ctx context.Context) error {
 
 // ways out of an uninstall that failed, which Helm has none for.
 func (w *work) ways() string {
-	return fmt.Sprintf(`The redirect stays up, and pods go on as they are. Mend it and run this again; or
+	return fmt.Sprintf(`The redirect stays up, and pods that have an identity keep it. mic has ended, and stays so: new pods get none until it runs again. Mend it and run this again; or
   leave the identities to every pod of their node:  podid cleanup -n %[1]s --yes --keep-identities
   and, with Helm, then:                             helm uninstall RELEASE -n %[1]s --no-hooks
-  go back, with Helm:                               helm rollback RELEASE REVISION -n %[1]s`, w.namespace)
+  go back, with Helm, which starts mic again:       helm rollback RELEASE REVISION -n %[1]s
+  and, either way, delete the Jobs that failed:     kubectl delete job -n %[1]s -l app.kubernetes.io/name=podid`, w.namespace)
 }
 
 // connect finds the API server: that of the kubeconfig, or of the cluster that

@@ -44,7 +44,7 @@ func TestCleanup(t *testing.T) {
 	out, errs, status := podid(t, "-n", "all", "--yes")
 	want := `ending mic
 taking identities off the machines
-taking the redirect off 2 nodes
+taking the redirect off 2 nodes, for about a minute: an agent that ends answers first what it holds
 the redirect is off 2 nodes
 `
 	if diff := cmp.Diff(want, out); diff != "" || status != 0 {
@@ -127,7 +127,10 @@ func TestCleanupNamesWhatIsLeft(t *testing.T) {
 		if status != 1 || !strings.Contains(errs, "mic cleanup left something behind") || strings.Contains(out, "redirect") || slices.Contains(w.arguments(t), "uninstall-redirect") {
 			t.Errorf("status %d, nmi runs with %q: %s%s", status, w.arguments(t), out, errs)
 		}
-		for _, way := range []string{"podid cleanup -n refused --yes --keep-identities", "helm uninstall RELEASE -n refused --no-hooks", "helm rollback RELEASE REVISION -n refused"} {
+		for _, way := range []string{
+			"podid cleanup -n refused --yes --keep-identities", "helm uninstall RELEASE -n refused --no-hooks", "helm rollback RELEASE REVISION -n refused",
+			"kubectl delete job -n refused -l app.kubernetes.io/name=podid", "new pods get none until it runs again",
+		} {
 			if !strings.Contains(errs, way) {
 				t.Errorf("it does not say %q: %s", way, errs)
 			}
@@ -149,9 +152,10 @@ func TestCleanupNamesWhatIsLeft(t *testing.T) {
 		}
 	})
 	t.Run("where mic cleanup never ends, and leaves nmi its time", func(t *testing.T) {
+		t.Parallel() // it waits for half of its time
 		w := newWorld(t, "hangs")
 		w.run(t, answers{jobHangs: true})
-		out, errs, status := podid(t, "-n", "hangs", "--yes", "--keep-identities", "--timeout=6s")
+		out, errs, status := podid(t, "-n", "hangs", "--yes", "--keep-identities", "--timeout=24s")
 		if status != 1 || !strings.Contains(errs, "mic cleanup has not ended: the time is up (--timeout)") || !strings.Contains(out, "the redirect is off 2 nodes") {
 			t.Errorf("status %d: %s%s", status, out, errs)
 		}
@@ -183,10 +187,19 @@ func TestCleanupNamesWhatIsLeft(t *testing.T) {
 			t.Errorf("status %d: %s%s", status, out, errs)
 		}
 	})
+	t.Run("where nmi's DaemonSet selects no node any more", func(t *testing.T) {
+		w := newWorld(t, "nowhere")
+		w.run(t, answers{noNodes: true})
+		out, errs, status := podid(t, "-n", "nowhere", "--yes")
+		if status != 1 || !strings.Contains(errs, "nmi's DaemonSet nowhere/podid-nmi selects no node: nodes that it was on have their redirect until they restart") || strings.Contains(out, "the redirect is off") {
+			t.Errorf("status %d: %s%s", status, out, errs)
+		}
+	})
 	t.Run("on nodes that do not answer", func(t *testing.T) {
+		t.Parallel() // it waits for all of its time
 		w := newWorld(t, "silent")
 		w.run(t, answers{silentNode: true})
-		_, errs, status := podid(t, "-n", "silent", "--yes", "--timeout=12s")
+		_, errs, status := podid(t, "-n", "silent", "--yes", "--timeout=20s")
 		if status != 1 || !strings.Contains(errs, "the redirect is not off every node: the time is up (--timeout)\nlook at node-1;") {
 			t.Errorf("status %d: %s", status, errs)
 		}

@@ -91,7 +91,7 @@ type world struct {
 }
 
 // answers say what goes wrong.
-type answers struct{ jobFails, jobHangs, silentNode, nmiVanishes bool }
+type answers struct{ jobFails, jobHangs, silentNode, nmiVanishes, noNodes bool }
 
 func newWorld(t *testing.T, namespace string) *world {
 	t.Helper()
@@ -229,6 +229,9 @@ func (w *world) roll(ctx context.Context, o client.Object, a answers) error {
 	d.Status.ObservedGeneration = d.Generation
 	if a.silentNode {
 		d.Status.NumberReady = 1
+	}
+	if a.noNodes {
+		d.Status.DesiredNumberScheduled, d.Status.CurrentNumberScheduled, d.Status.UpdatedNumberScheduled, d.Status.NumberReady = 0, 0, 0, 0
 	}
 	return w.client.Status().Update(ctx, d)
 }
