@@ -21,3 +21,13 @@ helm.sh/hook: test
 helm.sh/hook-weight: {{ . | quote }}
 helm.sh/hook-delete-policy: before-hook-creation
 {{- end -}}
+
+{{- /* A duration such as 4m30s in seconds, rounded up. */ -}}
+{{- define "podid.seconds" -}}
+{{- $seconds := 0.0 }}
+{{- range regexFindAll "[0-9.]+(ms|s|m|h)" . -1 }}
+{{- $of := get (dict "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0) (regexFind "[a-z]+" .) }}
+{{- $seconds = addf $seconds (mulf (regexFind "[0-9.]+" . | float64) $of) }}
+{{- end }}
+{{- ceil $seconds | int64 }}
+{{- end -}}
