@@ -16,8 +16,8 @@
 //	              They are held against the documented words and flags, and do
 //	              nothing
 //	sh machine    commands for the reader's own machine, or for a node of his. make
-//	              is run with -n, and up and down for real; others are held against
-//	              the documented words and flags
+//	              is run with -n, and up and down for real; az, skopeo and ctr are
+//	              held against their words, as above; everything else runs
 //	yaml          objects, applied by a strict dry run of a real API server
 //	yaml foreign  objects of kinds that are not here: well-formed, with a kind
 //	yaml          beginning with the line "# values.yaml": values of the chart,

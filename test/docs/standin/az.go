@@ -18,15 +18,11 @@ const (
 func farAway() map[string]form {
 	return map[string]form{
 		"login":               {may: "-t|--tenant", bare: "--identity --use-device-code", far: true},
-		"cloud set":           {need: "-n|--name", far: true},
-		"cloud register":      {need: "-n|--name --endpoint-resource-manager", far: true},
-		"account set":         {far: true},
 		"group create":        {need: "-n|--name " + where, far: true},
 		"group delete":        {need: "-n|--name", bare: "--yes --no-wait", far: true},
 		"acr create":          {need: groupAndName + " --sku", may: where, far: true},
 		"acr login":           {need: "-n|--name", bare: "--expose-token", far: true, do: registryToken},
 		"aks create":          {need: groupAndName, may: where + " --node-count -c --network-plugin --network-plugin-mode --attach-acr --vm-set-type", bare: "--generate-ssh-keys --enable-oidc-issuer", far: true},
-		"aks update":          {need: groupAndName, may: "--attach-acr", bare: "--enable-oidc-issuer --disable-pod-identity", far: true},
 		"aks get-credentials": {need: groupAndName, bare: "--overwrite-existing", far: true},
 	}
 }
@@ -44,9 +40,6 @@ func managed() map[string]form {
 		"vmss list":            {may: "-g|--resource-group", do: vmssList},
 		"vmss identity assign": {need: groupAndName + " --identities", do: vmssIdentity(true)},
 		"vmss identity remove": {need: groupAndName + " --identities", do: vmssIdentity(false)},
-		"role assignment create": {
-			need: "--role --scope", may: "--assignee-object-id --assignee-principal-type --assignee --name", do: assignRole,
-		},
 	}
 }
 
@@ -161,21 +154,4 @@ func vmssIdentity(attach bool) func(context.Context, world, arguments) (any, err
 		}
 		return nil, w.azure().Edit(ctx, x)
 	}
-}
-
-// assignRole makes a role assignment.
-func assignRole(ctx context.Context, w world, a arguments) (any, error) {
-	object := a.flags["--assignee-object-id"]
-	switch {
-	case object == "" && a.flags["--assignee"] == "":
-		return nil, errors.New("it takes --assignee or --assignee-object-id")
-	case object != "" && a.flags["--assignee-principal-type"] == "":
-		return nil, errors.New("--assignee-object-id without --assignee-principal-type looks the principal up, which a new one may not survive")
-	case object == "":
-		object = a.flags["--assignee"]
-	}
-	return nil, w.azure().MergeState(ctx, azemu.State{RoleAssignments: []azemu.RoleAssignment{{
-		Name: a.flags["--name"], Scope: a.flags["--scope"], PrincipalID: object,
-		PrincipalType: a.flags["--assignee-principal-type"], Role: a.flags["--role"],
-	}}})
 }
