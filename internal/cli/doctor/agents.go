@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -87,7 +88,8 @@ func (x *examination) isReady(p *corev1.Pod) bool {
 
 // leftOut tells of nodes that nmi is not for, and of pods there that need it.
 func (x *examination) leftOut(nodes map[string][]string) {
-	for why, names := range nodes {
+	for _, why := range slices.Sorted(maps.Keys(nodes)) {
+		names := nodes[why]
 		var there []string
 		for i := range x.labelled {
 			if p := &x.labelled[i]; slices.Contains(names, p.Spec.NodeName) {
