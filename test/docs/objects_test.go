@@ -62,7 +62,8 @@ func (w world) strictly(t *testing.T, text string) error {
 	return nil
 }
 
-// values has helm render the chart with them, and the API server look at it.
+// values has helm hold them against the chart's schema, and render its templates
+// with them.
 func (w world) values(t *testing.T, text string) error {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "values.yaml")

@@ -12,14 +12,14 @@ import (
 )
 
 // Faults are what is wrong with pages by themselves: blocks of no known kind,
-// commands where nobody runs them, links that lead nowhere. The folder of the
-// clone is root.
+// commands where nobody runs them, links that lead nowhere, pages that nobody is
+// led to. The folder of the clone is root.
 func Faults(root string, pages []Page) []Fault {
 	anchors := map[string][]string{}
 	for _, p := range pages {
 		anchors[p.Path] = p.anchors()
 	}
-	var all []Fault
+	all := unlinked(pages)
 	for _, p := range pages {
 		all = append(all, p.faults...)
 		for _, b := range p.Blocks {
@@ -38,6 +38,40 @@ func Faults(root string, pages []Page) []Fault {
 	return all
 }
 
+// unlinked are the pages that no other links to. README.md is where a reader
+// begins.
+func unlinked(pages []Page) (faults []Fault) {
+	linked := map[string]bool{"README.md": true}
+	for _, p := range pages {
+		for _, l := range p.links {
+			path := l.path(p.Path)
+			if path != p.Path {
+				linked[path] = true
+				linked[filepath.Join(path, "README.md")] = true // which GitHub shows for a folder
+			}
+		}
+	}
+	for _, p := range pages {
+		if !linked[p.Path] {
+			faults = append(faults, Fault{Path: p.Path, Line: 1, What: "no other page links to it"})
+		}
+	}
+	return faults
+}
+
+// path is that below the clone's folder that a link on the page from leads to, or
+// nothing where it leads out of the repository.
+func (l link) path(from string) string {
+	u, err := url.Parse(l.target)
+	switch {
+	case err != nil || u.Scheme != "" || u.Host != "":
+		return ""
+	case u.Path == "":
+		return from
+	}
+	return filepath.Join(filepath.Dir(from), u.Path)
+}
+
 // fault says why a link leads nowhere. Links out of the repository are not
 // followed.
 func (l link) fault(root, from string, anchors map[string][]string) string {
@@ -50,10 +84,7 @@ func (l link) fault(root, from string, anchors map[string][]string) string {
 	case strings.HasPrefix(u.Path, "/"):
 		return "the link " + l.target + " begins at no folder of the repository"
 	}
-	path := from
-	if u.Path != "" {
-		path = filepath.Join(filepath.Dir(from), u.Path)
-	}
+	path := l.path(from)
 	if strings.HasPrefix(path, "..") {
 		return "the link " + l.target + " leads out of the repository"
 	}

@@ -61,7 +61,8 @@ func TestFaultsAreFound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, f := range docs.Faults(root, []docs.Page{docs.Parse("docs/page.md", test.text)}) {
+			first := docs.Parse("README.md", "[page](docs/page.md)\n")
+			for _, f := range docs.Faults(root, []docs.Page{first, docs.Parse("docs/page.md", test.text)}) {
 				got = append(got, fmt.Sprintf("%d: %s", f.Line, f.What))
 			}
 			same := slices.EqualFunc(test.want, got, func(want, got string) bool { return strings.HasPrefix(got, want) })
@@ -69,5 +70,20 @@ func TestFaultsAreFound(t *testing.T) {
 				t.Errorf("Faults (-want +got):\n%s", cmp.Diff(test.want, got))
 			}
 		})
+	}
+}
+
+func TestPagesThatNobodyLinksToAreFound(t *testing.T) {
+	var got []string
+	for _, f := range docs.Faults(root, []docs.Page{
+		docs.Parse("README.md", "[a](docs/who.md#who-may-use)\n[b](examples/quickstart)\n[c](https://example.com/docs/roles.md)\n"),
+		docs.Parse("docs/who.md", "# Who may use\n"),
+		docs.Parse("docs/roles.md", "# A\n\n[itself](roles.md)\n[and so](#a)\n"),
+		docs.Parse("examples/quickstart/README.md", ""),
+	}) {
+		got = append(got, f.String())
+	}
+	if diff := cmp.Diff([]string{"docs/roles.md:1: no other page links to it"}, got); diff != "" {
+		t.Errorf("Faults (-want +got):\n%s", diff)
 	}
 }
