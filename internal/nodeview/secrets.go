@@ -26,7 +26,7 @@ var (
 	// ErrNoSecret means that there is no such Secret.
 	ErrNoSecret = errors.New("there is no such secret")
 	// ErrSecretForbidden means that nmi has no right to read it.
-	ErrSecretForbidden = errors.New("nmi may not get, list and watch the secret: bind the ClusterRole podid-nmi-secrets to its service account, in that namespace at least")
+	ErrSecretForbidden = errors.New("nmi may not get, list and watch the secret: bind the ClusterRole podid-nmi-secrets (of a release by another name: NAME-nmi-secrets) to its service account, in that namespace at least")
 	// ErrTooManySecrets means that as many are read as may be, in all or of this
 	// namespace, until nobody asks for some of them.
 	ErrTooManySecrets = errors.New("nmi reads as many secrets as it may already; try again later")

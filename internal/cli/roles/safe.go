@@ -32,16 +32,17 @@ func shared(p principal, i roles.Identity) error {
 }
 
 // safeByObject does so for principals of which Azure has shown no client id: it reads
-// the identities that AzureIdentities name, and compares object ids. Where azure.json
-// has none either, nobody here can say whose a client id is that none of those has:
-// then it is told.
+// the identities that AzureIdentities name, and compares object ids. azure.json may be
+// there for the cloud alone, and name another than mic; so of a principal that was
+// told by its object id nobody here can say whose a client id is that none of those
+// has: then it is told.
 func (az *azure) safeByObject(ctx context.Context, r *report, identities []roles.Identity) error {
 	mics := slices.DeleteFunc(slices.Clone(r.Principals), func(p principal) bool { return p.Identity != "" && p.clientID != "" })
 	if len(mics) == 0 {
 		return nil
 	}
 	read, errs := az.readAll(ctx, identities)
-	unknown := slices.ContainsFunc(mics, func(p principal) bool { return p.clientID == "" })
+	unknown := slices.ContainsFunc(mics, func(p principal) bool { return p.Identity == "" || p.clientID == "" })
 	var strange []string
 	for n, i := range identities {
 		for _, p := range mics {

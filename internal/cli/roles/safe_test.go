@@ -73,7 +73,10 @@ func TestWhatMicsConfigurationSaysIsNotForPods(t *testing.T) {
 			config: `"tenantId": "t", "aadClientId": "` + another + `", "aadClientSecret": "hidden"`,
 			trap:   v1.AzureIdentitySpec{Type: new(v1.UserAssignedMSI), ClientID: "c", ResourceID: micID}, status: 2, want: refused,
 		},
-		"another's": {`"tenantId": "t", "aadClientId": "` + another + `", "aadClientSecret": "hidden"`, application, 0, "3 of 3 made"},
+		"another's, who mic need not be": {
+			`"tenantId": "t", "aadClientId": "` + another + `", "aadClientSecret": "hidden"`, application, 0,
+			"make sure that the clientID of these AzureIdentities is not that of mic's own identity, which is not known here: default/application, default/one, default/one-again, default/trap, default/two-old-spelling",
+		},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			w := newAzure(t)
