@@ -1,3 +1,14 @@
+{{- /* Locks by which a MIC of AAD Pod Identity says that it leads, in JSON; none means mic's default. In an old file of values leaderElection says what MIC locks, and so podid looks there too. */ -}}
+{{- define "podid.legacyLocks" -}}
+{{- $locks := .Values.mic.legacyLocks -}}
+{{- $election := .Values.mic.leaderElection -}}
+{{- if and (not $locks) (include "podid.compatible" .) (or $election.namespace $election.name) -}}
+{{- $usual := "aad-pod-identity-mic" -}}
+{{- $locks = list (printf "%s/%s" ($election.namespace | default "default") ($election.name | default $usual)) (printf "default/%s" $usual) (printf "%s/%s" .Release.Namespace $usual) -}}
+{{- end -}}
+{{- uniq $locks | toJson -}}
+{{- end -}}
+
 {{- /* What mic needs in other namespaces: its Lease, and locks of AAD Pod Identity. */ -}}
 {{- define "podid.elsewhere" -}}
 {{- $full := include "podid.fullname" . -}}
@@ -9,7 +20,7 @@
 {{- include "podid.role" (dict "root" . "name" (printf "%s-mic-lease" $full) "namespace" $election.namespace "rules" $rules) -}}
 {{- end -}}
 {{- $names := dict -}}
-{{- range .Values.mic.legacyLocks -}}
+{{- range include "podid.legacyLocks" . | fromJsonArray -}}
 {{- $namespace := splitList "/" . | first -}}
 {{- $_ := set $names $namespace (append (get $names $namespace | default list) (splitList "/" . | last)) -}}
 {{- end -}}

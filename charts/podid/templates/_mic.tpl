@@ -41,7 +41,7 @@
 {{- with $m.immutableUserMSIs }}
 - --immutable-user-msis={{ join "," . }}
 {{- end }}
-{{- with $m.legacyLocks }}
+{{- with include "podid.legacyLocks" . | fromJsonArray }}
 - --legacy-lock={{ join "," . }}
 {{- end }}
 {{- with $m.leaderElection.namespace }}

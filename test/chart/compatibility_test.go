@@ -1,0 +1,141 @@
+package chart_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	inspect "github.com/podid-io/podid/internal/cli/cluster"
+)
+
+// TestMICsLockIsLookedAt renders old files of values that say what MIC locks:
+// mic looks there, and may. Two controllers would be at work without that.
+func TestMICsLockIsLookedAt(t *testing.T) {
+	const usual = "default/aad-pod-identity-mic,podid-system/aad-pod-identity-mic"
+	tests := map[string]struct {
+		values string
+		want   string // of --legacy-lock
+	}{
+		"a namespace and a name":       {"compatibility: aad-pod-identity\nmic: {leaderElection: {namespace: kube-system, name: my-mic}}", "kube-system/my-mic," + usual},
+		"a namespace alone":            {"compatibility: aad-pod-identity\nmic: {leaderElection: {namespace: kube-system}}", "kube-system/aad-pod-identity-mic," + usual},
+		"a name alone":                 {"compatibility: aad-pod-identity\nmic: {leaderElection: {name: my-mic}}", "default/my-mic," + usual},
+		"those that MIC has by itself": {"compatibility: aad-pod-identity\nmic: {leaderElection: {namespace: default, name: aad-pod-identity-mic}}", usual},
+		"the namespace of the release": {"compatibility: aad-pod-identity\nmic: {leaderElection: {namespace: podid-system}}", "podid-system/aad-pod-identity-mic,default/aad-pod-identity-mic"},
+		"another that is said":         {"compatibility: aad-pod-identity\nmic: {leaderElection: {name: my-mic}, legacyLocks: [a/b]}", "a/b"},
+		"none of its own":              {"compatibility: aad-pod-identity", ""},
+		"a Lease of podid's alone":     {"mic: {leaderElection: {namespace: kube-system, name: my-mic}}", ""},
+		"a duration alone":             {"compatibility: aad-pod-identity\nmic: {leaderElection: {duration: 20s, instance: one}}", ""},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(t.TempDir(), "values.yaml")
+			if err := os.WriteFile(file, []byte(tc.values+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			list := rendered(t, "--values", file)
+			_, args := container(t, find(t, list, "Deployment", "podid-mic"))
+			var got string
+			for _, arg := range args {
+				if locks, ok := strings.CutPrefix(arg, "--legacy-lock="); ok {
+					got = locks
+				}
+			}
+			if got != tc.want {
+				t.Errorf("--legacy-lock=%s, want %s", got, tc.want)
+			}
+			may := map[string]bool{}
+			for role, rules := range roles(t, list) {
+				namespace := strings.Split(role, "/")[1]
+				for _, r := range rules {
+					if !slices.Contains(r.Resources, "endpoints") || !slices.Contains(r.Verbs, "watch") {
+						continue
+					}
+					for _, lock := range r.ResourceNames {
+						may[namespace+"/"+lock] = true
+					}
+				}
+			}
+			if tc.want == "" {
+				tc.want = usual
+			}
+			for lock := range strings.SplitSeq(tc.want, ",") {
+				if !may[lock] {
+					t.Errorf("mic may not watch %s, but %v", lock, may)
+				}
+			}
+		})
+	}
+}
+
+// TestNotesSayWhatIsOpen holds the notes of a release against what podid doctor
+// says of its agents.
+func TestNotesSayWhatIsOpen(t *testing.T) {
+	t.Parallel()
+	said := map[string]string{
+		"--allow-cross-namespace":   "pods match bindings of other namespaces",
+		"--exception-namespaces":    "exceptions count in every namespace",
+		"--pass-through":            "pods read the node's metadata",
+		"--host-token":              "root of a node can ask for tokens",
+		"--remove-redirect-on-exit": "the redirect goes when nmi ends",
+	}
+	c := apiServer(t)
+	for _, set := range []string{
+		"nmi.hold=30s", "forceNamespaced=true", "operationMode=managed", "exceptionNamespaces={kube-system}", "exceptionNamespaces={a,*}",
+		"nmi.blockInstanceMetadata=true", "nmi.passThrough={versions}", "nmi.hostToken=false", "nmi.hostToken=true",
+		"nmi.extraArgs={--remove-redirect-on-exit=false}",
+		"forceNamespaced=true,exceptionNamespaces={kube-system},nmi.hostToken=false,nmi.extraArgs={--remove-redirect-on-exit=false}",
+	} {
+		t.Run(set, func(t *testing.T) {
+			t.Parallel()
+			set := "compatibility=aad-pod-identity," + set
+			notes := c.notes(t, set)
+			_, args := container(t, find(t, rendered(t, "--set", set), "DaemonSet", "podid-nmi"))
+			pod := corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "nmi", Args: args}}}}
+			var got, want []string
+			for flag, sentence := range said {
+				if strings.Contains(notes, "\n  "+sentence) {
+					got = append(got, flag)
+				}
+			}
+			for _, o := range inspect.FlagsOf(&pod).Opened {
+				flag, _, _ := strings.Cut(o.Flag, "=")
+				want = append(want, flag)
+			}
+			slices.Sort(got)
+			slices.Sort(want)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("--set %s (-doctor +notes):\n%s%s", set, diff, notes)
+			}
+		})
+	}
+	t.Run("families that are shut are not named", func(t *testing.T) {
+		notes := c.notes(t, "compatibility=aad-pod-identity,nmi.blockInstanceMetadata=true")
+		if !strings.Contains(notes, "(attested, scheduledevents, loadbalancer, versions)") {
+			t.Error(notes)
+		}
+	})
+	t.Run("nothing is open", func(t *testing.T) {
+		notes := c.notes(t, "compatibility=aad-pod-identity,forceNamespaced=true,exceptionNamespaces={kube-system},nmi.hostToken=false,"+
+			"nmi.blockInstanceMetadata=true,nmi.passThrough={versions},nmi.extraArgs={--remove-redirect-on-exit=false},rbac.allowAccessToSecrets=false,policies.define=true")
+		if _, list, _ := strings.Cut(notes, "each with the value that shuts it:\n"); strings.TrimSpace(list) != "pods read the node's metadata (versions): nmi.passThrough={those that they need}" {
+			t.Error(notes)
+		}
+	})
+}
+
+// notes are those of a release.
+func (c cluster) notes(t *testing.T, set string) string {
+	t.Helper()
+	out := c.on(t, "install", "podid", chart, "-n", "podid-system", "--dry-run=client", "--set", set+",installMICException=false") // whose kind is not here
+	_, notes, ok := strings.Cut(out, "\nNOTES:\n")
+	if !ok {
+		t.Fatalf("no notes in\n%s", out)
+	}
+	return notes
+}
