@@ -38,6 +38,11 @@ metadata: {name: aks-addon-exception, namespace: kube-system}
 spec: {podLabels: {kubernetes.azure.com/managedby: aks}}
 ---
 apiVersion: aadpodidentity.k8s.io/v1
+kind: AzurePodIdentityException
+metadata: {name: mic}
+spec: {podLabels: {app: mic, component: mic, app.kubernetes.io/component: mic}}
+---
+apiVersion: aadpodidentity.k8s.io/v1
 kind: AzureIdentity
 metadata: {name: reader}
 spec:
