@@ -12,9 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/yaml"
-
 	"github.com/podid-io/podid/internal/cli/demo"
 	"github.com/podid-io/podid/test/localcluster"
 )
@@ -69,22 +66,30 @@ func applyPolicy(t *testing.T, w *demo.World, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	policy := &unstructured.Unstructured{}
-	if err := yaml.Unmarshal(text, &policy.Object); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Client.Create(t.Context(), policy); err != nil {
-		t.Fatal(err)
-	}
+	create(t, w.Client, string(text))
 }
 
-// listen has a pod take connections, and returns where.
-func listen(t *testing.T, p *localcluster.Pod) string {
+// allowOnePort lets every pod of the namespace connect to one port of one other. It
+// shows when the engine has taken what was made before it.
+const allowOnePort = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: allow-one-port, namespace: default}
+spec:
+  podSelector: {}
+  policyTypes: [Egress]
+  egress:
+    - to: [{podSelector: {matchLabels: {app: other}}}]
+      ports: [{protocol: TCP, port: 8081}]
+`
+
+// listen has a pod take connections at a port, and returns where.
+func listen(t *testing.T, p *localcluster.Pod, port uint16) string {
 	t.Helper()
 	var l net.Listener
 	if err := p.Do(func() (err error) {
 		var lc net.ListenConfig
-		l, err = lc.Listen(t.Context(), "tcp4", netip.AddrPortFrom(p.Addr, 8080).String())
+		l, err = lc.Listen(t.Context(), "tcp4", netip.AddrPortFrom(p.Addr, port).String())
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -134,9 +139,15 @@ func TestPolicyEngine(t *testing.T) {
 	node := w.Cluster.Nodes()[0]
 	pod := runPod(t, w, "asks", node.Name, "vault-reader")
 	other := run(t, w, newPod(w, "default", "other", map[string]string{"app": "other"}))
-	there := listen(t, other)
-	if err := connects(t, pod, there); err != nil {
-		t.Fatal(err)
+	needNamespace(t, w, "elsewhere")
+	free := run(t, w, newPod(w, "elsewhere", "free", nil))
+	there, allowed := listen(t, other, 8080), listen(t, other, 8081)
+	for _, from := range []*localcluster.Pod{pod, free} {
+		for _, to := range []string{there, allowed} {
+			if err := connects(t, from, to); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	startPolicyEngine(t, w, node, program)
 
@@ -148,7 +159,17 @@ func TestPolicyEngine(t *testing.T) {
 			}
 			return nil
 		})
+		if connects(t, pod, allowed) == nil {
+			t.Error("it reaches another port of it")
+		}
 	})
+	stillThere := func(t *testing.T) {
+		t.Helper()
+		if err := connects(t, free, there); err != nil {
+			t.Errorf("a pod that no policy is for cannot connect either: %v", err)
+		}
+	}
+	t.Run("a pod that no policy is for can", stillThere)
 	token := func(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -159,10 +180,15 @@ func TestPolicyEngine(t *testing.T) {
 	}
 	t.Run("it gets its token", token)
 	applyPolicy(t, w, "allow-podid.yaml")
-	t.Run("with podid allowed, it gets its token", token)
-	t.Run("and reaches no other pod", func(t *testing.T) {
+	create(t, w.Client, allowOnePort)
+	t.Run("with podid and one port of another pod allowed, it reaches that port", func(t *testing.T) {
+		eventually(t, 40*time.Second, func() error { return connects(t, pod, allowed) })
+	})
+	t.Run("it gets its token still", token)
+	t.Run("and reaches no other port", func(t *testing.T) {
 		if connects(t, pod, there) == nil {
 			t.Error("it does")
 		}
+		stillThere(t)
 	})
 }
