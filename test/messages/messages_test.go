@@ -2,6 +2,7 @@ package messages
 
 import (
 	"go/ast"
+	"go/types"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -53,24 +54,18 @@ func source(t *testing.T, patterns ...string) []*ast.File {
 	return files
 }
 
-// unseen are texts in those files that reach no pod: a mark within nmi, and what
-// keeps it from starting.
-var unseen = []string{"not served", "make a client for secrets: …"}
-
 // toPods are the texts with which nmi refuses, and those within them.
 func toPods(t *testing.T) []string {
 	t.Helper()
 	edge := source(t, "internal/imds/*.go", "internal/nmi/*.go")
-	within := source(t, "internal/nmi/request.go", "internal/nmi/credential.go", "internal/identity/application.go", "internal/nodeview/view.go", "internal/nodeview/secrets.go")
 	texts := slices.Concat(
-		calls(source(t, "internal/imds/*.go"), 1, "Errorf"), fields(edge, "Description"), returned(edge, "denial"),
-		slices.DeleteFunc(calls(within, 0, "Errorf", "New"), func(s string) bool { return slices.Contains(unseen, s) }),
+		made(source(t, "internal/imds/*.go", "internal/nmi/*.go", "internal/identity/*.go", "internal/nodeview/*.go")),
+		fields(edge, "Description"), returned(edge, 0, "denial"),
 	)
-	each(source(t, "internal/nmi/*.go"), func(c *ast.CallExpr) {
-		if s, ok := c.Fun.(*ast.SelectorExpr); ok && s.Sel.Name == "Errorf" && len(c.Args) > 1 {
-			if of, ok := s.X.(*ast.Ident); ok && of.Name == "imds" {
-				texts = append(texts, text(c.Args[1]))
-			}
+	each(edge, func(c *ast.CallExpr) {
+		switch types.ExprString(c.Fun) {
+		case "Errorf", "imds.Errorf":
+			texts = append(texts, said(c.Args[1], c))
 		}
 	})
 	return texts
@@ -80,10 +75,22 @@ func toPods(t *testing.T) []string {
 // would not take.
 func fromAzure(t *testing.T) []string {
 	t.Helper()
-	certificate := source(t, "internal/entra/certificate.go")
+	files := source(t, "internal/entra/*.go")
+	return slices.Concat(returned(files, 0, "hintFor"), made(files))
+}
+
+// fromMic are what mic says of identities and machines.
+func fromMic(t *testing.T) []string {
+	t.Helper()
+	azure, plan := source(t, "internal/compute/*.go"), source(t, "internal/assign/*.go")
+	reports := source(t, "internal/mic/assignment/*.go")
+	conditions := source(t, "internal/mic/status/*.go", "internal/mic/spelling/*.go")
 	return slices.Concat(
-		returned(source(t, "internal/entra/refusal.go"), "hintFor"), calls(certificate, 0, "Errorf", "New"),
-		calls(source(t, "internal/entra/refusal.go"), 0, "Errorf"),
+		made(azure), returned(azure, 0, "Advice"), fields(azure, "Reason"),
+		made(plan), returned(plan, 1, "attachable"), set(plan, "Why"),
+		made(reports), returned(reports, 0, "whyOutside"), returned(reports, 0, "about"), calls(reports, 3, "tell"),
+		made(conditions), fields(conditions, "Message"), set(conditions, "Message"), calls(source(t, "internal/mic/spelling/*.go"), 1, "append"),
+		made(source(t, "internal/mic/legacy/*.go")),
 	)
 }
 
@@ -105,7 +112,7 @@ func findings(t *testing.T) []string {
 		}
 		state, known := c.Args[1].(*ast.SelectorExpr)
 		if !known || state.Sel.Name != "OK" && state.Sel.Name != "Unknown" {
-			texts = append(texts, text(c.Args[2]))
+			texts = append(texts, said(c.Args[2], c.Args[2]))
 		}
 	})
 	return texts
@@ -123,7 +130,11 @@ func refusals(t *testing.T) (texts []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range refusal.FindAllStringSubmatch(string(template), -1) {
+		all := refusal.FindAllStringSubmatch(string(template), -1)
+		if n := strings.Count(string(template), "fail "); n != len(all) {
+			t.Errorf("%s has %d words fail, of which %d have a text after them", name, n, len(all))
+		}
+		for _, m := range all {
 			texts = append(texts, format(m[1][1:len(m[1])-1]))
 		}
 	}
@@ -134,35 +145,35 @@ func refusals(t *testing.T) (texts []string) {
 // say: a text that is only in one of them is a fault.
 func TestEveryMessageIsExplained(t *testing.T) {
 	events := slices.Concat(
-		constants(source(t, "internal/nmi/tell.go"), "event"),
-		constants(source(t, "internal/mic/assignment/report.go"), "reason"),
-		constants(source(t, "internal/mic/spelling/spelling.go"), "reasonNot"),
+		constants(source(t, "internal/nmi/*.go"), "event"),
+		constants(source(t, "internal/mic/assignment/*.go"), "reason"),
+		constants(source(t, "internal/mic/spelling/*.go"), "reasonNot"),
 		calls(source(t, "internal/mic/status/*.go"), 3, "Eventf"),
 	)
 	conditions := slices.Concat(
 		constants(source(t, "api/v1/*.go"), "Reason"),
-		constants(source(t, "internal/mic/spelling/spelling.go"), "reason"),
+		constants(source(t, "internal/mic/spelling/*.go"), "reason"),
 	)
 	pages := sections(t)
 	for name, want := range map[string][]string{
-		"What a pod is told": toPods(t),
-		"What Azure says":    fromAzure(t),
-		"Reasons":            slices.Concat(typed(source(t, "internal/identity/select.go", "internal/nmi/metrics.go"), "Reason")),
-		"Events":             events,
-		"What mic says": slices.Concat(
-			returned(source(t, "internal/compute/error.go"), "Advice"),
-			calls(source(t, "internal/assign/scope.go"), 0, "Errorf", "New"),
-			calls(source(t, "internal/mic/legacy/legacy.go"), 0, "Errorf"),
-		),
+		"What a pod is told":      toPods(t),
+		"What Azure says":         fromAzure(t),
+		"Reasons":                 typed(source(t, "internal/identity/*.go", "internal/nmi/*.go"), "Reason"),
+		"Events":                  events,
 		"Conditions":              conditions,
+		"What mic says":           fromMic(t),
 		"What podid explain says": steps(t),
 		"What podid doctor says":  findings(t),
 		"What Helm refuses":       refusals(t),
 	} {
 		t.Run(name, func(t *testing.T) {
-			want = slices.DeleteFunc(want, func(s string) bool { return !says(s) })
-			slices.Sort(want)
-			want = slices.Compact(want)
+			want = slices.Compact(slices.Sorted(slices.Values(want)))
+			for _, other := range elsewhere[name] {
+				if !slices.Contains(want, other) {
+					t.Errorf("nobody says, and it is on the list of what is not for the page:\t%s", other)
+				}
+			}
+			want = slices.DeleteFunc(want, func(s string) bool { return s == "" || slices.Contains(elsewhere[name], s) })
 			got := slices.Sorted(slices.Values(pages[name]))
 			if len(want) == 0 {
 				t.Fatal("the sources have no such text: the test looks in the wrong place")

@@ -7,6 +7,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"go/types"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -53,12 +54,32 @@ func each[N ast.Node](files []*ast.File, fn func(N)) {
 	}
 }
 
+// said is what an expression says; of one that has no words of its own, the code
+// that it is in, so that somebody has to tell where the words are.
+func said(e ast.Expr, in ast.Expr) string {
+	if s := text(e); s == "" || says(s) {
+		return s
+	}
+	return "(" + types.ExprString(in) + ")"
+}
+
 // calls are the n-th arguments (from 0) of calls to functions of these names, with
 // a package or a receiver before them or none.
 func calls(files []*ast.File, n int, names ...string) (texts []string) {
 	each(files, func(c *ast.CallExpr) {
 		if len(c.Args) > n && slices.Contains(names, called(c)) {
-			texts = append(texts, text(c.Args[n]))
+			texts = append(texts, said(c.Args[n], c))
+		}
+	})
+	return texts
+}
+
+// made are the errors that are made by fmt and errors.
+func made(files []*ast.File) (texts []string) {
+	each(files, func(c *ast.CallExpr) {
+		switch types.ExprString(c.Fun) {
+		case "fmt.Errorf", "errors.New":
+			texts = append(texts, said(c.Args[0], c))
 		}
 	})
 	return texts
@@ -79,23 +100,36 @@ func called(c *ast.CallExpr) string {
 func fields(files []*ast.File, name string) (texts []string) {
 	each(files, func(kv *ast.KeyValueExpr) {
 		if key, ok := kv.Key.(*ast.Ident); ok && key.Name == name {
-			texts = append(texts, text(kv.Value))
+			texts = append(texts, said(kv.Value, kv.Value))
 		}
 	})
 	return texts
 }
 
-// returned is what a function returns.
-func returned(files []*ast.File, name string) (texts []string) {
+// set is what a field of any variable is set to.
+func set(files []*ast.File, name string) (texts []string) {
+	each(files, func(a *ast.AssignStmt) {
+		for i, to := range a.Lhs {
+			if f, ok := to.(*ast.SelectorExpr); ok && f.Sel.Name == name && len(a.Rhs) == len(a.Lhs) {
+				texts = append(texts, said(a.Rhs[i], a.Rhs[i]))
+			}
+		}
+	})
+	return texts
+}
+
+// returned is what a function returns in a place (from 0).
+func returned(files []*ast.File, place int, name string) (texts []string) {
 	each(files, func(f *ast.FuncDecl) {
 		if f.Name.Name != name {
 			return
 		}
 		ast.Inspect(f, func(n ast.Node) bool {
-			if r, ok := n.(*ast.ReturnStmt); ok && len(r.Results) > 0 {
-				texts = append(texts, text(r.Results[0]))
+			if r, ok := n.(*ast.ReturnStmt); ok && len(r.Results) > place {
+				texts = append(texts, said(r.Results[place], r.Results[place]))
 			}
-			return true
+			_, another := n.(*ast.FuncLit)
+			return !another
 		})
 	})
 	return texts
@@ -105,7 +139,7 @@ func returned(files []*ast.File, name string) (texts []string) {
 func assigned(files []*ast.File, name string) (texts []string) {
 	each(files, func(a *ast.AssignStmt) {
 		if v, ok := a.Lhs[0].(*ast.Ident); ok && v.Name == name && a.Tok == token.DEFINE {
-			texts = append(texts, text(a.Rhs[0]))
+			texts = append(texts, said(a.Rhs[0], a.Rhs[0]))
 		}
 	})
 	return texts
@@ -149,7 +183,7 @@ func typed(files []*ast.File, name string) (texts []string) {
 const open = "…"
 
 var (
-	verb  = regexp.MustCompile(`%[+#]?[a-z]`)
+	verb  = regexp.MustCompile(`%[+#]?[a-zA-Z]`)
 	opens = regexp.MustCompile(`(…)+`)
 )
 
@@ -164,7 +198,7 @@ func text(e ast.Expr) string {
 	case *ast.BinaryExpr:
 		return opens.ReplaceAllString(text(e.X)+text(e.Y), open)
 	case *ast.CallExpr:
-		if called(e) == "Sprintf" {
+		if name := called(e); name == "Sprintf" || name == "cut" {
 			return text(e.Args[0])
 		}
 	}
