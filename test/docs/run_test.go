@@ -93,6 +93,18 @@ func TestObjectsAreTaken(t *testing.T) {
 	}
 }
 
+// bothSignIn has an application sign in by the secrets A and B.
+const bothSignIn = `ENTRA=$(sed 's/.*"activeDirectoryEndpoint":"\([^"]*\)".*/\1/' $AZURE_ENVIRONMENT_FILEPATH)
+for SECRET in $A $B; do
+  curl -s -f --cacert $SSL_CERT_FILE -o /dev/null $ENTRA$AZURE_TENANT_ID/oauth2/v2.0/token -d grant_type=client_credentials \
+    -d client_id=$APP -d client_secret=$SECRET -d scope=https://management.azure.com/.default
+done
+[ $A != $B ]
+`
+
+// secret has az make one for the application.
+const secret = "az ad app credential reset --id $APP --query password -o tsv"
+
 // TestWhatIsWrongIsFound breaks each promise of the runner.
 func TestWhatIsWrongIsFound(t *testing.T) {
 	w := newWorld(t)
@@ -116,6 +128,16 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 		"a far command":                             {"```sh azure\naz group create -n a -l b\n```\n", ""},
 		"a query":                                   {"```sh\n[ $(az aks show -g a -n b --query nodeResourceGroup -o tsv) = MC_podid-demo ]\n```\n", ""},
 		"a query of nothing":                        {"```sh\naz aks show -g a -n b --query nothing -o tsv\n```\n", "there is no nothing, but identityProfile, "},
+		"a refusal in an argument":                  {"```sh\necho $(az identity create -g a)\n```\n", "az identity create: flag -n is missing"},
+		"a refusal in a document":                   {"```sh\ncat <<END\n$(az identity create -g a)\nEND\n```\n", "az identity create: flag -n is missing"},
+		"a refusal in a list":                       {"```sh\nfor i in $(az identity create -g a); do echo $i; done\n```\n", "az identity create: flag -n is missing"},
+		"a refusal that is asked about":             {"```sh\nif [ -z \"$(az identity create -g a)\" ]; then echo none; fi\n```\n", "az identity create: flag -n is missing"},
+		"a refusal where a status is expected":      {"```sh status=1\necho $(az identity create -g a)\nfalse\n```\n", "az identity create: flag -n is missing"},
+		"another program that fails in an argument": {"```sh\n\necho $(kubectl gett nodes)\n```\n", "status 1 of kubectl gett nodes, line 2"},
+		"a shell that ends before the page":         {"```sh\nexit 0\n```\n```sh\nfalse\n```\n", "docs/page.md:2: the shell ended there"},
+		"a second secret":                           {"```sh\nAPP=$(az ad app create --display-name a --query appId -o tsv)\nA=$(" + secret + ")\nB=$(" + secret + " --append)\n" + bothSignIn + "```\n", ""},
+		"a second secret that ends the first":       {"```sh\nAPP=$(az ad app create --display-name a --query appId -o tsv)\nA=$(" + secret + ")\nB=$(" + secret + ")\n```\n", "ends at once without --append"},
+		"a value that a flag does not have":         {"```sh azure\naz acr create -g a -n b --sku Cheap\n```\n", "flag --sku cannot be Cheap"},
 		"an identity":                               {"```sh\naz identity create -g a -n b\n[ -n $(az identity show -g a -n b --query clientId -o tsv) ]\n```\n", ""},
 		"a target that make has":                    {"```sh machine\nmake images VERSION=1\n```\n", ""},
 		"a target that make does not have":          {"```sh machine\nmake image\n```\n", "the Makefile has no image"},

@@ -27,7 +27,7 @@ type Session struct {
 }
 
 // Run runs the commands of a page in one shell. The error says which block they
-// ended in, and all that was said.
+// ended in, or what failed within it, and all that was said.
 func (s Session) Run(ctx context.Context, p Page) (said string, err error) {
 	script, err := s.script(p)
 	if err != nil {
@@ -38,30 +38,54 @@ func (s Session) Run(ctx context.Context, p Page) (said string, err error) {
 		return "", err
 	}
 	defer func() { _ = os.RemoveAll(scratch) }() // nothing of worth is in it
-	reached := filepath.Join(scratch, "reached")
 	cmd := exec.CommandContext(ctx, "bash", "-c", script)
 	cmd.Dir = s.Dir
-	cmd.Env = append(append(os.Environ(), s.Env...), "DOCS_REACHED="+reached)
+	cmd.Env = append(append(os.Environ(), s.Env...), "DOCS_SCRATCH="+scratch)
 	cmd.WaitDelay = 10 * time.Second // for what holds its output open
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err = cmd.Run()
-	line, _ := os.ReadFile(reached) // there is none where nothing was begun
-	if n := strings.TrimSpace(string(line)); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
-		return out.String(), fmt.Errorf("%s:%s: %w\n%s", p.Path, n, err, out.String())
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil
+	}
+	reached, failed := note(scratch, "reached"), note(scratch, "failed")
+	switch {
+	case err == nil && failed != "":
+		return out.String(), fmt.Errorf("%s: this failed, and ended nothing: %s\n%s", p.Path, failed, out.String())
+	case err == nil && reached != theEnd:
+		err = errors.New("the shell ended there, and not at the page's end")
+	}
+	if err != nil {
+		return out.String(), fmt.Errorf("%s:%s: %w\n%s", p.Path, reached, err, out.String())
 	}
 	return out.String(), nil
 }
 
+// note is what is in a file of the folder scratch: nothing where there is none.
+func note(scratch, name string) string {
+	text, _ := os.ReadFile(filepath.Join(scratch, name))
+	return strings.TrimSpace(string(text))
+}
+
+// theEnd is what is reached after the last block.
+const theEnd = "the end"
+
+// begin is in front of what a page has. Bash passes over what fails in the words of
+// another command, $(...), but not without calling the trap in that subshell.
+const begin = `set -Eeo pipefail
+trap '[ $BASH_SUBSHELL = 0 ] || echo "status $? of $BASH_COMMAND, line $(< $DOCS_SCRATCH/reached)" >> $DOCS_SCRATCH/failed' ERR
+echo 'the script before it' > $DOCS_SCRATCH/reached
+`
+
 // script is what bash is given.
 func (s Session) script(p Page) (string, error) {
 	var b strings.Builder
-	b.WriteString("set -eo pipefail\n")
+	b.WriteString(begin)
 	before, err := os.ReadFile(filepath.Join(s.Clone, before(p.Path)))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
 	}
-	b.WriteString("echo 'the script before it' > $DOCS_REACHED\n" + string(before) + "\n")
+	b.WriteString(string(before) + "\n")
 	for _, block := range p.Blocks {
 		k, _ := block.Kind()
 		if !slices.Contains(s.Kinds, k) {
@@ -71,7 +95,7 @@ func (s Session) script(p Page) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(&b, "echo %d > $DOCS_REACHED; echo; echo '--- line %[1]d, %[2]s'; export DOCS_BLOCK='%[2]s'\n", block.Line, k)
+		fmt.Fprintf(&b, "echo %d > $DOCS_SCRATCH/reached; echo; echo '--- line %[1]d, %[2]s'; export DOCS_BLOCK='%[2]s'\n", block.Line, k)
 		if status == 0 {
 			b.WriteString(block.Text)
 		} else {
@@ -86,6 +110,7 @@ func (s Session) script(p Page) (string, error) {
 			}
 		}
 	}
+	b.WriteString("echo '" + theEnd + "' > $DOCS_SCRATCH/reached\n")
 	return b.String(), nil
 }
 

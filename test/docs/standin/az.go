@@ -22,7 +22,7 @@ func farAway() map[string]form {
 		"group delete":        {need: "-n|--name", bare: "--yes --no-wait", far: true},
 		"acr create":          {need: groupAndName + " --sku", may: where, far: true},
 		"acr login":           {need: "-n|--name", bare: "--expose-token", far: true, do: registryToken},
-		"aks create":          {need: groupAndName, may: where + " --node-count -c --network-plugin --network-plugin-mode --attach-acr --vm-set-type", bare: "--generate-ssh-keys --enable-oidc-issuer", far: true},
+		"aks create":          {need: groupAndName, may: where + " --node-count|-c --network-plugin --network-plugin-mode --attach-acr --vm-set-type", bare: "--generate-ssh-keys --enable-oidc-issuer", far: true},
 		"aks update":          {need: groupAndName + " --node-init-taints", far: true},
 		"extension add":       {need: "-n|--name", far: true},
 		"feature register":    {need: "-n|--name --namespace", far: true},

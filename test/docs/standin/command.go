@@ -156,7 +156,7 @@ func (f form) complete(a arguments) error {
 	if len(a.words) != f.words {
 		return fmt.Errorf("%d words beside flags (%q), want %d", len(a.words), a.words, f.words)
 	}
-	return nil
+	return a.hold()
 }
 
 // print prints a result as az does: JSON, or for --output tsv the bare values.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -51,13 +52,23 @@ func appShow(ctx context.Context, w world, a arguments) (any, error) {
 	return map[string]any{"id": app.ObjectID, "appId": app.ClientID}, nil
 }
 
+// credentialReset makes a secret. Without --append those that there are end at
+// once, and nobody says so: where the page has made one, whoever runs by it is
+// locked out.
 func credentialReset(ctx context.Context, w world, a arguments) (any, error) {
 	app, err := w.app(ctx, a.flags["--id"])
 	if err != nil {
 		return nil, err
 	}
+	noted := "secrets-" + app.ClientID // the emulator never shows them
+	if len(w.notes(noted)) > 0 && a.flags["--append"] == "" {
+		return nil, errors.New("the secret that the application has ends at once without --append")
+	}
 	secret := rand.Text()
-	app.Secrets = []string{secret}
+	if err := w.note(noted, secret); err != nil {
+		return nil, err
+	}
+	app.Secrets = w.notes(noted)
 	if err := w.azure().MergeState(ctx, azemu.State{Apps: []azemu.App{app}}); err != nil {
 		return nil, err
 	}

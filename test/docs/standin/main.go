@@ -1,8 +1,9 @@
 // Command standin stands in for programs that the documentation names and that a
 // test cannot let do what they do. By the name that it is called by it is
 //
-//	az            the commands that the pages use, with their documented flags and
-//	              no others, carried out in the emulator (DOCS_AZURE: its admin API)
+//	az            the commands that the pages use, with flags from their
+//	              documentation and no others, carried out in the emulator
+//	              (DOCS_AZURE: its admin API)
 //	skopeo, ctr   the same, without effect
 //	make          make -n, for targets and variables that the Makefile has; up and
 //	              down for real
@@ -20,6 +21,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // world is what the stand-ins know of where they run.
@@ -35,9 +37,30 @@ func main() {
 		os.Exit(exit.ExitCode())
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		fmt.Fprintln(os.Stderr, errors.Join(err, w.note("failed", err.Error())))
 		os.Exit(98)
 	}
+}
+
+// note adds a line to a file of what the page's run has noted. What is refused is
+// a fault of the page also where the shell passes over it.
+func (w world) note(name, line string) error {
+	scratch := w.getenv("DOCS_SCRATCH")
+	if scratch == "" {
+		return nil // no page runs
+	}
+	f, err := os.OpenFile(filepath.Join(scratch, name), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(f, line)
+	return errors.Join(err, f.Close())
+}
+
+// notes are the lines of such a file.
+func (w world) notes(name string) []string {
+	text, _ := os.ReadFile(filepath.Join(w.getenv("DOCS_SCRATCH"), name)) // there is none before the first
+	return strings.Fields(string(text))
 }
 
 func (w world) run(ctx context.Context, name string, args []string) error {
