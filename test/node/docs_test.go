@@ -55,8 +55,11 @@ func TestDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	pages = slices.DeleteFunc(pages, func(p docs.Page) bool { return !p.Has(docs.Node) })
+	if len(pages) == 0 {
+		t.Fatal("no page has a block of sh node")
+	}
 	w, env := docsWorld(t)
-	for _, p := range pages {
+	for i, p := range pages {
 		ok := t.Run(p.Path, func(t *testing.T) {
 			session := docs.Session{
 				Clone: docsRoot, Dir: t.TempDir(), Env: env, Kinds: []docs.Kind{docs.Shell, docs.Yours, docs.Azure, docs.Node},
@@ -75,6 +78,9 @@ func TestDocs(t *testing.T) {
 		})
 		if !ok {
 			w.tellTrouble(t)
+			for _, p := range pages[i+1:] {
+				t.Errorf("%s was not run: what the page before it has left may be in its way", p.Path)
+			}
 			return
 		}
 		sweepPage(t, session(env), p)
