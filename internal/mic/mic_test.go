@@ -24,7 +24,7 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 		want   string
 	}{
 		"no API server":    {mic.Config{}, "no API server is given"},
-		"no Azure":         {mic.Config{REST: &rest.Config{}}, "no client for Azure is given"},
+		"no Azure":         {mic.Config{REST: &rest.Config{}, Namespace: "x"}, "no client for Azure is given"},
 		"no own namespace": {mic.Config{REST: &rest.Config{}, Machines: nowhere{}}, "mic's own namespace is missing: write --namespace, or set POD_NAMESPACE"},
 		"a lease that ends before it can be renewed": {
 			mic.Config{REST: &rest.Config{}, Machines: nowhere{}, Namespace: "x", Election: mic.Election{LeaseDuration: time.Second, RenewDeadline: time.Second}},
