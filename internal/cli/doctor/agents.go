@@ -70,12 +70,14 @@ func (x *examination) agents(ctx context.Context) {
 	}
 	x.notReady(ctx, red)
 	x.leftOut(leftOut)
+	if linux == 0 {
+		x.nowhere(leftOut)
+		return
+	}
 	switch {
 	case len(without) > 0:
 		x.report.add(check, absent, fmt.Sprintf("no nmi on %d of %d Linux nodes: %s", len(without), linux, few(without)),
 			fmt.Sprintf("kubectl describe daemonset -n %s -l %s=%s   # nodeSelector, tolerations, and Events", x.System, cluster.ComponentLabel, cluster.Agent))
-	case linux == 0:
-		x.report.add(check, explain.Warning, "no Linux node could be seen that nmi is for", "")
 	case ready == linux:
 		x.report.add(check, explain.OK, fmt.Sprintf("ready on all %d Linux nodes, %s%s", linux, redirects(pods), versions(pods)), "")
 	}
@@ -86,22 +88,43 @@ func (x *examination) isReady(p *corev1.Pod) bool {
 	return ready
 }
 
-// leftOut tells of nodes that nmi is not for, and of pods there that need it.
+// nowhere tells that there is no node that nmi is for, which is well in a cluster that
+// has no Linux nodes yet.
+func (x *examination) nowhere(leftOut map[string][]string) {
+	if len(leftOut) > 0 {
+		x.report.add("nmi", explain.Broken, "nmi is for none of the Linux nodes, and runs nowhere", haveItRun)
+		return
+	}
+	x.report.add("nmi", explain.Warning, "no Linux node could be seen that nmi is for", "")
+}
+
+// haveItRun mends that nmi is not for a node.
+const haveItRun = "have nmi run there (nmi.nodeSelector, nmi.affinity and nmi.tolerations of the chart), or keep pods that need it from these nodes"
+
+// leftOut tells of nodes that nmi is not for, which is broken where pods there need it.
 func (x *examination) leftOut(nodes map[string][]string) {
 	for _, why := range slices.Sorted(maps.Keys(nodes)) {
 		names := nodes[why]
+		state := explain.Warning
 		var there []string
 		for i := range x.labelled {
-			if p := &x.labelled[i]; slices.Contains(names, p.Spec.NodeName) {
+			if p := &x.labelled[i]; slices.Contains(names, p.Spec.NodeName) && needsAgent(p) {
 				there = append(there, p.Namespace+"/"+p.Name)
 			}
 		}
 		says := fmt.Sprintf("left out by nmi's %s: %s; pods there get no token by podid, and any identity of the machine by its metadata service", why, few(names))
 		if len(there) > 0 {
+			state = explain.Broken
 			says += fmt.Sprintf("; %d of them have the label of a binding: %s", len(there), few(there))
 		}
-		x.report.add("nmi", explain.Warning, says, "have nmi run there (nmi.nodeSelector, nmi.affinity and nmi.tolerations of the chart), or keep pods that need it from these nodes")
+		x.report.add("nmi", state, says, haveItRun)
 	}
+}
+
+// needsAgent reports whether a pod with the label of a binding may ask nmi yet: one
+// that has ended does not, and one on the node's own network never reaches it.
+func needsAgent(p *corev1.Pod) bool {
+	return !p.Spec.HostNetwork && p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
 }
 
 // notReady asks agents for the checks that are red, a few at once, so that one that

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -68,6 +69,50 @@ func TestWhatIsSaidOfAgentsThatAreReady(t *testing.T) {
 			tc.x.agents(t.Context())
 			if f := tc.x.report.Findings; len(f) != 1 || f[0].Says != tc.want || f[0].State == explain.Broken {
 				t.Errorf("%+v, want %q", f, tc.want)
+			}
+		})
+	}
+}
+
+// TestNodesThatAreLeftOut: nmi is for nodes with a label, which the last ones lack.
+func TestNodesThatAreLeftOut(t *testing.T) {
+	away := func(change func(*corev1.Pod)) []corev1.Pod {
+		p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "away"}, Spec: corev1.PodSpec{NodeName: "left-out"}, Status: corev1.PodStatus{Phase: corev1.PodRunning}}
+		change(&p)
+		return []corev1.Pod{p}
+	}
+	for name, tc := range map[string]struct {
+		nodes    int
+		labelled []corev1.Pod
+		want     []explain.State
+		says     string
+	}{
+		"without pods that need nmi":   {1, nil, []explain.State{explain.Warning, explain.OK}, "left out by nmi's nodeSelector (podid=yes): left-out"},
+		"with a pod that needs it":     {1, away(func(*corev1.Pod) {}), []explain.State{explain.Broken, explain.OK}, "1 of them have the label of a binding: team/away"},
+		"with a pod that begins":       {1, away(func(p *corev1.Pod) { p.Status.Phase = corev1.PodPending }), []explain.State{explain.Broken, explain.OK}, "team/away"},
+		"with a pod that has ended":    {1, away(func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }), []explain.State{explain.Warning, explain.OK}, ""},
+		"with a pod that has failed":   {1, away(func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }), []explain.State{explain.Warning, explain.OK}, ""},
+		"with one on its host network": {1, away(func(p *corev1.Pod) { p.Spec.HostNetwork = true }), []explain.State{explain.Warning, explain.OK}, ""},
+		"with one on another node":     {1, away(func(p *corev1.Pod) { p.Spec.NodeName = "node-00" }), []explain.State{explain.Warning, explain.OK}, ""},
+		"and nmi runs nowhere":         {0, nil, []explain.State{explain.Warning, explain.Broken}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := examined(tc.nodes, corev1.ConditionTrue)
+			x.nodes = append(x.nodes, corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "left-out"}})
+			x.labelled = tc.labelled
+			x.Client = lister{list: func(list client.ObjectList) error {
+				set := appsv1.DaemonSet{}
+				set.Spec.Template.Spec.NodeSelector = map[string]string{"podid": "yes"}
+				list.(*appsv1.DaemonSetList).Items = []appsv1.DaemonSet{set} //nolint:forcetypeassert // nothing else is listed
+				return nil
+			}}
+			x.agents(t.Context())
+			var got []explain.State
+			for _, f := range x.report.Findings {
+				got = append(got, f.State)
+			}
+			if !slices.Equal(got, tc.want) || !strings.Contains(x.report.Findings[0].Says, tc.says) || strings.Contains(x.report.Findings[0].Says, "have the label") != (tc.want[0] == explain.Broken) {
+				t.Errorf("%+v, want %v with %q", x.report.Findings, tc.want, tc.says)
 			}
 		})
 	}

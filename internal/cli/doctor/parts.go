@@ -32,7 +32,7 @@ type examination struct {
 	across     bool               // an nmi matches across namespaces
 	taintKeys  []string           // of start-up taints that mic or nmi takes off
 	refused    []v1.AzureIdentity // that Azure does not take
-	// secretNamespaces are those of Secrets that AzureIdentities name.
+	// secretNamespaces are those of Secrets that AzureIdentities name and nmi reads.
 	secretNamespaces []string
 	// unreadable are the checks, of those that parts reads for, that could not be read.
 	unreadable map[string]bool
@@ -64,7 +64,7 @@ func (x *examination) parts(ctx context.Context) {
 	err := x.ListAll(ctx, &list, func() {
 		for i := range list.Items {
 			id := identity.FromAPI(&list.Items[i])
-			if ns := id.Application.SecretNamespace; ns != "" && id.Type != v1.UserAssignedMSI && !slices.Contains(x.secretNamespaces, ns) {
+			if ns := id.Application.SecretNamespace; ns != "" && id.Type != v1.UserAssignedMSI && x.readsSecret(&id) && !slices.Contains(x.secretNamespaces, ns) {
 				x.secretNamespaces = append(x.secretNamespaces, ns)
 			}
 			if refusal(&list.Items[i]) != nil {
@@ -75,6 +75,12 @@ func (x *examination) parts(ctx context.Context) {
 	if !apierrors.IsNotFound(err) { // without CRDs there are none
 		lacks("identities", err)
 	}
+}
+
+// readsSecret reports whether an nmi would read the Secret that an identity names:
+// whoever writes an AzureIdentity says not by himself what nmi is to have a right to.
+func (x *examination) readsSecret(id *identity.Identity) bool {
+	return id.Application.SecretNamespace == id.Namespace || x.across && !id.Namespaced
 }
 
 // flags reads those of mic and nmi that checks go by.

@@ -93,27 +93,31 @@ func (x *examination) policies(ctx context.Context) {
 		return
 	}
 	before := len(x.report.Findings)
-	var missing []string
+	var missing, names []string
 	for _, g := range shipped {
-		if x.needless(g) {
+		have := g.among(there, bindings)
+		if x.needless(g) || have != nil && g.holds(have, bindings) {
 			continue
 		}
-		have := g.among(there, bindings)
+		if err := x.unsure(g); err != nil {
+			x.unread(check, fmt.Errorf("whether %s is needed, which is not in force as this podid ships it: %w", g.policy.Name, err))
+			continue
+		}
 		if have == nil {
-			missing = append(missing, "ValidatingAdmissionPolicy "+g.policy.Name)
+			missing, names = append(missing, "ValidatingAdmissionPolicy "+g.policy.Name), append(names, g.policy.Name)
 			continue
 		}
 		if where := policy.Difference(&g.policy, have); where != "" {
-			x.changed(have.Name, fmt.Sprintf("ValidatingAdmissionPolicy %s is not as this podid ships it: it differs at %s", have.Name, where))
+			x.changed(g, fmt.Sprintf("ValidatingAdmissionPolicy %s is not as this podid ships it: it differs at %s", have.Name, where))
 		}
 		if name, how := g.inForce(have.Name, bindings); name == "" {
-			missing = append(missing, "ValidatingAdmissionPolicyBinding "+g.binding.Name+", for policy "+have.Name)
+			missing, names = append(missing, "ValidatingAdmissionPolicyBinding "+g.binding.Name+", for policy "+have.Name), append(names, g.policy.Name)
 		} else if how != "" {
-			x.changed(have.Name, fmt.Sprintf("ValidatingAdmissionPolicyBinding %s does not put its policy in force as this podid does: %s", name, how))
+			x.changed(g, fmt.Sprintf("ValidatingAdmissionPolicyBinding %s does not put its policy in force as this podid does: %s", name, how))
 		}
 	}
 	if len(missing) > 0 {
-		x.report.add(check, explain.Warning, "not there: "+strings.Join(missing, ", ")+"; "+without(missing), "kubectl apply --server-side -f config/policy   # or switch them on in the chart's values")
+		x.report.add(check, explain.Warning, "not there: "+strings.Join(missing, ", ")+"; "+without(names), "kubectl apply --server-side -f config/policy   # or switch them on in the chart's values")
 	}
 	if len(x.report.Findings) == before {
 		x.report.add(check, explain.OK, "podid's admission policies are there and in force, as this podid ships them", "")
@@ -121,8 +125,8 @@ func (x *examination) policies(ctx context.Context) {
 }
 
 // changed tells of a policy that is there, and otherwise.
-func (x *examination) changed(name, says string) {
-	x.report.add("policies", explain.Warning, says+"; "+without([]string{name}),
+func (x *examination) changed(g *guard, says string) {
+	x.report.add("policies", explain.Warning, says+"; "+without([]string{g.policy.Name}),
 		"kubectl diff -f config/policy   # of the version that is installed, or use its podid; one that you changed yourselves stays a warning")
 }
 
@@ -137,9 +141,21 @@ func (x *examination) prefix() string {
 	return cluster.Name
 }
 
-// needless reports whether nothing here is in need of a policy.
+// needless reports whether nothing here is in need of a policy, as far as the flags
+// of mic and nmi could be read.
 func (x *examination) needless(g *guard) bool {
-	return g.is("-startup-taint") && len(x.taintKeys) == 0 || g.is("-secret-namespace") && x.across
+	return g.is("-startup-taint") && len(x.taintKeys) == 0 && x.unsure(g) == nil || g.is("-secret-namespace") && x.across
+}
+
+// unsure is why it is not known whether a policy is needed; nil where it is.
+func (x *examination) unsure(g *guard) error {
+	for _, part := range []string{cluster.Controller, cluster.Agent} {
+		decides := g.is("-startup-taint") && len(x.taintKeys) == 0 || g.is("-secret-namespace") && part == cluster.Agent
+		if decides && x.unreadable[part] {
+			return fmt.Errorf("the flags of %s are not known, whose pods cannot be read", part)
+		}
+	}
+	return nil
 }
 
 // readPolicies lists the policies and bindings of the cluster. Where they may not be
@@ -179,10 +195,7 @@ func (x *examination) readPolicies(ctx context.Context, shipped []*guard) (there
 // its name. nil means none.
 func (g *guard) among(there []admissionv1.ValidatingAdmissionPolicy, bindings []admissionv1.ValidatingAdmissionPolicyBinding) *admissionv1.ValidatingAdmissionPolicy {
 	for _, fits := range []func(*admissionv1.ValidatingAdmissionPolicy) bool{
-		func(p *admissionv1.ValidatingAdmissionPolicy) bool {
-			name, how := g.inForce(p.Name, bindings)
-			return name != "" && how == "" && policy.Difference(&g.policy, p) == ""
-		},
+		func(p *admissionv1.ValidatingAdmissionPolicy) bool { return g.holds(p, bindings) },
 		func(p *admissionv1.ValidatingAdmissionPolicy) bool { return policy.Difference(&g.policy, p) == "" },
 		func(p *admissionv1.ValidatingAdmissionPolicy) bool { return p.Name == g.policy.Name },
 		func(p *admissionv1.ValidatingAdmissionPolicy) bool {
@@ -194,6 +207,12 @@ func (g *guard) among(there []admissionv1.ValidatingAdmissionPolicy, bindings []
 		}
 	}
 	return nil
+}
+
+// holds reports whether a policy asks the same, and is in force.
+func (g *guard) holds(p *admissionv1.ValidatingAdmissionPolicy, bindings []admissionv1.ValidatingAdmissionPolicyBinding) bool {
+	name, how := g.inForce(p.Name, bindings)
+	return name != "" && how == "" && policy.Difference(&g.policy, p) == ""
 }
 
 // inForce finds the binding of a policy, the one that does most, and how that is
@@ -213,12 +232,13 @@ func (g *guard) inForce(of string, bindings []admissionv1.ValidatingAdmissionPol
 	return name, how
 }
 
-// without says what it means that policies are not there. Two of them nobody but the
+// without says what it means that policies are not there, or not in force, by the
+// names that they are shipped with. Two of them nobody but the
 // API server holds; the others nmi holds too.
-func without(missing []string) string {
+func without(names []string) string {
 	var open []string
-	lacks := func(name string) bool {
-		return slices.ContainsFunc(missing, func(m string) bool { return strings.HasSuffix(m, name) })
+	lacks := func(end string) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return strings.HasSuffix(name, end) })
 	}
 	if lacks("-define") {
 		open = append(open, "OPEN: whoever may write an AzureIdentity may name any identity of Azure in it, and nothing else asks whether they may: podid who-can lists who could define an identity")

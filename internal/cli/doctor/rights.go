@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/podid-io/podid/internal/cli/cluster"
 	"github.com/podid-io/podid/internal/cli/manifest"
 	"github.com/podid-io/podid/internal/explain"
+	"github.com/podid-io/podid/internal/shell"
 )
 
 // right is something that a service account needs.
@@ -54,6 +56,7 @@ func (x *examination) rights(ctx context.Context) {
 		}
 		needs := x.needs(list, part)
 		var lacking []string
+		secrets := map[string][]string{} // rights to them, by namespace
 		for _, r := range needs {
 			review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 				User: "system:serviceaccount:" + x.System + ":" + account, Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + x.System, "system:authenticated"},
@@ -63,16 +66,34 @@ func (x *examination) rights(ctx context.Context) {
 				x.unread("rights", fmt.Errorf("what %s may do: %w", part, err))
 				return
 			}
-			if !review.Status.Allowed {
+			switch {
+			case review.Status.Allowed:
+			case r.Resource == "secrets":
+				secrets[r.Namespace] = append(secrets[r.Namespace], r.String())
+			default:
 				lacking = append(lacking, r.String())
 			}
 		}
-		if len(lacking) == 0 {
+		x.noSecrets(account, secrets)
+		switch {
+		case len(lacking) > 0:
+			x.report.add("rights", explain.Broken, fmt.Sprintf("service account %s/%s of %s may not: %s", x.System, account, part, strings.Join(lacking, ", ")),
+				"kubectl apply -f config/rbac/"+part+".yaml   # or upgrade the chart")
+		case len(secrets) == 0:
 			x.report.add("rights", explain.OK, fmt.Sprintf("service account %s/%s of %s may do all of %d things that it needs to", x.System, account, part, len(needs)), "")
-			continue
 		}
-		x.report.add("rights", explain.Broken, fmt.Sprintf("service account %s/%s of %s may not: %s", x.System, account, part, strings.Join(lacking, ", ")),
-			"kubectl apply -f config/rbac/"+part+".yaml   # or upgrade the chart")
+	}
+}
+
+// noSecrets tells of namespaces whose Secrets nmi may not read. What mends that opens
+// them alone: config/rbac has nmi read the Secrets of all namespaces.
+func (x *examination) noSecrets(account string, lacking map[string][]string) {
+	all := shell.Quote("rbac.secretNamespaces={" + strings.Join(x.secretNamespaces, ",") + "}")
+	for _, ns := range slices.Sorted(maps.Keys(lacking)) {
+		role := x.prefix() + "-nmi-secrets"
+		x.report.add("rights", explain.Broken, fmt.Sprintf("service account %s/%s of nmi may not: %s", x.System, account, strings.Join(lacking[ns], ", ")),
+			fmt.Sprintf("kubectl create rolebinding %s -n %s --clusterrole=%s --serviceaccount=%s   # or %s of the chart",
+				shell.Quote(role), shell.Quote(ns), shell.Quote(role), shell.Quote(x.System+":"+account), all))
 	}
 }
 
