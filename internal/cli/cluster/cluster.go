@@ -77,12 +77,19 @@ type Cluster struct {
 }
 
 // Open makes the client. ask is how agents are asked; nil means by exec.
-func (f *Flags) Open(ask Asker) (*Cluster, error) {
+func (f *Flags) Open(ask Asker) (*Cluster, error) { return f.open(ask, 0) }
+
+// open makes the client. most is how long a request may take, whatever the flags say;
+// 0 means as long as they say.
+func (f *Flags) open(ask Asker, most time.Duration) (*Cluster, error) {
 	config, err := f.kube.ToRESTConfig()
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
 	config.Timeout = cmp.Or(config.Timeout, timeout)
+	if most > 0 {
+		config.Timeout = min(config.Timeout, most)
+	}
 	config.QPS, config.Burst = 50, 100
 	config.WarningHandler = rest.NoWarnings{}
 	loader := f.kube.ToRawKubeConfigLoader()

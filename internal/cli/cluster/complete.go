@@ -11,7 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// completion is how long a shell waits for words.
+// completion is how long a shell waits for words: of each request, since what the API
+// server serves is asked for without a context.
 const completion = 3 * time.Second
 
 // Names offers the names of objects to a shell, each with a prefix: those of the
@@ -20,7 +21,7 @@ const completion = 3 * time.Second
 func (f *Flags) Names(ctx context.Context, list client.ObjectList, prefix string) []string {
 	ctx, cancel := context.WithTimeout(ctx, completion)
 	defer cancel()
-	c, err := f.Open(nil)
+	c, err := f.open(nil, completion)
 	if err != nil {
 		return nil
 	}
