@@ -84,6 +84,7 @@ func (q *inquiry) unsure(r *Report) {
 	if q.Unread["agents"] == nil || q.Answer != nil || q.special() != "" {
 		return
 	}
+	q.perhapsManaged(r)
 	open := *q.Facts
 	open.Agent.Rules.AcrossNamespaces = true
 	open.Agent.Rules.ExceptionNamespaces = []string{identity.EveryNamespace}
@@ -106,14 +107,27 @@ func (q *inquiry) unsure(r *Report) {
 	}
 }
 
+// perhapsManaged takes back that the identity is not on the machine yet.
+func (q *inquiry) perhapsManaged(r *Report) {
+	for i := range r.Steps {
+		if s := &r.Steps[i]; s.Name == AssignmentStep && (s.State == Broken || s.State == Waiting) {
+			s.State = Unknown
+			s.Evidence += "; nmi may run in managed mode, where none is needed: its pods cannot be read"
+		}
+	}
+}
+
 // doubt takes back a grant: with other flags the pod has another way to a token, or
 // another identity.
 func (q *inquiry) doubt(r *Report, special, mine, theirs string) {
 	name, other := LabelStep, special
-	if special == "" {
+	switch {
+	case special != "":
+	case mine != theirs:
 		name, other = IdentityStep, "it gets AzureIdentity "+theirs
-	}
-	if special == "" && mine == theirs {
+	case q.Narrowed && q.found.Pod.Selector != "":
+		name, other = IdentityStep, "it may get another: other namespaces could not be read, and they may count"
+	default:
 		return
 	}
 	for i := range r.Steps {

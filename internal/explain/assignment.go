@@ -102,6 +102,8 @@ func (q *inquiry) notYet(g identity.Grant, what string, began time.Time) Step {
 	switch {
 	case q.Unread["leases"] != nil:
 		return waiting("%s; whether a mic is there to change that, could not be read: %v", what, q.Unread["leases"])
+	case q.MIC.Holder == "" && q.Unread["mic"] != nil: // its flags name the Lease
+		return waiting("%s; whether a mic is there to change that, could not be read: %v", what, q.Unread["mic"])
 	case !q.MIC.Leads(q.Now):
 		return broken("%s, and no mic is at work: %s", what, q.MIC.absence(q.Now)).
 			mend("kubectl get pods -n %s -l app.kubernetes.io/name=podid,app.kubernetes.io/component=mic", q.System)

@@ -114,6 +114,23 @@ func TestChain(t *testing.T) {
 		"a grant that no flag may turn": {func(f *explain.Facts) {
 			f.Unread["agents"], f.Answer = errForbidden, nil
 		}, explain.Unknown, explain.AgentStep, "cannot be read"},
+		"a grant by defaults that other namespaces may turn, which were not read": {func(f *explain.Facts) {
+			dryRun(f).Unread["agents"], f.Narrowed = errForbidden, true
+		}, explain.Unknown, explain.IdentityStep, "other namespaces could not be read"},
+		"a grant by the namespace, where others were not read": {func(f *explain.Facts) {
+			dryRun(f).Unread["agents"], f.Narrowed = errForbidden, true
+			delete(f.Pod.Labels, v1.LabelBinding)
+			f.Objects.Namespaces = withAnnotation("team", "web")
+		}, explain.OK, "", ""},
+		"nothing assigned, where nmi may run in managed mode": {func(f *explain.Facts) {
+			f.Unread["agents"], f.Answer, f.Objects.Assigned, f.MIC = errForbidden, nil, nil, explain.MIC{}
+		}, explain.Unknown, explain.AssignmentStep, "managed mode, where none is needed"},
+		"Created, where nmi may run in managed mode": {func(f *explain.Facts) {
+			f.Unread["agents"], f.Answer, f.Objects.Assigned[0].Status.Status = errForbidden, nil, v1.Created
+		}, explain.Unknown, explain.AssignmentStep, "managed mode, where none is needed"},
+		"nobody leads, as far as it could be read": {func(f *explain.Facts) {
+			f.Unread["mic"], f.Objects.Assigned, f.MIC = errForbidden, nil, explain.MIC{}
+		}, explain.Waiting, explain.AssignmentStep, "whether a mic is there to change that, could not be read"},
 		"a Secret that may not be looked for": {func(f *explain.Facts) {
 			application(f)
 			f.Answer.Claims, f.Answer.Outcome = nil, explain.SelectedOutcome

@@ -53,7 +53,8 @@ type Facts struct {
 	// UnreadSecrets are those of which that could not be found out, and why.
 	UnreadSecrets map[string]error
 	Policies      []networkingv1.NetworkPolicy
-	// Unread is why something could not be read, by kind, such as "nodes".
+	// Unread is why something could not be read, by kind, such as "nodes"; "agents" and
+	// "mic" are the pods of podid's parts.
 	Unread map[string]error
 	// Narrowed says that of some kinds the pod's namespace alone could be read.
 	Narrowed bool

@@ -154,11 +154,12 @@ func (g *gathering) assignments(ctx context.Context) {
 
 // controller reads who leads, and mic's pods.
 func (g *gathering) controller(ctx context.Context) {
-	pods, _ := g.Components(ctx, cluster.Controller, "") // they are told of where nobody leads
+	pods, err := g.Components(ctx, cluster.Controller, "") // they are told of where nobody leads
+	g.unread("mic", err)
 	flags := g.ControllerFlagsOf(pods)
 	g.facts.StartupTaints = append(g.facts.StartupTaints, flags.StartupTaints...)
 	var lease coordinationv1.Lease
-	err := g.Get(ctx, flags.Lease, &lease)
+	err = g.Get(ctx, flags.Lease, &lease)
 	if err == nil {
 		g.facts.MIC = cluster.MICOf(&lease)
 	} else if !apierrors.IsNotFound(err) {
