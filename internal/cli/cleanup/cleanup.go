@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -116,8 +117,7 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 		return fmt.Errorf("there is no podid in namespace %s: name its own by --namespace", w.namespace)
 	}
 	if !o.yes {
-		w.plan(mics, agents, o.keepIdentities)
-		return nil
+		return w.plan(ctx, mics, agents, o.keepIdentities)
 	}
 	return w.all(ctx, mics, agents, o.keepIdentities)
 }
@@ -141,18 +141,36 @@ func (w *work) all(ctx context.Context, mics []appsv1.Deployment, agents []appsv
 	for i := range agents {
 		errs = append(errs, w.removeRedirects(ctx, &agents[i]))
 	}
-	return errors.Join(append(errs, w.removeTests(ctx))...)
+	return errors.Join(append(errs, w.removeTests(ctx, mics, agents))...)
 }
 
-// removeTests deletes the pods of helm test, which has them stay for their logs.
-func (w *work) removeTests(ctx context.Context) error {
-	var pods corev1.PodList
-	if err := w.client.List(ctx, &pods, client.InNamespace(w.namespace), labels("test")); err != nil {
-		return fmt.Errorf("find the pods of helm test: %w", err)
+// tests are the pods of helm test, which has them stay for their logs: those of the
+// releases that are uninstalled, and no others of the namespace.
+func (w *work) tests(ctx context.Context, mics []appsv1.Deployment, agents []appsv1.DaemonSet) ([]corev1.Pod, error) {
+	const instance = "app.kubernetes.io/instance"
+	mine := map[string]bool{}
+	for i := range mics {
+		mine[mics[i].Labels[instance]] = true
+	}
+	for i := range agents {
+		mine[agents[i].Labels[instance]] = true
+	}
+	var list corev1.PodList
+	if err := w.client.List(ctx, &list, client.InNamespace(w.namespace), labels("test")); err != nil {
+		return nil, fmt.Errorf("find the pods of helm test: %w", err)
+	}
+	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return !mine[p.Labels[instance]] }), nil
+}
+
+// removeTests deletes the pods of helm test.
+func (w *work) removeTests(ctx context.Context, mics []appsv1.Deployment, agents []appsv1.DaemonSet) error {
+	pods, err := w.tests(ctx, mics, agents)
+	if err != nil {
+		return err
 	}
 	var errs []error
-	for i := range pods.Items {
-		if err := w.client.Delete(ctx, &pods.Items[i]); client.IgnoreNotFound(err) != nil {
+	for i := range pods {
+		if err := w.client.Delete(ctx, &pods[i]); client.IgnoreNotFound(err) != nil {
 			errs = append(errs, fmt.Errorf("delete what helm test left: %w", err))
 		}
 	}
@@ -192,7 +210,11 @@ func (o *options) connect(out io.Writer) (*work, error) {
 }
 
 // plan tells what would be done.
-func (w *work) plan(mics []appsv1.Deployment, agents []appsv1.DaemonSet, keep bool) {
+func (w *work) plan(ctx context.Context, mics []appsv1.Deployment, agents []appsv1.DaemonSet, keep bool) error {
+	tests, err := w.tests(ctx, mics, agents)
+	if err != nil {
+		return err
+	}
 	for i := range mics {
 		w.say("would end mic (Deployment %s/%s)", w.namespace, mics[i].Name)
 		if keep {
@@ -207,7 +229,11 @@ func (w *work) plan(mics []appsv1.Deployment, agents []appsv1.DaemonSet, keep bo
 	if keep || len(mics) == 0 {
 		w.say(whatStays)
 	}
+	for i := range tests {
+		w.say("would delete what helm test left (Pod %s/%s)", w.namespace, tests[i].Name)
+	}
 	w.say("with --yes it is done")
+	return nil
 }
 
 // whatStays is what is said where identities stay, and the redirect goes.

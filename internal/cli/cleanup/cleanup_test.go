@@ -92,6 +92,7 @@ func TestCleanupTellsOnly(t *testing.T) {
 	want := `would end mic (Deployment tells/podid-mic)
 would take off the machines what podid attached (mic cleanup)
 would end nmi on 2 nodes, and take the redirect off them (DaemonSet tells/podid-nmi)
+would delete what helm test left (Pod tells/podid-test)
 with --yes it is done
 `
 	if diff := cmp.Diff(want, out); diff != "" || status != 0 {
@@ -227,6 +228,9 @@ func TestCleanupRights(t *testing.T) {
 	left := w.client.Get(t.Context(), client.ObjectKey{Namespace: "rights", Name: "podid-test"}, &corev1.Pod{})
 	if !apierrors.IsNotFound(left) {
 		t.Errorf("what helm test left is still there: %v", left)
+	}
+	if err := w.client.Get(t.Context(), client.ObjectKey{Namespace: "rights", Name: "other-test"}, &corev1.Pod{}); err != nil {
+		t.Errorf("what another release's helm test left: %v", err)
 	}
 	// The log is asked for, of a node that is not there.
 	if !strings.Contains(errs, "what it said cannot be had") || strings.Contains(errs, "forbidden") {

@@ -59,6 +59,11 @@ kind: Pod
 metadata: {name: podid-test, labels: {app.kubernetes.io/name: podid, app.kubernetes.io/component: test}}
 spec: {containers: [{name: doctor, image: "podid-io/podid:1"}]}
 ---
+apiVersion: v1
+kind: Pod
+metadata: {name: other-test, labels: {app.kubernetes.io/name: podid, app.kubernetes.io/component: test, app.kubernetes.io/instance: other}}
+spec: {containers: [{name: doctor, image: "podid-io/podid:1"}]}
+---
 {apiVersion: v1, kind: ServiceAccount, metadata: {name: podid-mic}}
 ---
 {apiVersion: v1, kind: ServiceAccount, metadata: {name: podid-nmi}}
