@@ -59,7 +59,7 @@ func (w *work) removeRedirects(ctx context.Context, agent *appsv1.DaemonSet) err
 		return fmt.Errorf("the redirect is not off every node: %w%s", err, w.unfinished(ctx, agent))
 	}
 	if now.Status.DesiredNumberScheduled == 0 {
-		return fmt.Errorf("nmi's DaemonSet %s/%s selects no node: %s", w.namespace, agent.Name, redirectsStay)
+		return fmt.Errorf("nmi's DaemonSet %s/%s selects no node: %s; with Helm, go on by: helm uninstall RELEASE -n %s --no-hooks", w.namespace, agent.Name, redirectsStay, w.namespace)
 	}
 	w.say("the redirect is off %d nodes", now.Status.DesiredNumberScheduled)
 	return nil

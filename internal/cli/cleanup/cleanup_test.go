@@ -55,7 +55,7 @@ the redirect is off 2 nodes
 		if got := spec.Containers[0].Args[:3]; !slices.Equal(got, []string{"cleanup", "--cloud-config=", "--immutable-user-msis=a"}) {
 			t.Errorf("arguments %q", got)
 		}
-		if spec.ServiceAccountName != "podid-mic" || len(spec.Containers[0].Env) != 1 || spec.Containers[0].LivenessProbe != nil {
+		if spec.ServiceAccountName != "podid-mic" || len(spec.Containers[0].Env) != 2 || spec.Volumes[0].HostPath == nil || spec.Volumes[1].Secret.Optional != nil || spec.Containers[0].LivenessProbe != nil {
 			t.Errorf("pod %+v", spec)
 		}
 		err := w.client.Get(t.Context(), client.ObjectKeyFromObject(w.job), &batchv1.Job{})
@@ -151,6 +151,14 @@ func TestCleanupNamesWhatIsLeft(t *testing.T) {
 		if args := w.job.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, "--keep-identities") {
 			t.Errorf("mic cleanup ran with %q", args)
 		}
+		for _, v := range w.job.Spec.Template.Spec.Volumes {
+			if s := v.Secret; v.HostPath != nil || s != nil && (s.Optional == nil || !*s.Optional) {
+				t.Errorf("mic cleanup does not start without volume %s, which it does not read", v.Name)
+			}
+		}
+		if got := w.job.Spec.Template.Spec.Containers[0].Env[1].ValueFrom.SecretKeyRef.Optional; got == nil || !*got {
+			t.Error("mic cleanup does not start without the Secret of a variable that it does not read")
+		}
 	})
 	t.Run("where mic cleanup never ends, and leaves nmi its time", func(t *testing.T) {
 		t.Parallel() // it waits for half of its time
@@ -192,7 +200,7 @@ func TestCleanupNamesWhatIsLeft(t *testing.T) {
 		w := newWorld(t, "nowhere")
 		w.run(t, answers{noNodes: true})
 		out, errs, status := podid(t, "-n", "nowhere", "--yes")
-		if status != 1 || !strings.Contains(errs, "nmi's DaemonSet nowhere/podid-nmi selects no node: nodes that it was on have their redirect until they restart") || strings.Contains(out, "the redirect is off") {
+		if status != 1 || !strings.Contains(errs, "nmi's DaemonSet nowhere/podid-nmi selects no node: nodes that it was on have their redirect until they restart; with Helm, go on by: helm uninstall RELEASE -n nowhere --no-hooks") || strings.Contains(out, "the redirect is off") {
 			t.Errorf("status %d: %s%s", status, out, errs)
 		}
 	})

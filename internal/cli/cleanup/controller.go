@@ -113,6 +113,7 @@ func jobOf(mic *appsv1.Deployment, most time.Duration, keep bool) *batchv1.Job {
 	c.Args = slices.Concat([]string{"cleanup"}, c.Args, []string{"--timeout=" + max(most-10*time.Second, most/2, time.Second).Round(time.Second).String()})
 	if keep {
 		c.Args = append(c.Args, "--keep-identities")
+		withoutAzure(&template.Spec)
 	}
 	c.Ports, c.LivenessProbe, c.ReadinessProbe, c.StartupProbe = nil, nil, nil, nil
 	return &batchv1.Job{
@@ -122,6 +123,27 @@ func jobOf(mic *appsv1.Deployment, most time.Duration, keep bool) *batchv1.Job {
 			ActiveDeadlineSeconds: new(int64((most + time.Minute).Seconds())),
 			Template:              template,
 		},
+	}
+}
+
+// withoutAzure has a pod start also where what mic knows Azure by is gone already:
+// with --keep-identities it is not read.
+func withoutAzure(spec *corev1.PodSpec) {
+	for i := range spec.Volumes {
+		switch v := &spec.Volumes[i].VolumeSource; {
+		case v.Secret != nil:
+			v.Secret.Optional = new(true)
+		case v.ConfigMap != nil:
+			v.ConfigMap.Optional = new(true)
+		case v.HostPath != nil:
+			*v = corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
+		}
+	}
+	env := spec.Containers[0].Env
+	for i := range env {
+		if from := env[i].ValueFrom; from != nil && from.SecretKeyRef != nil {
+			from.SecretKeyRef.Optional = new(true)
+		}
 	}
 }
 

@@ -14,10 +14,16 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// faultyPlane is a way to the API server on which the first requests fail that ask
-// for what is there, and the first that watch it: as those of an API server that
-// restarts.
-func faultyPlane(t *testing.T, namespace string, status int) (kubeconfig string) {
+// faulty is a way to the API server on which the first request fails that asks for
+// what is there, or the first that watches it: as those of an API server that restarts.
+type faulty struct {
+	status  int
+	watch   bool          // a watch fails, and no list
+	failed  chan struct{} // closed when it has
+	watches atomic.Int32  // that were begun
+}
+
+func (f *faulty) kubeconfig(t *testing.T, namespace string) (kubeconfig string) {
 	t.Helper()
 	transport, err := rest.TransportFor(plane.REST())
 	if err != nil {
@@ -27,16 +33,17 @@ func faultyPlane(t *testing.T, namespace string, status int) (kubeconfig string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var lists, watches atomic.Int32
+	var counted atomic.Int32
 	proxy := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		awaited := r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/"+namespace+"/daemonsets") && r.URL.Query().Has("fieldSelector")
-		counter := &lists
-		if r.URL.Query().Has("watch") {
-			counter = &watches
+		watch := r.URL.Query().Has("watch")
+		if awaited && watch {
+			f.watches.Add(1)
 		}
-		if awaited && counter.Add(1) == 1 {
-			w.WriteHeader(status)
+		if awaited && watch == f.watch && counted.Add(1) == 1 {
+			w.WriteHeader(f.status)
+			close(f.failed)
 			return
 		}
 		proxy.ServeHTTP(w, r)
@@ -53,18 +60,29 @@ func faultyPlane(t *testing.T, namespace string, status int) (kubeconfig string)
 func TestCleanupOnAnAPIServerThatFails(t *testing.T) {
 	tests := map[string]struct {
 		status int
+		watch  bool
 		want   string
 	}{
-		"goes on when it is back":        {http.StatusServiceUnavailable, ""},
-		"goes on when it is overwhelmed": {http.StatusInternalServerError, ""},
-		"ends when it refuses":           {http.StatusForbidden, "the redirect is not off every node"},
+		"goes on when it is back":               {http.StatusServiceUnavailable, false, ""},
+		"goes on when it is overwhelmed":        {http.StatusInternalServerError, false, ""},
+		"ends when it refuses":                  {http.StatusForbidden, false, "the redirect is not off every node"},
+		"goes on when a watch was not answered": {http.StatusServiceUnavailable, true, ""},
+		"ends when it refuses a watch":          {http.StatusForbidden, true, "the redirect is not off every node"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			namespace := strings.ReplaceAll(name, " ", "-")
 			w := newWorld(t, namespace)
-			w.run(t, answers{})
-			out, errs, status := podid(t, "--kubeconfig", faultyPlane(t, namespace, tt.status), "-n", namespace, "--yes")
+			f := &faulty{status: tt.status, watch: tt.watch, failed: make(chan struct{})}
+			a := answers{}
+			if f.watch { // there is nothing to watch for otherwise
+				a.after = f.failed
+			}
+			w.run(t, a)
+			out, errs, status := podid(t, "--kubeconfig", f.kubeconfig(t, namespace), "-n", namespace, "--yes")
+			if f.watch && f.watches.Load() == 0 {
+				t.Error("nothing was watched")
+			}
 			off := strings.Contains(out, "the redirect is off 2 nodes")
 			if off != (tt.want == "") || (status == 0) != off || !strings.Contains(errs, tt.want) {
 				t.Errorf("status %d: %s%s", status, out, errs)

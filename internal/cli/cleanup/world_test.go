@@ -32,9 +32,10 @@ spec:
       - name: mic
         image: podid-io/mic:1
         args: [--cloud-config=, --immutable-user-msis=a]
-        env: [{name: CLOUD, value: AzureCloud}]
+        env: [{name: CLOUD, value: AzureCloud}, {name: AAD_CLIENT, valueFrom: {secretKeyRef: {name: gone, key: client}}}]
         ports: [{containerPort: 8080}]
         livenessProbe: {httpGet: {path: /healthz, port: 8080}}
+      volumes: [{name: host, hostPath: {path: /etc/kubernetes, type: Directory}}, {name: cloud, secret: {secretName: gone}}]
 ---
 apiVersion: apps/v1
 kind: DaemonSet
@@ -96,7 +97,11 @@ type world struct {
 }
 
 // answers say what goes wrong.
-type answers struct{ jobFails, jobHangs, silentNode, nmiVanishes, noNodes bool }
+type answers struct {
+	jobFails, jobHangs, silentNode, nmiVanishes, noNodes bool
+	// after is closed before nodes do anything; nil does not keep them.
+	after chan struct{}
+}
 
 func newWorld(t *testing.T, namespace string) *world {
 	t.Helper()
@@ -227,6 +232,12 @@ func (w *world) roll(ctx context.Context, o client.Object, a answers) error {
 	d, ok := o.(*appsv1.DaemonSet)
 	if !ok || d.Status.ObservedGeneration == d.Generation {
 		return nil
+	}
+	if a.after != nil {
+		select {
+		case <-a.after:
+		case <-ctx.Done():
+		}
 	}
 	if a.nmiVanishes {
 		return w.client.Delete(ctx, d)
