@@ -86,14 +86,15 @@ func (x *examination) rights(ctx context.Context) {
 }
 
 // noSecrets tells of namespaces whose Secrets nmi may not read. What mends that opens
-// them alone: config/rbac has nmi read the Secrets of all namespaces.
+// them alone: config/rbac has nmi read the Secrets of all namespaces. Its name is none
+// of the chart's, which would not take it over.
 func (x *examination) noSecrets(account string, lacking map[string][]string) {
 	all := shell.Quote("rbac.secretNamespaces={" + strings.Join(x.secretNamespaces, ",") + "}")
 	for _, ns := range slices.Sorted(maps.Keys(lacking)) {
 		role := x.prefix() + "-nmi-secrets"
 		x.report.add("rights", explain.Broken, fmt.Sprintf("service account %s/%s of nmi may not: %s", x.System, account, strings.Join(lacking[ns], ", ")),
 			fmt.Sprintf("kubectl create rolebinding %s -n %s --clusterrole=%s --serviceaccount=%s   # or %s of the chart",
-				shell.Quote(role), shell.Quote(ns), shell.Quote(role), shell.Quote(x.System+":"+account), all))
+				shell.Quote(role+"-by-hand"), shell.Quote(ns), shell.Quote(role), shell.Quote(x.System+":"+account), all))
 	}
 }
 

@@ -55,8 +55,8 @@ func TestSecretsOfANamespace(t *testing.T) {
 			func(a *authorizationv1.ResourceAttributes) bool { return a.Resource != "secrets" },
 			[]explain.State{explain.Broken, explain.Broken},
 			[]string{
-				"kubectl create rolebinding acme-nmi-secrets -n apps --clusterrole=acme-nmi-secrets --serviceaccount=podid-system:acme-nmi   # or 'rbac.secretNamespaces={team,apps}' of the chart",
-				"kubectl create rolebinding acme-nmi-secrets -n team --clusterrole=acme-nmi-secrets --serviceaccount=podid-system:acme-nmi   # or ",
+				"kubectl create rolebinding acme-nmi-secrets-by-hand -n apps --clusterrole=acme-nmi-secrets --serviceaccount=podid-system:acme-nmi   # or 'rbac.secretNamespaces={team,apps}' of the chart",
+				"kubectl create rolebinding acme-nmi-secrets-by-hand -n team --clusterrole=acme-nmi-secrets --serviceaccount=podid-system:acme-nmi   # or ",
 			},
 		},
 		"that it may not, nor anything else": {
@@ -69,7 +69,7 @@ func TestSecretsOfANamespace(t *testing.T) {
 			[]string{"a\n$(reboot)"},
 			func(a *authorizationv1.ResourceAttributes) bool { return a.Resource != "secrets" },
 			[]explain.State{explain.Broken},
-			[]string{"kubectl create rolebinding acme-nmi-secrets -n 'a$(reboot)' --clusterrole"},
+			[]string{"kubectl create rolebinding acme-nmi-secrets-by-hand -n 'a$(reboot)' --clusterrole"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
