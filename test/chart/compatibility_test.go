@@ -28,6 +28,7 @@ func TestMICsLockIsLookedAt(t *testing.T) {
 		"the namespace of the release": {"compatibility: aad-pod-identity\nmic: {leaderElection: {namespace: podid-system}}", "podid-system/aad-pod-identity-mic,default/aad-pod-identity-mic"},
 		"another that is said":         {"compatibility: aad-pod-identity\nmic: {leaderElection: {name: my-mic}, legacyLocks: [a/b]}", "a/b"},
 		"none of its own":              {"compatibility: aad-pod-identity", ""},
+		"none with an empty key":       {"compatibility: aad-pod-identity\nmic: {legacyLocks: }", ""},
 		"a Lease of podid's alone":     {"mic: {leaderElection: {namespace: kube-system, name: my-mic}}", ""},
 		"a duration alone":             {"compatibility: aad-pod-identity\nmic: {leaderElection: {duration: 20s, instance: one}}", ""},
 	}
@@ -123,7 +124,7 @@ func TestNotesSayWhatIsOpen(t *testing.T) {
 	t.Run("nothing is open", func(t *testing.T) {
 		notes := c.notes(t, "compatibility=aad-pod-identity,forceNamespaced=true,exceptionNamespaces={kube-system},nmi.hostToken=false,"+
 			"nmi.blockInstanceMetadata=true,nmi.passThrough={versions},nmi.extraArgs={--remove-redirect-on-exit=false},rbac.allowAccessToSecrets=false,policies.define=true")
-		if _, list, _ := strings.Cut(notes, "each with the value that shuts it:\n"); strings.TrimSpace(list) != "pods read the node's metadata (versions): nmi.passThrough={those that they need}" {
+		if _, list, _ := strings.Cut(notes, "each with the value that shuts it:\n"); strings.TrimSpace(list) != "pods read the node's metadata (versions): nmi.passThrough with those that they need, or --pass-through= in nmi.extraArgs for none" {
 			t.Error(notes)
 		}
 	})

@@ -6,7 +6,7 @@
 {{- $usual := "aad-pod-identity-mic" -}}
 {{- $locks = list (printf "%s/%s" ($election.namespace | default "default") ($election.name | default $usual)) (printf "default/%s" $usual) (printf "%s/%s" .Release.Namespace $usual) -}}
 {{- end -}}
-{{- uniq $locks | toJson -}}
+{{- uniq ($locks | default list) | toJson -}}
 {{- end -}}
 
 {{- /* What mic needs in other namespaces: its Lease, and locks of AAD Pod Identity. */ -}}

@@ -7,18 +7,18 @@
 {{- $open = append $open "pods match bindings of other namespaces, and identities name Secrets of other namespaces: forceNamespaced=true" -}}
 {{- end -}}
 {{- if or (not $v.exceptionNamespaces) (has "*" $v.exceptionNamespaces) -}}
-{{- $open = append $open (printf "exceptions count in every namespace: exceptionNamespaces={kube-system,%s}" .Release.Namespace) -}}
+{{- $open = append $open (printf "exceptions count in every namespace: 'exceptionNamespaces={kube-system,%s}'" .Release.Namespace) -}}
 {{- end -}}
 {{- $families := $n.passThrough | default (list "instance" "userdata" "attested" "scheduledevents" "loadbalancer" "versions") -}}
 {{- if include "podid.yes" $n.blockInstanceMetadata }}{{ $families = without $families "instance" "userdata" }}{{ end -}}
 {{- with $families -}}
-{{- $open = append $open (printf "pods read the node's metadata (%s): nmi.passThrough={those that they need}" (join ", " .)) -}}
+{{- $open = append $open (printf "pods read the node's metadata (%s): nmi.passThrough with those that they need, or --pass-through= in nmi.extraArgs for none" (join ", " .)) -}}
 {{- end -}}
 {{- if include "podid.old" (dict "root" . "value" $n.hostToken) -}}
 {{- $open = append $open "root of a node can ask for tokens of its pods that mount a volume of the Secrets Store CSI driver: nmi.hostToken=false" -}}
 {{- end -}}
 {{- if not (has "--remove-redirect-on-exit=false" $n.extraArgs) -}}
-{{- $open = append $open "the redirect goes when nmi ends: nmi.extraArgs={--remove-redirect-on-exit=false}" -}}
+{{- $open = append $open "the redirect goes when nmi ends: --remove-redirect-on-exit=false in nmi.extraArgs" -}}
 {{- end -}}
 {{- if and $v.rbac.enabled (include "podid.old" (dict "root" . "value" $v.rbac.allowAccessToSecrets)) -}}
 {{- $open = append $open "nmi reads the Secrets of all namespaces: rbac.allowAccessToSecrets=false" -}}
