@@ -74,14 +74,17 @@ func prepareMachines(ctx context.Context, prepare func(context.Context) error) (
 			return nil, err
 		}
 	}
-	if prepare != nil {
-		if err := prepare(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return lockMachines(ctx, func() {
+	unlock, err = lockMachines(ctx, func() {
 		complain(errors.New("waiting for other tests, which run machines"))
 	})
+	if err != nil || prepare == nil {
+		return unlock, err
+	}
+	if err := prepare(ctx); err != nil { // under the lock: what it writes is not for two
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
 }
 
 // lockMachines takes the lock that who runs machines has.
