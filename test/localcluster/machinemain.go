@@ -66,8 +66,8 @@ func MachineMain(m interface{ Run() int }, prepare func(context.Context) error) 
 	return code
 }
 
-// prepareMachines compiles what tests with machines need, and waits until no
-// others run any.
+// prepareMachines compiles what tests with machines need, waits until no others run
+// any, and has prepare do the rest.
 func prepareMachines(ctx context.Context, prepare func(context.Context) error) (unlock func(), err error) {
 	for _, program := range []source{controlPlaneSource(), nodeSource()} {
 		if _, err := program.build(ctx, os.Stderr); err != nil {
