@@ -139,6 +139,8 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 		"a second secret that ends the first":       {"```sh\nAPP=$(az ad app create --display-name a --query appId -o tsv)\nA=$(" + secret + ")\nB=$(" + secret + ")\n```\n", "ends at once without --append"},
 		"a value that a flag does not have":         {"```sh azure\naz acr create -g a -n b --sku Cheap\n```\n", "flag --sku cannot be Cheap"},
 		"an identity":                               {"```sh\naz identity create -g a -n b\n[ -n $(az identity show -g a -n b --query clientId -o tsv) ]\n```\n", ""},
+		"a password that is read to its end":        {"```sh azure\nhead -c 1000000 /dev/zero | skopeo login --username a --password-stdin b\n```\n", ""},
+		"a password of nothing":                     {"```sh azure\ntrue | skopeo login --username a --password-stdin b\n```\n", "skopeo login: there is no password on its input"},
 		"a target that make has":                    {"```sh machine\nmake images VERSION=1\n```\n", ""},
 		"a target that make does not have":          {"```sh machine\nmake image\n```\n", "the Makefile has no image"},
 		"a variable that make does not have":        {"```sh machine\nmake images VERSON=1\n```\n", "the Makefile has no VERSON=1"},

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -41,12 +43,25 @@ func forms(program string) map[string]form {
 	case "skopeo":
 		return map[string]form{
 			"copy":  {bare: "--all", words: 2, far: true},
-			"login": {need: "--username", bare: "--password-stdin", words: 1, far: true},
+			"login": {need: "--username", bare: "--password-stdin", words: 1, far: true, do: password},
 		}
 	case "ctr":
 		return map[string]form{"images import": {may: "-n|--namespace", words: 1, far: true}}
 	}
 	return nil
+}
+
+// password reads the password to its end, as the program does: what writes it
+// would be ended by SIGPIPE otherwise, sometimes.
+func password(_ context.Context, w world, a arguments) (any, error) {
+	if a.flags["--password-stdin"] == "" {
+		return nil, nil
+	}
+	n, err := io.Copy(io.Discard, w.in)
+	if err == nil && n == 0 {
+		err = errors.New("there is no password on its input")
+	}
+	return nil, err
 }
 
 // command holds a command against its form, and carries it out.

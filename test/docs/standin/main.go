@@ -27,11 +27,12 @@ import (
 // world is what the stand-ins know of where they run.
 type world struct {
 	getenv func(string) string
+	in     io.Reader
 	out    io.Writer
 }
 
 func main() {
-	w := world{getenv: os.Getenv, out: os.Stdout}
+	w := world{getenv: os.Getenv, in: os.Stdin, out: os.Stdout}
 	err := w.run(context.Background(), filepath.Base(os.Args[0]), os.Args[1:])
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		os.Exit(exit.ExitCode())
