@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -52,8 +53,10 @@ func run() error {
 	return root.ExecuteContext(ctx)
 }
 
-// askFile notes what an agent is asked in the file "asked", and answers with the
-// content of answer-NODE.json. Without one it cannot be asked.
+// askFile notes what a container is asked in the file "asked", and answers as an
+// agent with the content of answer-NODE.json: without one it cannot be asked. Where
+// it is to run a program that no agent is, what that prints is in said-PROGRAM, or
+// it fails with what is in failed-PROGRAM, or there is none.
 func askFile(_ context.Context, _ *rest.Config, pod *corev1.Pod, container string, argv []string) (string, error) {
 	dir := os.Getenv("WORK")
 	asked, err := os.OpenFile(filepath.Join(dir, "asked"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
@@ -62,11 +65,28 @@ func askFile(_ context.Context, _ *rest.Config, pod *corev1.Pod, container strin
 	}
 	defer func() { _ = asked.Close() }()
 	_, _ = fmt.Fprintln(asked, pod.Name, container, strings.Join(argv, " "))
+	if program := slices.IndexFunc(argv, func(a string) bool { return a == "curl" || a == "wget" }); program >= 0 {
+		return runFile(dir, argv[0], argv[program])
+	}
 	answer, err := os.ReadFile(filepath.Join(dir, "answer-"+pod.Spec.NodeName+".json"))
 	if err != nil {
 		return "", errors.New(`pods "` + pod.Name + `" is forbidden: User "somebody" cannot create resource "pods/exec"`)
 	}
 	return os.ExpandEnv(string(answer)), nil
+}
+
+// runFile is what comes of a program of a container.
+func runFile(dir, first, program string) (string, error) {
+	if said, err := os.ReadFile(filepath.Join(dir, "said-"+program)); err == nil {
+		return string(said), nil
+	}
+	if failed, err := os.ReadFile(filepath.Join(dir, "failed-"+program)); err == nil {
+		return "", errors.New(strings.TrimSpace(string(failed)))
+	}
+	if first == program {
+		return "", fmt.Errorf("OCI runtime exec failed: exec: %q: executable file not found in $PATH: unknown", program)
+	}
+	return "", fmt.Errorf("%s: can't execute '%s': No such file or directory", first, program)
 }
 
 // withControlPlane runs tests with an API server.

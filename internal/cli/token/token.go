@@ -1,10 +1,8 @@
-// Package token is the command podid token: whose token a pod would get. It tells
-// the claims of the token and has no way to tell the token itself.
-//
-// There is no --raw. An agent that gave a token to whoever may exec in podid's
-// namespace would be a way around every pod's own walls, and the audit log would
-// tell of a pod that never asked. Whoever may exec in the pod itself can ask as
-// the pod does; the help says how.
+// Package token is the command podid token: whose token a pod would get. It has nmi
+// tell the claims of the token. nmi has no way to tell the token itself: an agent
+// that gave it to whoever may exec in podid's namespace would be a way around every
+// pod's own walls, and the audit log would tell of a pod that never asked. With
+// --raw the pod itself asks, which takes the right to exec in that pod.
 package token
 
 import (
@@ -36,7 +34,9 @@ const (
 type options struct {
 	command.Options
 
-	ask cluster.Question
+	ask       cluster.Question
+	inPod     bool
+	container string
 }
 
 // New makes the command.
@@ -46,25 +46,31 @@ func New(c command.Config) *cobra.Command {
 		Use:   "token pod/NAME --resource RESOURCE",
 		Short: "Have nmi get the token of a pod, and print its claims",
 		Long: `Have nmi get a token as it would for the pod, and print its claims: whose it is, what
-for and until when. The token itself is never printed, and never leaves nmi.
+for and until when. nmi is asked by exec in its pod, which takes the right pods/exec
+in podid's namespace; the token itself never leaves it.
 
-nmi is asked by exec in its pod, which takes the right pods/exec in podid's
-namespace. To have the token, ask as the pod does, in one of its containers:
-
-  kubectl exec -n NAMESPACE NAME -- curl -s -H Metadata:true \
-    'http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource=RESOURCE'
+With --raw the token is printed, and nothing else. It is not nmi that is asked then
+but the pod, by exec in one of its containers and with the curl or wget that it has:
+that takes the right pods/exec in the pod's namespace, and the audit log tells that
+the pod was given a token. Keep it as you would keep a password.
 
 The command ends with status 0 with a token, with 1 when nmi refuses, with 3 when it
 says that it may not yet, and with 2 when the command was not understood or nmi could
 not be asked. podid explain says why.`,
 		Example: `  podid token pod/web -n shop --resource https://vault.azure.net
-  podid token pod/web -n shop --resource https://storage.azure.com --client-id 22222222-2222-2222-2222-222222222222 -o json`,
+  podid token pod/web -n shop --resource https://storage.azure.com --client-id 22222222-2222-2222-2222-222222222222 -o json
+  TOKEN=$(podid token pod/web -n shop --resource https://vault.azure.net --raw)`,
 		ValidArgsFunction: o.CompletePods,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.ask.Resource, "resource", "", "what the token is for, such as https://vault.azure.net")
+	f.BoolVar(&o.inPod, "raw", false, "print the token itself, as the pod gets it by its own curl or wget")
+	f.StringVarP(&o.container, "container", "c", "", "the container that --raw asks in; without it the one that kubectl exec takes")
 	o.ask.AddFlags(f)
 	o.Bind(cmd, func(c *cobra.Command, args []string) error {
+		if o.inPod {
+			return o.raw(c, args)
+		}
 		a, reached, err := o.run(c.Context(), args)
 		if err != nil {
 			return err
@@ -74,29 +80,40 @@ not be asked. podid explain says why.`,
 	return cmd
 }
 
-// run asks the agent of the pod's node, and says whether the pod reaches it.
-func (o *options) run(ctx context.Context, args []string) (*explain.Answer, explain.Step, error) {
-	var none explain.Step
+// pod reads the pod that is asked about.
+func (o *options) pod(ctx context.Context, args []string) (*cluster.Cluster, *corev1.Pod, error) {
 	name, err := cluster.PodName(args)
 	switch {
 	case err != nil:
-		return nil, none, err
+		return nil, nil, err
 	case o.ask.Resource == "":
-		return nil, none, errors.New("--resource is missing: write what the token is for, such as https://vault.azure.net")
+		return nil, nil, errors.New("--resource is missing: write what the token is for, such as https://vault.azure.net")
+	case o.container != "" && !o.inPod:
+		return nil, nil, errors.New("--container goes with --raw: without that no container of the pod is asked")
 	}
 	if err := o.ask.Check(); err != nil {
-		return nil, none, err
+		return nil, nil, err
 	}
 	c, err := o.Open()
 	if err != nil {
-		return nil, none, err
+		return nil, nil, err
 	}
 	var pod corev1.Pod
 	if err := c.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: name}, &pod); err != nil {
-		return nil, none, fmt.Errorf("read the pod: %w", err)
+		return nil, nil, fmt.Errorf("read the pod: %w", err)
 	}
 	if pod.Spec.NodeName == "" {
-		return nil, none, fmt.Errorf("pod %s/%s is on no node yet", pod.Namespace, pod.Name)
+		return nil, nil, fmt.Errorf("pod %s/%s is on no node yet", pod.Namespace, pod.Name)
+	}
+	return c, &pod, nil
+}
+
+// run asks the agent of the pod's node, and says whether the pod reaches it.
+func (o *options) run(ctx context.Context, args []string) (*explain.Answer, explain.Step, error) {
+	var none explain.Step
+	c, pod, err := o.pod(ctx, args)
+	if err != nil {
+		return nil, none, err
 	}
 	agents, err := c.Components(ctx, cluster.Agent, pod.Spec.NodeName)
 	if err != nil {
@@ -110,7 +127,7 @@ func (o *options) run(ctx context.Context, args []string) (*explain.Answer, expl
 	if err != nil {
 		return nil, none, err
 	}
-	return a, explain.Reached(a, &explain.Facts{Now: time.Now(), System: c.System, Pod: pod}), nil
+	return a, explain.Reached(a, &explain.Facts{Now: time.Now(), System: c.System, Pod: *pod}), nil
 }
 
 // told is the output in JSON.
