@@ -59,6 +59,9 @@ func brokenObjects() []brokenSetup {
 				`> BROKEN   assignment`, `RefusedByAzure`, `give mic's identity the role Managed Identity Operator on \S+` + refusedIdentity,
 				`az role assignment create .*--role 'Managed Identity Operator' --scope \S+` + refusedIdentity,
 			},
+			mend: func(s *setup) { // mic tries again by itself
+				s.azure(azemu.Identity{ID: identityID(refusedIdentity), ClientID: clientOf(200)})
+			},
 		},
 		{
 			name:   "an unknown client id",

@@ -10,6 +10,7 @@ import (
 
 	"github.com/podid-io/podid/internal/explain"
 	"github.com/podid-io/podid/internal/identity"
+	"github.com/podid-io/podid/internal/imds"
 )
 
 // Opened is what a flag of podid's opens that is shut by default.
@@ -54,7 +55,7 @@ func FlagsOf(pod *corev1.Pod) AgentFlags {
 type agentFlags struct {
 	mode, compatibility, mic, redirect, taint string
 	across, forceNamespaced, header, host     bool
-	remove, bridges, kubenet                  bool
+	remove, bridges, kubenet, block           bool
 	exceptions, hosts, passThrough            []string
 }
 
@@ -77,6 +78,7 @@ func (f *agentFlags) set(namespace string) *pflag.FlagSet {
 	s.StringSliceVar(&f.exceptions, "exception-namespaces", []string{"kube-system", namespace}, "")
 	s.StringSliceVar(&f.hosts, "authority-hosts", nil, "")
 	s.StringSliceVar(&f.passThrough, "pass-through", nil, "")
+	s.BoolVar(&f.block, "block-instance-metadata", false, "")
 	return s
 }
 
@@ -93,8 +95,15 @@ func (f *agentFlags) read(s *pflag.FlagSet) AgentFlags {
 		f.host = f.host || !s.Changed("host-token")
 		f.remove = f.remove || !s.Changed("remove-redirect-on-exit")
 		if !s.Changed("pass-through") {
-			f.passThrough = []string{"all families"}
+			for _, family := range imds.Families() {
+				f.passThrough = append(f.passThrough, string(family))
+			}
 		}
+	}
+	if f.block {
+		f.passThrough = slices.DeleteFunc(f.passThrough, func(family string) bool {
+			return family == string(imds.Instance) || family == string(imds.UserData)
+		})
 	}
 	out := AgentFlags{Compatibility: f.compatibility, Redirect: f.redirect, StartupTaint: f.taint, Opened: f.opened()}
 	out.Managed = managed

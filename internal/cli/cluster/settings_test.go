@@ -27,12 +27,18 @@ func TestFlagsOfAnAgent(t *testing.T) {
 		"as it was": {
 			args:   "--compatibility=aad-pod-identity",
 			rules:  identity.Rules{AcrossNamespaces: true, ExceptionNamespaces: []string{"*"}},
-			opened: []string{"--allow-cross-namespace", "--exception-namespaces=*", "--host-token", "--pass-through=all families", "--remove-redirect-on-exit"},
+			opened: []string{"--allow-cross-namespace", "--exception-namespaces=*", "--host-token", "--pass-through=instance,userdata,attested,scheduledevents,loadbalancer,versions", "--remove-redirect-on-exit"},
 		},
 		"as it was, in namespaces": {
 			args: "--compatibility=aad-pod-identity --exception-namespaces=a,b --pass-through= --host-token=false --remove-redirect-on-exit=false", env: map[string]string{"FORCENAMESPACED": "true"},
 			rules: identity.Rules{ExceptionNamespaces: []string{"a", "b"}},
 		},
+		"as it was, without the machine's metadata": {
+			args:   "--compatibility=aad-pod-identity --block-instance-metadata --exception-namespaces=a --host-token=false --remove-redirect-on-exit=false --forceNamespaced",
+			rules:  identity.Rules{ExceptionNamespaces: []string{"a"}},
+			opened: []string{"--pass-through=attested,scheduledevents,loadbalancer,versions"},
+		},
+		"nothing is left of what passes": {args: "--pass-through=instance --block-instance-metadata", rules: identity.Rules{ExceptionNamespaces: usual}},
 		"managed, as it was": {
 			args: "--operation-mode=Managed --compatibility=aad-pod-identity --pass-through=versions --host-token=false --remove-redirect-on-exit=false", managed: true,
 			rules: identity.Rules{ExceptionNamespaces: []string{"*"}}, opened: []string{"--exception-namespaces=*", "--pass-through=versions"},
