@@ -89,22 +89,22 @@ func TestNotesSayWhatIsOpen(t *testing.T) {
 	for _, set := range []string{
 		"nmi.hold=30s", "forceNamespaced=true", "operationMode=managed", "exceptionNamespaces={kube-system}", "exceptionNamespaces={a,*}",
 		"nmi.blockInstanceMetadata=true", "nmi.passThrough={versions}", "nmi.hostToken=false", "nmi.hostToken=true",
-		"nmi.extraArgs={--remove-redirect-on-exit=false}",
+		"nmi.extraArgs={--remove-redirect-on-exit=false}", "nmi.extraArgs={--pass-through=}", "nmi.extraArgs={--pass-through=versions}",
+		"nmi.passThrough={versions},nmi.extraArgs={--pass-through=}", "nmi.extraArgs={--block-instance-metadata}",
+		"nmi.extraArgs={--pass-through=instance\\,userdata,--block-instance-metadata=true}",
 		"forceNamespaced=true,exceptionNamespaces={kube-system},nmi.hostToken=false,nmi.extraArgs={--remove-redirect-on-exit=false}",
 	} {
 		t.Run(set, func(t *testing.T) {
 			t.Parallel()
 			set := "compatibility=aad-pod-identity," + set
 			notes := c.notes(t, set)
-			_, args := container(t, find(t, rendered(t, "--set", set), "DaemonSet", "podid-nmi"))
-			pod := corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "nmi", Args: args}}}}
 			var got, want []string
 			for flag, sentence := range said {
 				if strings.Contains(notes, "\n  "+sentence) {
 					got = append(got, flag)
 				}
 			}
-			for _, o := range inspect.FlagsOf(&pod).Opened {
+			for _, o := range opened(t, set) {
 				flag, _, _ := strings.Cut(o.Flag, "=")
 				want = append(want, flag)
 			}
@@ -121,13 +121,52 @@ func TestNotesSayWhatIsOpen(t *testing.T) {
 			t.Error(notes)
 		}
 	})
-	t.Run("nothing is open", func(t *testing.T) {
-		notes := c.notes(t, "compatibility=aad-pod-identity,forceNamespaced=true,exceptionNamespaces={kube-system},nmi.hostToken=false,"+
-			"nmi.blockInstanceMetadata=true,nmi.passThrough={versions},nmi.extraArgs={--remove-redirect-on-exit=false},rbac.allowAccessToSecrets=false,policies.define=true")
-		if _, list, _ := strings.Cut(notes, "each with the value that shuts it:\n"); strings.TrimSpace(list) != "pods read the node's metadata (versions): nmi.passThrough with those that they need, or --pass-through= in nmi.extraArgs for none" {
+	const shut = "compatibility=aad-pod-identity,forceNamespaced=true,exceptionNamespaces={kube-system},nmi.hostToken=false,rbac.allowAccessToSecrets=false,policies.define=true,"
+	t.Run("nothing is open but what was asked for", func(t *testing.T) {
+		notes := c.notes(t, shut+"nmi.blockInstanceMetadata=true,nmi.passThrough={versions},nmi.extraArgs={--remove-redirect-on-exit=false}")
+		if _, list, _ := strings.Cut(notes, "each with the value that shuts it:\n"); strings.TrimSpace(list) != "pods read the node's metadata (versions): nmi.passThrough with those that they need, "+
+			"or for none 'nmi.passThrough=null,nmi.extraArgs={--remove-redirect-on-exit=false,--pass-through=}'" {
 			t.Error(notes)
 		}
 	})
+	t.Run("nothing is open", func(t *testing.T) {
+		notes := c.notes(t, shut+"nmi.extraArgs={--remove-redirect-on-exit=false,--pass-through=}")
+		if strings.Contains(notes, "shuts it") {
+			t.Error(notes)
+		}
+	})
+	for _, set := range []string{
+		"nmi.hold=30s", "nmi.passThrough={versions}", "nmi.extraArgs={--pod-rate=5}", "nmi.extraArgs={--authority-hosts=a\\,b}",
+		"nmi.extraArgs={--pass-through=versions}", "nmi.extraArgs={--remove-redirect-on-exit=false}", "nmi.blockInstanceMetadata=true",
+	} {
+		t.Run("what is said to shut it does, after "+set, func(t *testing.T) {
+			t.Parallel()
+			set := shut + set
+			before := opened(t, set)
+			for _, quoted := range strings.Split(c.notes(t, set), "'")[1:] {
+				if strings.HasPrefix(quoted, "nmi.") {
+					set += "," + quoted
+				}
+			}
+			if after := opened(t, set); len(before) == 0 || len(after) != 0 {
+				t.Errorf("--set %s leaves open %v, and %v before", set, after, before)
+			}
+			_, args := container(t, find(t, rendered(t, "--set", set), "DaemonSet", "podid-nmi"))
+			for _, kept := range []string{"--pod-rate=5", "--authority-hosts=a,b"} {
+				flag, _, _ := strings.Cut(kept, "=")
+				if strings.Contains(set, flag) && !slices.Contains(args, kept) {
+					t.Errorf("--set %s: %q has no %s", set, args, kept)
+				}
+			}
+		})
+	}
+}
+
+// opened is what podid doctor finds open in nmi of a release.
+func opened(t *testing.T, set string) []inspect.Opened {
+	t.Helper()
+	_, args := container(t, find(t, rendered(t, "--set", set), "DaemonSet", "podid-nmi"))
+	return inspect.FlagsOf(&corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "nmi", Args: args}}}}).Opened
 }
 
 // notes are those of a release.

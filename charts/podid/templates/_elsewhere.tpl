@@ -1,7 +1,7 @@
 {{- /* Locks by which a MIC of AAD Pod Identity says that it leads, in JSON; none means mic's default. In an old file of values leaderElection says what MIC locks, and so podid looks there too. */ -}}
 {{- define "podid.legacyLocks" -}}
 {{- $locks := .Values.mic.legacyLocks -}}
-{{- $election := .Values.mic.leaderElection -}}
+{{- $election := .Values.mic.leaderElection | default dict -}}
 {{- if and (not $locks) (include "podid.compatible" .) (or $election.namespace $election.name) -}}
 {{- $usual := "aad-pod-identity-mic" -}}
 {{- $locks = list (printf "%s/%s" ($election.namespace | default "default") ($election.name | default $usual)) (printf "default/%s" $usual) (printf "%s/%s" .Release.Namespace $usual) -}}
@@ -12,7 +12,7 @@
 {{- /* What mic needs in other namespaces: its Lease, and locks of AAD Pod Identity. */ -}}
 {{- define "podid.elsewhere" -}}
 {{- $full := include "podid.fullname" . -}}
-{{- $election := .Values.mic.leaderElection -}}
+{{- $election := .Values.mic.leaderElection | default dict -}}
 {{- if and $election.namespace (ne $election.namespace .Release.Namespace) -}}
 {{- $rules := list
   (dict "apiGroups" (list "coordination.k8s.io") "resources" (list "leases") "verbs" (list "create"))

@@ -70,7 +70,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- if .Values.adminsecret -}}
 {{- else if .Values.mic.cloudConfig -}}
 {{- .Values.mic.cloudConfig -}}
-{{- else if and (include "podid.compatible" .) (not (or .Values.mic.cloudConfigSecret .Values.mic.workloadIdentity.clientID .Values.mic.managedIdentity.clientID)) -}}
+{{- else if and (include "podid.compatible" .) (not (or .Values.mic.cloudConfigSecret (.Values.mic.workloadIdentity).clientID (.Values.mic.managedIdentity).clientID)) -}}
 /etc/kubernetes/azure.json
 {{- end -}}
 {{- end -}}
@@ -78,13 +78,13 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- /* The managed identity by which mic asks its node's nmi, where that can be known. */ -}}
 {{- define "podid.micClient" -}}
 {{- $m := .Values.mic -}}
-{{- if $m.managedIdentity.clientID -}}
+{{- if ($m.managedIdentity).clientID -}}
 {{- $m.managedIdentity.clientID -}}
 {{- else if .Values.adminsecret -}}
 {{- if include "podid.yes" .Values.adminsecret.useMSI -}}
 {{- .Values.adminsecret.userAssignedMSIClientID | default "system-assigned" -}}
 {{- end -}}
-{{- else if not (or $m.workloadIdentity.clientID $m.cloudConfigSecret (include "podid.cloudConfig" .)) -}}
+{{- else if not (or ($m.workloadIdentity).clientID $m.cloudConfigSecret (include "podid.cloudConfig" .)) -}}
 system-assigned
 {{- end -}}
 {{- end -}}

@@ -44,13 +44,13 @@
 {{- with include "podid.legacyLocks" . | fromJsonArray }}
 - --legacy-lock={{ join "," . }}
 {{- end }}
-{{- with $m.leaderElection.namespace }}
+{{- with ($m.leaderElection).namespace }}
 - --leader-election-namespace={{ . }}
 {{- end }}
-{{- with $m.leaderElection.name }}
+{{- with ($m.leaderElection).name }}
 - --leader-election-name={{ . }}
 {{- end }}
-{{- with $m.leaderElection.duration }}
+{{- with ($m.leaderElection).duration }}
 - --leader-election-lease-duration={{ . }}
 {{- end }}
 {{- with $m.clientQps }}
@@ -74,7 +74,7 @@
 - name: {{ $name }}
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: {{ $key }}}}
 {{- end }}
-{{- else if $m.workloadIdentity.clientID }}
+{{- else if ($m.workloadIdentity).clientID }}
 - name: CLOUD
   value: {{ $v.azure.cloud }}
 - name: AZURE_CLIENT_ID
@@ -89,9 +89,9 @@
 - name: USE_MSI
   value: "true"
 - name: USER_ASSIGNED_MSI_CLIENT_ID
-  value: {{ $m.managedIdentity.clientID | quote }}
+  value: {{ ($m.managedIdentity).clientID | default "" | quote }}
 {{- end }}
-{{- if $m.customCloud.enabled }}
+{{- if ($m.customCloud).enabled }}
 - name: AZURE_ENVIRONMENT_FILEPATH
   value: {{ if $m.cloudConfigSecret }}/etc/podid/cloud/{{ base $m.customCloud.configPath }}{{ else }}{{ $m.customCloud.configPath }}{{ end }}
 {{- end }}
@@ -108,7 +108,7 @@
 {{- define "podid.micHostFolders" -}}
 {{- $folders := list -}}
 {{- with include "podid.cloudConfig" . }}{{ $folders = append $folders (dir .) }}{{ end -}}
-{{- if and .Values.mic.customCloud.enabled (not .Values.mic.cloudConfigSecret) -}}
+{{- if and (.Values.mic.customCloud).enabled (not .Values.mic.cloudConfigSecret) -}}
 {{- $folders = append $folders (dir .Values.mic.customCloud.configPath) -}}
 {{- end -}}
 {{- uniq $folders | toJson -}}
@@ -125,7 +125,7 @@
   mountPath: /etc/podid/cloud
   readOnly: true
 {{- end }}
-{{- if .Values.mic.workloadIdentity.clientID }}
+{{- if (.Values.mic.workloadIdentity).clientID }}
 - name: azure-token
   mountPath: /var/run/secrets/azure/tokens
   readOnly: true
@@ -149,7 +149,7 @@
 - name: cloud
   secret: {secretName: {{ . }}, defaultMode: 0440}
 {{- end }}
-{{- if .Values.mic.workloadIdentity.clientID }}
+{{- if (.Values.mic.workloadIdentity).clientID }}
 - name: azure-token
   projected:
     defaultMode: 0440

@@ -91,7 +91,7 @@
 
 {{- /* nmi knows the three clouds; hosts of another go to nmi.authorityHosts. */ -}}
 {{- define "podid.nmiCloud" -}}
-{{- $cloud := .Values.adminsecret.cloud | default .Values.azure.cloud -}}
+{{- $cloud := (.Values.adminsecret).cloud | default .Values.azure.cloud -}}
 {{- if eq $cloud "AzureStackCloud" }}AzurePublicCloud{{ else }}{{ $cloud }}{{ end -}}
 {{- end -}}
 

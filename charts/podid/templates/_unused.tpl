@@ -6,10 +6,10 @@
 {{- range $key := list "createDeleteBatch" "syncRetryDuration" "updateUserMSIMaxRetry" "updateUserMSIRetryInterval" -}}
 {{- if ne (toString (get $m $key)) "" }}{{ $unused = append $unused (printf "mic.%s" $key) }}{{ end -}}
 {{- end -}}
-{{- if $m.leaderElection.instance }}{{ $unused = append $unused "mic.leaderElection.instance" }}{{ end -}}
+{{- if ($m.leaderElection).instance }}{{ $unused = append $unused "mic.leaderElection.instance" }}{{ end -}}
 {{- if ne (int $m.logVerbosity) 0 }}{{ $unused = append $unused "mic.logVerbosity (use mic.logLevel)" }}{{ end -}}
 {{- range $key := list "subscriptionID" "resourceGroup" "vmType" -}}
-{{- if get $.Values.adminsecret $key }}{{ $unused = append $unused (printf "adminsecret.%s (nodes say where they are)" $key) }}{{ end -}}
+{{- if get ($.Values.adminsecret | default dict) $key }}{{ $unused = append $unused (printf "adminsecret.%s (nodes say where they are)" $key) }}{{ end -}}
 {{- end -}}
 {{- if ne (toString $n.probePort) "" }}{{ $unused = append $unused "nmi.probePort" }}{{ end -}}
 {{- if $n.micNamespace }}{{ $unused = append $unused "nmi.micNamespace" }}{{ end -}}

@@ -1,0 +1,147 @@
+package chart_test
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
+)
+
+// TestKeysWithNothingBelow renders each value that is a map or a list as a file has
+// it that keeps the key and has nothing below but comments: null, which takes the
+// chart's own away. It counts as nothing said, or is refused by name where the chart
+// does not go without.
+func TestKeysWithNothingBelow(t *testing.T) {
+	defaults, err := render(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for base, values := range map[string]string{
+		"by default": "{}",
+		"where much is on": "compatibility: aad-pod-identity\nnmi: {authorityHosts: [login.example]}\n" +
+			"metrics: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}",
+		"where services are scraped": "metrics: {serviceMonitor: {enabled: true}}",
+	} {
+		t.Run(base, func(t *testing.T) {
+			t.Parallel()
+			for _, k := range keys(t) {
+				if base == "where services are scraped" && k.path[0] != "metrics" {
+					continue // these are as by default
+				}
+				t.Run(strings.Join(k.path, "."), func(t *testing.T) {
+					t.Parallel()
+					k.try(t, values, defaults)
+				})
+			}
+		})
+	}
+}
+
+// key is that of a value that is a map or a list.
+type key struct {
+	path   []string
+	says   any  // what its null says in more words
+	needed bool // the chart does not go without it
+}
+
+// keys are all of values.yaml.
+func keys(t *testing.T) []key {
+	t.Helper()
+	text, err := os.ReadFile(chart + "/values.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values map[string]any
+	if err := yaml.UnmarshalStrict(text, &values); err != nil {
+		t.Fatal(err)
+	}
+	if text, err = os.ReadFile(chart + "/values.schema.json"); err != nil {
+		t.Fatal(err)
+	}
+	var schema map[string]any
+	if err := json.Unmarshal(text, &schema); err != nil {
+		t.Fatal(err)
+	}
+	return below(nil, values, schema)
+}
+
+func below(path []string, values, schema map[string]any) (list []key) {
+	properties, _ := schema["properties"].(map[string]any)
+	required, _ := schema["required"].([]any)
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		k := key{path: append(slices.Clone(path), name), needed: slices.Contains(required, any(name))}
+		own, _ := properties[name].(map[string]any)
+		switch value := values[name].(type) {
+		case []any:
+			k.says = []any{}
+		case map[string]any:
+			k.says = value
+			if own["additionalProperties"] == false {
+				list = append(list, below(k.path, value, own)...)
+				break
+			}
+			nothing := map[string]any{} // whose keys are anybody's
+			for name := range value {
+				nothing[name] = nil
+			}
+			k.says = nothing
+		default:
+			continue
+		}
+		list = append(list, k)
+	}
+	return list
+}
+
+// try renders the chart with values and the key's null. Where that is the rendering of
+// the defaults, nothing was said.
+func (k key) try(t *testing.T, values, defaults string) {
+	t.Helper()
+	got, err := k.render(t, values, nil)
+	if k.needed {
+		if want := "missing property '" + k.path[len(k.path)-1] + "'"; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got == defaults {
+		return
+	}
+	want, err := k.render(t, values, k.says)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("rendering (-in words +null):\n%s", diff)
+	}
+}
+
+// render renders the chart with values and, after them, one of the key.
+func (k key) render(t *testing.T, values string, value any) (string, error) {
+	t.Helper()
+	for _, name := range slices.Backward(k.path) {
+		value = map[string]any{name: value}
+	}
+	own, err := yaml.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var args []string
+	for _, text := range []string{values, string(own)} {
+		file := filepath.Join(t.TempDir(), "values.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "--values", file)
+	}
+	return render(t, args...)
+}
