@@ -86,15 +86,16 @@ func (x *examination) rights(ctx context.Context) {
 }
 
 // noSecrets tells of namespaces whose Secrets nmi may not read. What mends that opens
-// them alone: config/rbac has nmi read the Secrets of all namespaces. Its name is none
-// of the chart's, which would not take it over.
+// them alone: config/rbac has nmi read the Secrets of all namespaces. The chart's own
+// binding goes with podid; one by hand stays, and would open them again to the next
+// nmi. Its name is none of the chart's, which would not take it over.
 func (x *examination) noSecrets(account string, lacking map[string][]string) {
 	all := shell.Quote("rbac.secretNamespaces={" + strings.Join(x.secretNamespaces, ",") + "}")
 	for _, ns := range slices.Sorted(maps.Keys(lacking)) {
 		role := x.prefix() + "-nmi-secrets"
 		x.report.add("rights", explain.Broken, fmt.Sprintf("service account %s/%s of nmi may not: %s", x.System, account, strings.Join(lacking[ns], ", ")),
-			fmt.Sprintf("kubectl create rolebinding %s -n %s --clusterrole=%s --serviceaccount=%s   # or %s of the chart",
-				shell.Quote(role+"-by-hand"), shell.Quote(ns), shell.Quote(role), shell.Quote(x.System+":"+account), all))
+			fmt.Sprintf("%s of the chart, or (delete it again before you uninstall): kubectl create rolebinding %s -n %s --clusterrole=%s --serviceaccount=%s",
+				all, shell.Quote(role+"-by-hand"), shell.Quote(ns), shell.Quote(role), shell.Quote(x.System+":"+account)))
 	}
 }
 

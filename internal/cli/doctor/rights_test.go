@@ -55,21 +55,21 @@ func TestSecretsOfANamespace(t *testing.T) {
 			func(a *authorizationv1.ResourceAttributes) bool { return a.Resource != "secrets" },
 			[]explain.State{explain.Broken, explain.Broken},
 			[]string{
-				"kubectl create rolebinding acme-nmi-secrets-by-hand -n apps --clusterrole=acme-nmi-secrets --serviceaccount=podid-system:acme-nmi   # or 'rbac.secretNamespaces={team,apps}' of the chart",
-				"kubectl create rolebinding acme-nmi-secrets-by-hand -n team --clusterrole=acme-nmi-secrets --serviceaccount=podid-system:acme-nmi   # or ",
+				"'rbac.secretNamespaces={team,apps}' of the chart, or (delete it again before you uninstall): kubectl create rolebinding acme-nmi-secrets-by-hand -n apps --clusterrole=acme-nmi-secrets --serviceaccount=podid-system:acme-nmi",
+				"'rbac.secretNamespaces={team,apps}' of the chart, or (delete it again before you uninstall): kubectl create rolebinding acme-nmi-secrets-by-hand -n team --clusterrole=acme-nmi-secrets --serviceaccount=podid-system:acme-nmi",
 			},
 		},
 		"that it may not, nor anything else": {
 			[]string{"team"},
 			func(*authorizationv1.ResourceAttributes) bool { return false },
 			[]explain.State{explain.Broken, explain.Broken},
-			[]string{"kubectl create rolebinding ", "kubectl apply -f config/rbac/nmi.yaml"},
+			[]string{"'rbac.secretNamespaces={team}' of the chart, or (delete it again before you uninstall): kubectl create rolebinding ", "kubectl apply -f config/rbac/nmi.yaml"},
 		},
 		"that is a command": {
 			[]string{"a\n$(reboot)"},
 			func(a *authorizationv1.ResourceAttributes) bool { return a.Resource != "secrets" },
 			[]explain.State{explain.Broken},
-			[]string{"kubectl create rolebinding acme-nmi-secrets-by-hand -n 'a$(reboot)' --clusterrole"},
+			[]string{"'rbac.secretNamespaces={a$(reboot)}' of the chart, or (delete it again before you uninstall): kubectl create rolebinding acme-nmi-secrets-by-hand -n 'a$(reboot)' --clusterrole"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
