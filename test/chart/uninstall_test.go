@@ -50,7 +50,13 @@ func TestAnUninstallThatWasGivenUpLeavesNothing(t *testing.T) {
 		if _, err := helmAt(t, c.home, append([]string{"upgrade", "podid", chart}, args[1:]...)...); err == nil {
 			t.Error("an upgrade does what docs/install.md says it does not")
 		}
+		if err := c.client.Delete(t.Context(), c.agent(t)); err != nil { // which goes back too
+			t.Fatal(err)
+		}
 		c.on(t, "rollback", "podid", "1", "-n", "podid-system")
+		if diff := cmp.Diff(want.Spec, c.agent(t).Spec); diff != "" {
+			t.Errorf("DaemonSet (-installed +after):\n%s", diff)
+		}
 		if status := c.on(t, "status", "podid", "-n", "podid-system"); !strings.Contains(status, "STATUS: deployed") {
 			t.Errorf("status:\n%s", status)
 		}

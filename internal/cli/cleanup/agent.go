@@ -2,7 +2,6 @@ package cleanup
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -53,20 +52,17 @@ func (w *work) removeRedirects(ctx context.Context, agent *appsv1.DaemonSet) err
 		return true
 	})
 	if err == nil && now == nil {
-		err = errors.New("its DaemonSet was deleted meanwhile")
+		return gone{fmt.Errorf("nmi's DaemonSet %s/%s was deleted meanwhile: %s", w.namespace, agent.Name, redirectsStay)}
 	}
 	if err != nil {
 		return fmt.Errorf("the redirect is not off every node: %w%s", err, w.unfinished(ctx, agent))
 	}
 	if now.Status.DesiredNumberScheduled == 0 {
-		return fmt.Errorf("nmi's DaemonSet %s/%s selects no node: %s; with Helm, go on by: helm uninstall RELEASE -n %s --no-hooks", w.namespace, agent.Name, redirectsStay, w.namespace)
+		return gone{fmt.Errorf("nmi's DaemonSet %s/%s selects no node: %s", w.namespace, agent.Name, redirectsStay)}
 	}
 	w.say("the redirect is off %d nodes", now.Status.DesiredNumberScheduled)
 	return nil
 }
-
-// redirectsStay is what is said where no agent is there to take them away.
-const redirectsStay = "nodes that it was on have their redirect until they restart"
 
 // turn changes the DaemonSet: its container takes the redirect away, stays, so that
 // it is not started again and again, and is ready from then on. Only what the chart

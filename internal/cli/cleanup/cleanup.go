@@ -114,7 +114,7 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if len(mics)+len(agents) == 0 {
-		return fmt.Errorf("there is no podid in namespace %s: name its own by --namespace", w.namespace)
+		return w.wayOn(gone{fmt.Errorf("there is no podid in namespace %s: name its own by --namespace; if it was deleted, what it attached stays on the machines, and %s", w.namespace, redirectsStay)})
 	}
 	if !o.yes {
 		return w.plan(ctx, mics, agents, o.keepIdentities)
@@ -133,7 +133,7 @@ func (w *work) all(ctx context.Context, mics []appsv1.Deployment, agents []appsv
 		return fmt.Errorf("%w\n%s", err, w.ways())
 	}
 	if len(agents) == 0 {
-		errs = append(errs, fmt.Errorf("there is no DaemonSet of nmi in namespace %s: %s", w.namespace, redirectsStay))
+		errs = append(errs, gone{fmt.Errorf("there is no DaemonSet of nmi in namespace %s: %s", w.namespace, redirectsStay)})
 	}
 	if len(mics) == 0 {
 		w.say(whatStays)
@@ -141,7 +141,7 @@ func (w *work) all(ctx context.Context, mics []appsv1.Deployment, agents []appsv
 	for i := range agents {
 		errs = append(errs, w.removeRedirects(ctx, &agents[i]))
 	}
-	return errors.Join(append(errs, w.removeTests(ctx, mics, agents))...)
+	return w.wayOn(append(errs, w.removeTests(ctx, mics, agents))...)
 }
 
 // tests are the pods of helm test, which has them stay for their logs: those of the
@@ -175,15 +175,6 @@ func (w *work) removeTests(ctx context.Context, mics []appsv1.Deployment, agents
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// ways out of an uninstall that failed, which Helm has none for.
-func (w *work) ways() string {
-	return fmt.Sprintf(`The redirect stays up, and pods that have an identity keep it. mic has ended, and stays so: new pods get none until it runs again. Mend it and run this again; or
-  leave the identities to every pod of their node:  podid cleanup -n %[1]s --yes --keep-identities
-  and, with Helm, then:                             helm uninstall RELEASE -n %[1]s --no-hooks
-  go back, with Helm, which starts mic again:       helm rollback RELEASE REVISION -n %[1]s
-  and, either way, delete the Jobs that failed:     kubectl delete job -n %[1]s -l app.kubernetes.io/name=podid`, w.namespace)
 }
 
 // connect finds the API server: that of the kubeconfig, or of the cluster that

@@ -55,7 +55,7 @@ the redirect is off 2 nodes
 		if got := spec.Containers[0].Args[:3]; !slices.Equal(got, []string{"cleanup", "--cloud-config=", "--immutable-user-msis=a"}) {
 			t.Errorf("arguments %q", got)
 		}
-		if spec.ServiceAccountName != "podid-mic" || len(spec.Containers[0].Env) != 2 || spec.Volumes[0].HostPath == nil || spec.Volumes[1].Secret.Optional != nil || spec.Containers[0].LivenessProbe != nil {
+		if spec.ServiceAccountName != "podid-mic" || len(spec.Containers[0].Env) != 4 || spec.Volumes[0].HostPath == nil || spec.Volumes[1].Secret.Optional != nil || spec.Containers[0].LivenessProbe != nil {
 			t.Errorf("pod %+v", spec)
 		}
 		err := w.client.Get(t.Context(), client.ObjectKeyFromObject(w.job), &batchv1.Job{})
@@ -137,7 +137,7 @@ func TestCleanupNamesWhatIsLeft(t *testing.T) {
 			}
 		}
 		out, errs, status = podid(t, "-n", "refused", "--yes", "--keep-identities")
-		if status != 1 || !strings.Contains(out, "every pod of a node can have tokens") || !strings.Contains(out, "the redirect is off 2 nodes") || !strings.Contains(errs, "mic cleanup left something behind") {
+		if status != 1 || strings.Contains(errs, "--no-hooks") || !strings.Contains(out, "every pod of a node can have tokens") || !strings.Contains(out, "the redirect is off 2 nodes") || !strings.Contains(errs, "mic cleanup left something behind") {
 			t.Errorf("status %d: %s%s", status, out, errs)
 		}
 	})
@@ -151,14 +151,7 @@ func TestCleanupNamesWhatIsLeft(t *testing.T) {
 		if args := w.job.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, "--keep-identities") {
 			t.Errorf("mic cleanup ran with %q", args)
 		}
-		for _, v := range w.job.Spec.Template.Spec.Volumes {
-			if s := v.Secret; v.HostPath != nil || s != nil && (s.Optional == nil || !*s.Optional) {
-				t.Errorf("mic cleanup does not start without volume %s, which it does not read", v.Name)
-			}
-		}
-		if got := w.job.Spec.Template.Spec.Containers[0].Env[1].ValueFrom.SecretKeyRef.Optional; got == nil || !*got {
-			t.Error("mic cleanup does not start without the Secret of a variable that it does not read")
-		}
+		startsWithoutWhatIsGone(t, w.job.Spec.Template.Spec)
 	})
 	t.Run("where mic cleanup never ends, and leaves nmi its time", func(t *testing.T) {
 		t.Parallel() // it waits for half of its time
@@ -179,37 +172,12 @@ func TestCleanupNamesWhatIsLeft(t *testing.T) {
 			t.Errorf("%d s for the Job, and %q for what it runs", *spec.ActiveDeadlineSeconds, spec.Template.Spec.Containers[0].Args)
 		}
 	})
-	t.Run("where there is no nmi to take the redirect off", func(t *testing.T) {
-		w := newWorld(t, "headless")
-		w.run(t, answers{})
-		if err := w.client.DeleteAllOf(t.Context(), &appsv1.DaemonSet{}, client.InNamespace("headless")); err != nil {
-			t.Fatal(err)
-		}
-		if _, errs, status := podid(t, "-n", "headless", "--yes"); status != 1 || !strings.Contains(errs, "there is no DaemonSet of nmi") {
-			t.Errorf("status %d: %s", status, errs)
-		}
-	})
-	t.Run("where nmi goes meanwhile", func(t *testing.T) {
-		w := newWorld(t, "vanishes")
-		w.run(t, answers{nmiVanishes: true})
-		if out, errs, status := podid(t, "-n", "vanishes", "--yes"); status != 1 || !strings.Contains(errs, "its DaemonSet was deleted meanwhile") {
-			t.Errorf("status %d: %s%s", status, out, errs)
-		}
-	})
-	t.Run("where nmi's DaemonSet selects no node any more", func(t *testing.T) {
-		w := newWorld(t, "nowhere")
-		w.run(t, answers{noNodes: true})
-		out, errs, status := podid(t, "-n", "nowhere", "--yes")
-		if status != 1 || !strings.Contains(errs, "nmi's DaemonSet nowhere/podid-nmi selects no node: nodes that it was on have their redirect until they restart; with Helm, go on by: helm uninstall RELEASE -n nowhere --no-hooks") || strings.Contains(out, "the redirect is off") {
-			t.Errorf("status %d: %s%s", status, out, errs)
-		}
-	})
 	t.Run("on nodes that do not answer", func(t *testing.T) {
 		t.Parallel() // it waits for all of its time
 		w := newWorld(t, "silent")
 		w.run(t, answers{silentNode: true})
 		_, errs, status := podid(t, "-n", "silent", "--yes", "--timeout=20s")
-		if status != 1 || !strings.Contains(errs, "the redirect is not off every node: the time is up (--timeout)\nlook at node-1;") {
+		if status != 1 || strings.Contains(errs, "--no-hooks") || !strings.Contains(errs, "the redirect is not off every node: the time is up (--timeout)\nlook at node-1;") {
 			t.Errorf("status %d: %s", status, errs)
 		}
 	})
@@ -218,6 +186,51 @@ func TestCleanupNamesWhatIsLeft(t *testing.T) {
 			t.Errorf("status %d: %s", status, errs)
 		}
 	})
+}
+
+// startsWithoutWhatIsGone checks that a pod needs nothing that another may have taken
+// away, and has left what is always there.
+func startsWithoutWhatIsGone(t *testing.T, spec corev1.PodSpec) {
+	t.Helper()
+	optional, gone := true, corev1.LocalObjectReference{Name: "gone"}
+	var empty corev1.VolumeSource
+	empty.EmptyDir = &corev1.EmptyDirVolumeSource{}
+	want := map[string]corev1.VolumeSource{
+		"host": empty, "vault": empty, "disk": empty,
+		"cloud": {Secret: &corev1.SecretVolumeSource{SecretName: "gone", Optional: &optional}},
+		"ca":    {ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: gone, Optional: &optional}},
+		"all": {Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{Secret: &corev1.SecretProjection{LocalObjectReference: gone, Optional: &optional}},
+			{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: gone, Optional: &optional}},
+			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: new(int64(3600))}},
+		}}},
+		"tmp":    {EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}},
+		"labels": {DownwardAPI: &corev1.DownwardAPIVolumeSource{Items: []corev1.DownwardAPIVolumeFile{{Path: "labels", FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.labels"}}}}},
+	}
+	got := map[string]corev1.VolumeSource{}
+	for _, v := range spec.Volumes {
+		got[v.Name] = v.VolumeSource
+	}
+	modes := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".DefaultMode" }, cmp.Ignore())
+	if diff := cmp.Diff(want, got, modes); diff != "" {
+		t.Errorf("volumes (-want +got):\n%s", diff)
+	}
+	env := []corev1.EnvVar{
+		{Name: "CLOUD", Value: "AzureCloud"},
+		{Name: "AAD_CLIENT", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: gone, Key: "client", Optional: &optional}}},
+		{Name: "AAD_TENANT", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: gone, Key: "tenant", Optional: &optional}}},
+		{Name: "NODE", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "spec.nodeName"}}},
+	}
+	if diff := cmp.Diff(env, spec.Containers[0].Env); diff != "" {
+		t.Errorf("environment (-want +got):\n%s", diff)
+	}
+	from := []corev1.EnvFromSource{
+		{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: gone, Optional: &optional}},
+		{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: gone, Optional: &optional}},
+	}
+	if diff := cmp.Diff(from, spec.Containers[0].EnvFrom); diff != "" {
+		t.Errorf("environment of whole objects (-want +got):\n%s", diff)
+	}
 }
 
 // TestCleanupRights runs it with the rights that the chart gives to its hook.

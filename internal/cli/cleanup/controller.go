@@ -126,8 +126,9 @@ func jobOf(mic *appsv1.Deployment, most time.Duration, keep bool) *batchv1.Job {
 	}
 }
 
-// withoutAzure has a pod start also where what mic knows Azure by is gone already:
-// with --keep-identities it is not read.
+// withoutAzure has a pod start also where what mic knows Azure by is gone already, or
+// whatever else it mounts or has in its environment: with --keep-identities nothing of
+// that is read.
 func withoutAzure(spec *corev1.PodSpec) {
 	for i := range spec.Volumes {
 		switch v := &spec.Volumes[i].VolumeSource; {
@@ -135,14 +136,42 @@ func withoutAzure(spec *corev1.PodSpec) {
 			v.Secret.Optional = new(true)
 		case v.ConfigMap != nil:
 			v.ConfigMap.Optional = new(true)
-		case v.HostPath != nil:
+		case v.Projected != nil:
+			optional(v.Projected.Sources)
+		case v.EmptyDir != nil || v.DownwardAPI != nil: // always there
+		default:
 			*v = corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
 		}
 	}
-	env := spec.Containers[0].Env
-	for i := range env {
-		if from := env[i].ValueFrom; from != nil && from.SecretKeyRef != nil {
+	c := &spec.Containers[0]
+	for i := range c.Env {
+		if from := c.Env[i].ValueFrom; from != nil && from.SecretKeyRef != nil {
 			from.SecretKeyRef.Optional = new(true)
+		} else if from != nil && from.ConfigMapKeyRef != nil {
+			from.ConfigMapKeyRef.Optional = new(true)
+		}
+	}
+	for i := range c.EnvFrom {
+		if from := &c.EnvFrom[i]; from.SecretRef != nil {
+			from.SecretRef.Optional = new(true)
+		} else if from.ConfigMapRef != nil {
+			from.ConfigMapRef.Optional = new(true)
+		}
+	}
+}
+
+// optional makes what a projected volume is made of so, but for tokens of the API
+// server's.
+func optional(sources []corev1.VolumeProjection) {
+	for i := range sources {
+		switch s := &sources[i]; {
+		case s.Secret != nil:
+			s.Secret.Optional = new(true)
+		case s.ConfigMap != nil:
+			s.ConfigMap.Optional = new(true)
+		case s.ClusterTrustBundle != nil:
+			s.ClusterTrustBundle.Optional = new(true)
+		default:
 		}
 	}
 }

@@ -32,10 +32,20 @@ spec:
       - name: mic
         image: podid-io/mic:1
         args: [--cloud-config=, --immutable-user-msis=a]
-        env: [{name: CLOUD, value: AzureCloud}, {name: AAD_CLIENT, valueFrom: {secretKeyRef: {name: gone, key: client}}}]
+        env: [{name: CLOUD, value: AzureCloud}, {name: AAD_CLIENT, valueFrom: {secretKeyRef: {name: gone, key: client}}},
+          {name: AAD_TENANT, valueFrom: {configMapKeyRef: {name: gone, key: tenant}}}, {name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}]
+        envFrom: [{secretRef: {name: gone}}, {configMapRef: {name: gone}}]
         ports: [{containerPort: 8080}]
         livenessProbe: {httpGet: {path: /healthz, port: 8080}}
-      volumes: [{name: host, hostPath: {path: /etc/kubernetes, type: Directory}}, {name: cloud, secret: {secretName: gone}}]
+      volumes:
+      - {name: host, hostPath: {path: /etc/kubernetes, type: Directory}}
+      - {name: cloud, secret: {secretName: gone}}
+      - {name: ca, configMap: {name: gone}}
+      - {name: vault, csi: {driver: secrets-store.csi.k8s.io, readOnly: true, volumeAttributes: {secretProviderClass: gone}}}
+      - {name: disk, persistentVolumeClaim: {claimName: gone}}
+      - {name: all, projected: {sources: [{secret: {name: gone}}, {configMap: {name: gone}}, {serviceAccountToken: {path: token, expirationSeconds: 3600}}]}}
+      - {name: tmp, emptyDir: {medium: Memory}}
+      - {name: labels, downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}}
 ---
 apiVersion: apps/v1
 kind: DaemonSet
