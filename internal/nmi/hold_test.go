@@ -48,6 +48,44 @@ func TestHeldRequestWakesWithTheView(t *testing.T) {
 	})
 }
 
+// A list in place of a broken watch changes the view object by object, and those
+// who wait look between any two of them.
+func TestWhoWaitsIsNotRefusedBetweenTwoObjectsOfAList(t *testing.T) {
+	for name, test := range map[string]struct {
+		before []identity.Grant // between the two
+		gone   bool             // there is no second one
+		want   int
+	}{
+		"bound to nothing in between":                    {nil, false, 200},
+		"bound to another in between":                    {[]identity.Grant{{Identity: identity.Identity{ClientID: "another"}, Ready: true}}, false, 200},
+		"bound to nothing, and it stays so":              {nil, true, 400},
+		"bound to another, and there it stays from then": {[]identity.Grant{{Identity: identity.Identity{ClientID: "another"}, Ready: true}}, true, 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				w.found.Pod.Created = time.Now().Add(-time.Hour)
+				right := []identity.Grant{{Identity: w.found.Grants[0].Identity, Ready: true}}
+				w.found.Grants[0].Ready = false
+				c := serve(t, w, nmi.Controller{})
+				go func() {
+					time.Sleep(10 * time.Second)
+					w.change(func(f *fakeWorld) { f.found.Grants = test.before })
+					synctest.Wait() // whoever waits has looked
+					if !test.gone {
+						w.change(func(f *fakeWorld) { f.found.Grants = right })
+					}
+				}()
+				start := time.Now()
+				status, body := c.get(t, ask+"&client_id="+right[0].Identity.ClientID)
+				if status != test.want || time.Since(start) > 11*time.Second {
+					t.Errorf("answered %d %v after %s, want %d", status, body["error_description"], time.Since(start), test.want)
+				}
+			})
+		})
+	}
+}
+
 // What is waited for can take longer than it takes a young pod to grow old.
 func TestEachLookIsMadeAtItsOwnTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -156,12 +156,37 @@ func (s *Server) hold(ctx context.Context, req imds.TokenRequest, start time.Tim
 		}
 		q.now = time.Now()
 		next := look(ctx, q)
+		if !a.fetch && next.takenAway() && settled(ctx) {
+			q.now = time.Now()
+			next = look(ctx, q)
+		}
 		if ctx.Err() != nil && next.err != nil && a.err != nil {
 			return a // its error would be that the time is over; a's says what was missing
 		}
 		a = next
 	}
 	return a
+}
+
+// settling is how long the view is given to become whole again. A list that comes
+// in place of what a watch has missed changes it object by object, in no order:
+// between two of them a pod can seem to be bound to nothing, which never was.
+const settling = 200 * time.Millisecond
+
+// takenAway says whether a pod that waits is to be refused what it was entitled to
+// a moment ago.
+func (a *answer) takenAway() bool {
+	return !a.again && (a.reason == identity.NoBinding || a.reason == identity.NotBound)
+}
+
+// settled waits for settling; false when the time is over.
+func settled(ctx context.Context) bool {
+	select {
+	case <-time.After(settling):
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // rest waits until it is worth to look again; false when the time is over.
