@@ -73,7 +73,7 @@ func (o *options) addSharedFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.election.Name, "leader-election-name", mic.DefaultLease, "name of the lease (config/rbac fits "+mic.DefaultLease+" only)")
 	f.DurationVar(&o.election.LeaseDuration, "leader-election-lease-duration", 15*time.Second, "how long a lease counts that is not renewed")
 	f.DurationVar(&o.election.RenewDeadline, "leader-election-renew-deadline", 0, "how long the leader tries to renew its lease; 0 means two thirds of --leader-election-lease-duration")
-	f.DurationVar(&o.election.RetryPeriod, "leader-election-retry-period", 0, "time between tries to get or renew the lease; 0 means a fifth of --leader-election-renew-deadline")
+	f.DurationVar(&o.election.RetryPeriod, "leader-election-retry-period", 0, "time between tries to get or renew the lease; 0 means a tenth of --leader-election-renew-deadline")
 	f.StringSliceVar(&o.immutable, "immutable-user-msis", nil, "client ids of managed identities that are never taken off a machine, beside the one that azure.json names")
 	f.StringSliceVar(&o.startupTaints, "startup-taint", nil, "keys of taints that mic takes off a node when its nmi is ready, such as "+taint.DefaultKey+" (config/policy and config/rbac, startup-taint.yaml)")
 	f.StringSliceVar(&o.legacyLocks, lockFlag, nil, "NAMESPACE/NAME of Endpoints by which MIC of AAD Pod Identity says that it leads, while which mic does not; empty means none (default default/"+legacy.LockName+" and the same in --namespace)")

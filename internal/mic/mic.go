@@ -95,7 +95,10 @@ type Election struct {
 	// RenewDeadline is how long the leader tries to renew it. The default is two
 	// thirds of LeaseDuration.
 	RenewDeadline time.Duration
-	// RetryPeriod is the time between tries. The default is a fifth of RenewDeadline.
+	// RetryPeriod is the time between tries. The default is a tenth of
+	// RenewDeadline: who stands by looks every 2.2 times that at the latest, twice
+	// (when the lease was renewed, and when it ran out), and leads 20 s after a
+	// leader that was killed.
 	RetryPeriod time.Duration
 }
 
@@ -162,7 +165,7 @@ func (c Config) withDefaults() (Config, error) {
 		e.RenewDeadline = e.LeaseDuration * 2 / 3
 	}
 	if e.RetryPeriod <= 0 {
-		e.RetryPeriod = e.RenewDeadline / 5
+		e.RetryPeriod = e.RenewDeadline / 10
 	}
 	if e.LeaseDuration%time.Second != 0 {
 		return c, fmt.Errorf("the lease's duration (%s) must be whole seconds", e.LeaseDuration)

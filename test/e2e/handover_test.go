@@ -116,13 +116,7 @@ func (r *replicas) states() (map[string]v1.AssignedState, error) {
 // TestAnotherMicTakesOverInTheMiddleOfAChange ends the leader while Azure carries
 // out what it asked for.
 func TestAnotherMicTakesOverInTheMiddleOfAChange(t *testing.T) {
-	for name, test := range map[string]struct {
-		signal os.Signal
-		within time.Duration // until another leads
-	}{
-		"told to end": {syscall.SIGTERM, 10 * time.Second},
-		"killed":      {syscall.SIGKILL, 20 * time.Second},
-	} {
+	for name, signal := range map[string]os.Signal{"told to end": syscall.SIGTERM, "killed": syscall.SIGKILL} {
 		t.Run(name, func(t *testing.T) {
 			r := newReplicas(t)
 			var leads, stands *program
@@ -137,12 +131,12 @@ func TestAnotherMicTakesOverInTheMiddleOfAChange(t *testing.T) {
 			if strings.Contains(stands.said(t), "msg=leading\n") {
 				t.Fatal("both lead")
 			}
-			leads.killed = test.signal == syscall.SIGKILL
+			leads.killed = signal == syscall.SIGKILL
 			killed := time.Now()
-			if err := leads.process.Signal(test.signal); err != nil {
+			if err := leads.process.Signal(signal); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, test.within, func() error {
+			eventually(t, time.Minute, func() error {
 				if !strings.Contains(stands.said(t), "msg=leading\n") {
 					return errors.New("nobody else leads")
 				}
