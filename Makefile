@@ -59,7 +59,7 @@ test: deps build $(JS_CLIENT) ## run every test, on a real API server and in net
 	@$(call need,nft,nftables)
 	@$(GO) run ./test/localcluster/build kubectl
 	@echo "testing"
-	@$(GO) test $(TESTFLAGS) -timeout 20m ./...
+	@$(GO) test $(TESTFLAGS) -timeout 60m ./...
 	@echo "churning: a million steps"
 	@$(GO) test -timeout 20m -count 1 -run Churn ./test/churn
 	@echo "fuzzing: $(FUZZ) for each target"

@@ -143,7 +143,8 @@ func TestCloudFindsAzuresClouds(t *testing.T) {
 	}
 }
 
-// The cache keeps the limits of IMDS, which the emulator enforces here.
+// The cache keeps the limits of IMDS, which the emulator enforces here. How fast it
+// is within them is held in internal/token, where the time is synctest's.
 func TestCacheStaysInsideTheLimitsOfIMDS(t *testing.T) {
 	e, err := azemu.New(azemu.Config{IMDSLimits: true, Seed: azemu.State{
 		Identities: []azemu.Identity{{ID: blueID, ClientID: "blue-client"}},
@@ -157,7 +158,6 @@ func TestCacheStaysInsideTheLimitsOfIMDS(t *testing.T) {
 		t.Fatal(err)
 	}
 	cache := token.NewCache(token.CacheConfig{Source: over(t, e.IMDSOf("vm"))})
-	began := time.Now()
 	var wg sync.WaitGroup
 	const calls = 60
 	for i := range calls {
@@ -172,8 +172,5 @@ func TestCacheStaysInsideTheLimitsOfIMDS(t *testing.T) {
 	c := e.Counters()[azemu.EndpointIMDSToken]
 	if c.Status[http.StatusTooManyRequests] != 0 || c.Status[http.StatusOK] != calls || c.Peak > 5 {
 		t.Errorf("answers by status %v, %d at once; want %d times 200 and at most 5", c.Status, c.Peak, calls)
-	}
-	if d := time.Since(began); d > 10*time.Second*calls/110 {
-		t.Errorf("%d tokens took %s, want the pace of 110 in 10 s", calls, d)
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/podid-io/podid/test/localcluster"
 )
 
-// longest is how long the commands of one page may take.
-const longest = 3 * time.Minute
+// longest is how long the commands of one page may take before they count as stuck.
+const longest = 10 * time.Minute
 
 // TestCommandsRun runs the commands of every page, each page in a world of its
 // own. What needs pods that run is for test/node.

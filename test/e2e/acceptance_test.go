@@ -57,7 +57,7 @@ func acceptOldSpelling(t *testing.T, w *demo.World) {
 		{"AzurePodIdentityException", "aad-identity-exception", v1.ConditionEffective, "False", []string{"default"}},
 	} {
 		t.Run(o.kind+" "+o.condition, func(t *testing.T) {
-			eventually(t, 15*time.Second, func() error { return conditionSays(t, w, o.kind, o.name, o.condition, o.status, o.says) })
+			eventually(t, time.Minute, func() error { return conditionSays(t, w, o.kind, o.name, o.condition, o.status, o.says) })
 		})
 	}
 	excepted := run(t, w, newPod(w, "default", "excepted", map[string]string{"noaad": "true"}))
@@ -213,7 +213,7 @@ func acceptException(t *testing.T, w *demo.World) {
 	addOn := run(t, w, newPod(w, metav1.NamespaceSystem, "add-on", labels))
 	// The node's identities, by every selector: mic's own is on it from the start.
 	for _, selector := range []string{"client_id=" + micClient, "mi_res_id=" + identityID("podid-demo", "podid-mic")} {
-		eventually(t, 5*time.Second, func() error { // the exception is as young as the pod
+		eventually(t, time.Minute, func() error { // the exception is as young as the pod
 			got, err := owner(t, addOn, "&"+selector)
 			if err == nil && got.ClientID != micClient {
 				err = fmt.Errorf("got a token of %s", got.ClientID)

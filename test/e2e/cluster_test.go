@@ -134,7 +134,7 @@ func apply(t *testing.T, w *demo.World, name string) []*corev1.Pod {
 		if o.GetNamespace() == "" && o.GetKind() != "Namespace" {
 			o.SetNamespace("default")
 		}
-		eventually(t, 10*time.Second, func() error { // a new kind is not found at once
+		eventually(t, time.Minute, func() error { // a new kind is not found at once
 			err := w.Client.Create(t.Context(), o)
 			if err != nil && !meta.IsNoMatchError(err) {
 				t.Fatalf("%s: %v", name, err)

@@ -120,7 +120,7 @@ func agentWithSocket(t *testing.T, w *demo.World) string {
 	node := w.Cluster.Nodes()[0]
 	old := w.Agent(node)
 	startAgent(t, w, node, "explained", "--health-listen", socket, "--hold", "3s")
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		status, answer, err := telemetry.Ask(t.Context(), socket, http.MethodGet, "/readyz", "")
 		if err == nil && status != http.StatusOK {
 			err = errors.New(answer)

@@ -194,17 +194,17 @@ func rotateSecret(t *testing.T, w *demo.World) {
 		}
 	}
 	put("second")
-	eventually(t, 5*time.Second, func() error { return ownedBy(t, p, "/new", client) })
+	eventually(t, time.Minute, func() error { return ownedBy(t, p, "/new", client) })
 	wantOwner(t, p, "", client)
 	put("wrong")
-	eventually(t, 5*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		if got, err := owner(t, p, ""); err == nil {
 			return fmt.Errorf("a wrong secret gets a token of %s", got.ClientID)
 		}
 		return nil
 	})
 	put("second")
-	eventually(t, 5*time.Second, func() error { return ownedBy(t, p, "", client) })
+	eventually(t, time.Minute, func() error { return ownedBy(t, p, "", client) })
 }
 
 // ownedBy is nil when the pod gets a token of the client id.

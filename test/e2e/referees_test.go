@@ -23,20 +23,7 @@ type referee struct {
 	name string
 	argv []string
 	env  []string
-	// refused is how long it may take to say that it was refused.
-	refused time.Duration
 }
-
-// Refusals are final, so no client has a reason to ask again (wantRequests sees
-// that none does): what they take is the start of the program. With ten started
-// at once on two busy cores, curl and the Go clients took up to 0.1 s and the
-// JavaScript ones, for which Node.js loads some hundred files, up to 1.8 s. A
-// client that waited to ask again, as the SDKs do after a 404 or a 429, would take
-// seconds more.
-const (
-	nativeRefused = 2 * time.Second
-	nodeRefused   = 6 * time.Second
-)
 
 // clients are the referees, which ask for a client id unless it is empty.
 func clients(t *testing.T, suffix, clientID string) []referee {
@@ -63,11 +50,11 @@ func clients(t *testing.T, suffix, clientID string) []referee {
 	}
 	with := func(argv []string, args ...string) []string { return append(append([]string{}, argv...), args...) }
 	return []referee{
-		{"go-managed" + suffix, with(goSDK, more...), nil, nativeRefused},
-		{"go-default" + suffix, with(goSDK, "-default"), env, nativeRefused},
-		{"js-managed" + suffix, with(nodeSDK, more...), nil, nodeRefused},
-		{"js-default" + suffix, with(nodeSDK, with(more, "--default")...), nil, nodeRefused},
-		{"curl" + suffix, []string{paths[1], "--silent", "--show-error", "--fail-with-body", "--noproxy", "*", "--header", "Metadata: true", tokenURL + query}, nil, nativeRefused},
+		{"go-managed" + suffix, with(goSDK, more...), nil},
+		{"go-default" + suffix, with(goSDK, "-default"), env},
+		{"js-managed" + suffix, with(nodeSDK, more...), nil},
+		{"js-default" + suffix, with(nodeSDK, with(more, "--default")...), nil},
+		{"curl" + suffix, []string{paths[1], "--silent", "--show-error", "--fail-with-body", "--noproxy", "*", "--header", "Metadata: true", tokenURL + query}, nil},
 	}
 }
 
@@ -153,8 +140,9 @@ func referees(t *testing.T, w *demo.World) {
 	})
 }
 
-// refereesStart is longer than it takes all of them to start, on a busy machine.
-const refereesStart = 8 * time.Second
+// refereesStart is longer than it takes all of them to start, on a busy machine,
+// and well under what nmi holds a request for.
+const refereesStart = 20 * time.Second
 
 func wantTokens(t *testing.T, verdicts map[string]verdict, client string) {
 	t.Helper()
@@ -165,12 +153,14 @@ func wantTokens(t *testing.T, verdicts map[string]verdict, client string) {
 	}
 }
 
+// wantRefusals checks that each client was refused. A refusal is final: that none
+// asks again, as the SDKs do after a 404 or a 429, wantRequests sees.
 func wantRefusals(t *testing.T, all []referee, verdicts map[string]verdict, says string) {
 	t.Helper()
 	for _, r := range all {
 		v := verdicts[r.name]
-		if v.err == nil || v.took > r.refused || !strings.Contains(v.out, says) {
-			t.Errorf("%s: ended with %v after %s, want a refusal within %s that says %q\n%s", r.name, v.err, v.took, r.refused, says, withoutToken(v.out))
+		if v.err == nil || !strings.Contains(v.out, says) {
+			t.Errorf("%s: ended with %v after %s, want a refusal that says %q\n%s", r.name, v.err, v.took, says, withoutToken(v.out))
 		}
 	}
 }
@@ -211,7 +201,7 @@ func audited(a *demo.Agent) (lines []auditLine, err error) {
 // audit log, which is written soon after.
 func wantRequests(t *testing.T, a *demo.Agent, prefix string, all []referee, want int) {
 	t.Helper()
-	eventually(t, 5*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		lines, err := audited(a)
 		if err != nil {
 			return err

@@ -167,7 +167,7 @@ func surge(t *testing.T, w *demo.World, fresh, kept *localcluster.Pod) {
 	old := w.Agent(node)
 	stops := map[string]func() (int, []error){"new connections": steady(t, fresh, false), "a kept connection": steady(t, kept, true)}
 	young := replaceAgent(t, w, node, "young")
-	eventually(t, 10*time.Second, func() error { // the kept one has moved as well
+	eventually(t, time.Minute, func() error { // the kept one has moved as well
 		if auditOf(t, young, fresh.Name) < 20 || auditOf(t, young, kept.Name) < 20 {
 			return errNotYet
 		}

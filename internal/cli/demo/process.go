@@ -54,7 +54,7 @@ func lastLine(path string) string {
 func (w *World) awaitReady(ctx context.Context, name string, at netip.AddrPort) error {
 	url := "http://" + at.String() + "/readyz"
 	client := &http.Client{Timeout: 2 * time.Second}
-	return await(ctx, 30*time.Second, name, func() error {
+	return await(ctx, name, func() error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			return err
@@ -72,10 +72,13 @@ func (w *World) awaitReady(ctx context.Context, name string, at netip.AddrPort) 
 	})
 }
 
+// patience is how long is waited for what must come before it counts as stuck.
+const patience = time.Minute
+
 // await asks ten times a second until the answer is good: for programs that
 // have nothing else to wait on.
-func await(ctx context.Context, limit time.Duration, what string, ok func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+func await(ctx context.Context, what string, ok func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -87,7 +90,7 @@ func await(ctx context.Context, limit time.Duration, what string, ok func() erro
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%s was not ready within %s: %w", what, limit, err)
+			return fmt.Errorf("%s was not ready within %s: %w", what, patience, err)
 		}
 	}
 }

@@ -222,7 +222,7 @@ func (w *World) startAzure(ctx context.Context) error {
 	if _, err := w.background(ctx, "azemu", cmd, cmd.Start, cmd.Wait); err != nil {
 		return err
 	}
-	return await(ctx, 15*time.Second, "azemu", func() error {
+	return await(ctx, "azemu", func() error {
 		_, err := w.Azure.Counters(ctx)
 		return err
 	})

@@ -15,7 +15,7 @@ import (
 const (
 	// patience is how long a request may take that must be answered, brief how
 	// long one is waited for that may not be.
-	patience = 5 * time.Second
+	patience = 30 * time.Second
 	brief    = 300 * time.Millisecond
 )
 
