@@ -53,8 +53,9 @@ TEMPLATE
 cat > $old/their-values.yaml <<'VALUES'
 forceNamespaced: "true"
 image: {repository: mcr.example/aad-pod-identity}
-mic: {tag: v1.8.17, replicas: 3}
+mic: {tag: v1.8.17, replicas: 3, leaderElection: }
 nmi: {tag: v1.8.17, allowNetworkPluginKubenet: true}
 rbac: {allowAccessToSecrets: false}
+adminsecret: # with what is below commented out, as in the old chart's own file
 VALUES
 helm install aad-pod-identity $old --namespace aad-pod-identity --create-namespace --values $old/their-values.yaml
