@@ -47,19 +47,24 @@ func underLoad(t *testing.T, w *world, do func()) {
 		as := "load-" + machineName(i)
 		got := w.reports.await(t, as, 3*time.Minute, func(got []report) bool { return got[len(got)-1].Oldest.After(done) })
 		got = got[before[i]-1:]
-		t.Logf("%s: %d tokens in %s", as, got[len(got)-1].Good-got[0].Good, round(time.Since(start)))
+		first, last := got[0], got[len(got)-1]
+		t.Logf("%s: %d tokens in %s, of which it stood still for %s", as, last.Good-first.Good, round(time.Since(start)), round(last.Still-first.Still))
 		if err := served(got); err != nil {
 			t.Errorf("%s: %v", as, err)
 		}
 	}
 }
 
+// mostStill is for how long a client under load may have no answer at all, in seconds
+// that have none: no failure of clients that hardly ask says little.
+const mostStill = 5 * time.Second
+
 // served checks what a client under load has told, from a report before something
 // was done to one after which nothing is unanswered that was asked meanwhile. One
 // that started anew has forgotten what went wrong.
 func served(got []report) error {
 	for i := range got[1:] {
-		if was, is := got[i], got[i+1]; is.Good < was.Good || is.Bad < was.Bad {
+		if was, is := got[i], got[i+1]; is.Good < was.Good || is.Bad < was.Bad || is.Still < was.Still {
 			return fmt.Errorf("after %d tokens and %d failures it told of %d and %d: the client started anew", was.Good, was.Bad, is.Good, is.Bad)
 		}
 	}
@@ -67,6 +72,9 @@ func served(got []report) error {
 	good, bad := last.Good-first.Good, last.Bad-first.Bad
 	if bad != 0 || good <= 0 {
 		return fmt.Errorf("%d tokens and %d failures, the last one: %s", good, bad, last.Error)
+	}
+	if still := last.Still - first.Still; still > mostStill {
+		return fmt.Errorf("%d tokens and no failure, but the load stood still for %s", good, still)
 	}
 	return nil
 }

@@ -20,7 +20,10 @@ func refused(t *testing.T, w *world) {
 		eventually(t, time.Minute, func() error { // when its container runs
 			var err error
 			out, err = w.exec(t, pod.Namespace, pod.Name, "/workload", "ask", "-to", "")
-			if err == nil || strings.Contains(out, "emulator") {
+			if err == nil {
+				t.Fatalf("%s got a token: %s", pod, out)
+			}
+			if strings.Contains(out, "emulator") {
 				t.Fatalf("%s reaches past nmi: %v, %s", pod, err, out)
 			}
 			if !refusedByAgent(out) {

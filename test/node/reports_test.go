@@ -25,6 +25,8 @@ type report struct {
 	Bad      int    `json:"bad"`
 	// Oldest is when the oldest request began that is in neither of them, under load.
 	Oldest time.Time `json:"oldest"`
+	// Still is for how long no request was answered for a second or more, under load.
+	Still time.Duration `json:"still"`
 }
 
 // reports is what all workloads have told.

@@ -39,6 +39,8 @@ func TestLoadMustBeServed(t *testing.T) {
 		"no token":                            {[]report{{Good: 5}, {Good: 5}}, false},
 		"a client that started anew":          {[]report{{Good: 5}, {Good: 1}, {Good: 9}}, false},
 		"one that has forgotten its failures": {[]report{{Good: 5, Bad: 1}, {Good: 7}}, false},
+		"a load that stood still":             {[]report{{Good: 5, Still: time.Second}, {Good: 9, Still: 7 * time.Second}}, false},
+		"one that did so before":              {[]report{{Good: 5, Still: time.Minute}, {Good: 9, Still: time.Minute + time.Second}}, true},
 		"one report":                          {[]report{{Good: 5, Oldest: time.Unix(1, 0)}}, false},
 	}
 	for name, tt := range tests {

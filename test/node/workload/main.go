@@ -23,7 +23,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -38,6 +37,9 @@ type Report struct {
 	Bad      int    `json:"bad,omitempty"`  // everything else, under load
 	// Oldest is when the oldest request began that is not counted yet, under load.
 	Oldest time.Time `json:"oldest,omitzero"`
+	// Still is for how long, in all, no request was answered for a second or more,
+	// under load.
+	Still time.Duration `json:"still,omitempty"`
 }
 
 // client is who asks, and whom it tells.
@@ -81,7 +83,7 @@ func run(ctx context.Context, args []string) error {
 			return nil
 		}
 	case "load":
-		return c.load(ctx)
+		return c.load(ctx, c.ask)
 	default:
 		return fmt.Errorf("%q is not pause, ask or load", args[0])
 	}
@@ -100,52 +102,6 @@ func (c client) askOnce(ctx context.Context, again bool) error {
 		r.Error = err.Error()
 	}
 	return errors.Join(err, c.tell(ctx, r))
-}
-
-// load asks on four new connections at a time, without a pause for more than a
-// moment, as many small clients would, and tells how many got no token, and how
-// long one has been waiting.
-func (c client) load(ctx context.Context) error {
-	results := make(chan error) // unbuffered: the next request begins when one is counted
-	var began [4]atomic.Int64   // in nanoseconds
-	for i := range began {
-		began[i].Store(time.Now().UnixNano())
-		go func() { // ends with the program
-			for tick := time.NewTicker(20 * time.Millisecond); ; <-tick.C {
-				began[i].Store(time.Now().UnixNano())
-				_, err := c.ask(context.WithoutCancel(ctx))
-				results <- err
-			}
-		}()
-	}
-	sum := Report{As: c.as}
-	for second := time.NewTicker(time.Second); ; {
-		select {
-		case err := <-results:
-			if err == nil {
-				sum.Good++
-				break
-			}
-			sum.Bad++
-			sum.Error = err.Error()
-		case <-second.C:
-			sum.Oldest = oldest(began[:])
-			if err := c.tell(ctx, sum); err != nil && ctx.Err() == nil {
-				fmt.Fprintln(os.Stderr, "tell:", err) // the next second tells the same sums
-			}
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-// oldest is the first of some times.
-func oldest(times []atomic.Int64) time.Time {
-	first := times[0].Load()
-	for i := range times {
-		first = min(first, times[i].Load())
-	}
-	return time.Unix(0, first)
 }
 
 // ask is one request on a connection of its own.
