@@ -35,6 +35,7 @@ import (
 	"github.com/podid-io/podid/internal/mic"
 	"github.com/podid-io/podid/internal/mic/assignment"
 	"github.com/podid-io/podid/internal/mic/cloudconfig"
+	"github.com/podid-io/podid/test/leaks"
 )
 
 const (
@@ -79,7 +80,7 @@ func (l *lines) String() string {
 
 func newWorld(t *testing.T, c azemu.Config) *world {
 	t.Helper()
-	awaitEnd(t)
+	leaks.Await(t)
 	w := &world{t: t, ns: "apps-" + strings.ToLower(strings.Trim(strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
 			return r

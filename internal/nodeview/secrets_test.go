@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,6 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/podid-io/podid/test/leaks"
 	"github.com/podid-io/podid/test/localcluster"
 )
 
@@ -58,18 +58,12 @@ func awaitSecret(t *testing.T, s *Secrets, name string, want map[string][]byte, 
 }
 
 func TestSecrets(t *testing.T) {
-	ours := goleak.IgnoreCurrent()
+	leaks.Await(t)
 	cp, err := localcluster.StartControlPlane(t.Context(), localcluster.ControlPlaneConfig{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		cp.Stop()
-		goleak.VerifyNone(t, ours,
-			// client-go keeps connections to the API server for whoever comes next.
-			goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
-			goleak.IgnoreAnyFunction("net/http/internal/http2.(*clientConnReadLoop).run"), goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"))
-	})
+	t.Cleanup(cp.Stop)
 	k, err := kubernetes.NewForConfig(cp.REST())
 	if err != nil {
 		t.Fatal(err)

@@ -11,9 +11,9 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
-	"go.uber.org/goleak"
 
 	"github.com/podid-io/podid/internal/redirect"
+	"github.com/podid-io/podid/test/leaks"
 	"github.com/podid-io/podid/test/localcluster"
 )
 
@@ -77,7 +77,7 @@ func TestWithoutTheRightToSendRaw(t *testing.T) {
 // TestRunLeavesNothing runs the redirect in the test's own network.
 func TestRunLeavesNothing(t *testing.T) {
 	localcluster.Require(t)
-	leaks := goleak.IgnoreCurrent()
+	left := leaks.Mark()
 	canaries := make(chan error, 10)
 	r, err := redirect.New(redirect.Config{
 		Interval: time.Second, ReportCanary: func(err error) { canaries <- err }, Log: slog.New(slog.DiscardHandler),
@@ -109,7 +109,9 @@ func TestRunLeavesNothing(t *testing.T) {
 	if err := <-accepting; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("the listener ended with %v", err)
 	}
-	goleak.VerifyNone(t, leaks)
+	if err := left(); err != nil {
+		t.Error(err)
+	}
 	if _, err := net.InterfaceByName("podid-canary"); err == nil {
 		t.Error("the canary's veth pair is left")
 	}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
-	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -25,6 +24,7 @@ import (
 	"github.com/podid-io/podid/internal/cli/exit"
 	"github.com/podid-io/podid/internal/cli/roles"
 	"github.com/podid-io/podid/internal/compute"
+	"github.com/podid-io/podid/test/leaks"
 )
 
 const (
@@ -60,13 +60,7 @@ func newWorld(t *testing.T, assignments ...azemu.RoleAssignment) *world {
 // newAzure is a world whose cluster is empty.
 func newAzure(t *testing.T, assignments ...azemu.RoleAssignment) *world {
 	t.Helper()
-	before := goleak.IgnoreCurrent()
-	t.Cleanup(func() { // last of all
-		goleak.VerifyNone(t, before,
-			// client-go keeps connections to the API server for whoever comes next.
-			goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
-			goleak.IgnoreAnyFunction("net/http/internal/http2.(*clientConnReadLoop).run"), goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"))
-	})
+	leaks.Await(t)
 	seed := azemu.State{
 		Apps: []azemu.App{
 			{ClientID: "admin", ObjectID: adminObject, Secrets: []string{"secret"}},

@@ -1,4 +1,6 @@
-package mic_test
+// Package leaks finds goroutines that tests leave behind. It is patient: streams of
+// watches and connections end by themselves, which takes a while on a busy machine.
+package leaks
 
 import (
 	"regexp"
@@ -10,21 +12,31 @@ import (
 	"go.uber.org/goleak"
 )
 
-// awaitEnd fails when goroutines of a test go on after all else of it. Streams of watches end by
-// themselves, which takes a while on a busy machine. Those that goroutines of
-// before have begun are not the test's: the shared API server gives namespaces
-// their service accounts, and watches anew every few minutes.
-func awaitEnd(t *testing.T) {
+// patience is for what takes milliseconds on a machine that is not busy.
+const patience = 60 * time.Second
+
+// Await fails the test when goroutines of it go on after all else of it: what it
+// cleans up later was registered before.
+func Await(t *testing.T) {
 	t.Helper()
-	ours, before := goleak.IgnoreCurrent(), goroutines()
+	left := Mark()
 	t.Cleanup(func() {
-		if err := left(ours, before); err != nil {
+		if err := left(); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
-func left(ours goleak.Option, before map[string]bool) (err error) {
+// Mark remembers the goroutines that there are. The function waits for the end of
+// those begun since, and its error says which go on. Those that goroutines of before
+// have begun are not meant: an API server that tests share gives namespaces their
+// service accounts, and watches anew every few minutes.
+func Mark() (left func() error) {
+	ours, before := goleak.IgnoreCurrent(), goroutines()
+	return func() error { return await(ours, before) }
+}
+
+func await(ours goleak.Option, before map[string]bool) (err error) {
 	for start := time.Now(); time.Since(start) < patience; {
 		if err = goleak.Find(ours, // waits for a second or two
 			// client-go keeps connections to the API server for whoever comes next.
@@ -63,32 +75,4 @@ func goroutines() map[string]bool {
 func allOf(some map[string]bool, report string) bool {
 	begun := creator.FindAllStringSubmatch(report, -1)
 	return len(begun) > 0 && !slices.ContainsFunc(begun, func(m []string) bool { return !some[m[1]] })
-}
-
-func TestWhatATestBeginsIsItsOwn(t *testing.T) {
-	ours, before := goleak.IgnoreCurrent(), goroutines()
-	end, ended := make(chan struct{}), make(chan struct{})
-	go func() { defer close(ended); <-end }()
-	err := goleak.Find(ours)
-	if err == nil {
-		t.Fatal("nothing was found")
-	}
-	if allOf(before, err.Error()) {
-		t.Error("it was taken for one of others")
-	}
-	if all := goroutines(); !allOf(map[string]bool{idOf(t, err.Error()): true}, err.Error()) || len(all) == 0 {
-		t.Errorf("who began it is not known: %v", err)
-	}
-	close(end)
-	<-ended
-}
-
-// idOf is who began the first goroutine of a report.
-func idOf(t *testing.T, report string) string {
-	t.Helper()
-	m := creator.FindStringSubmatch(report)
-	if m == nil {
-		t.Fatalf("nobody began %s", report)
-	}
-	return m[1]
 }
