@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -31,7 +30,7 @@ type ControlPlaneConfig struct {
 	// Binary is the control plane's binary. Empty means the one of [Build].
 	Binary string
 	// Timeout bounds the time until it is ready, without a build. Zero means
-	// one minute.
+	// three minutes, of which it takes some seconds on a machine that is not busy.
 	Timeout time.Duration
 	// Log gets what both programs write; their log files in Dir do so too. Nil
 	// means the files only.
@@ -53,6 +52,7 @@ type ControlPlane struct {
 	children   []*process
 	logs       []io.Closer
 	accounts   *control
+	port       port
 
 	stop sync.Once
 }
@@ -68,7 +68,7 @@ func StartControlPlane(ctx context.Context, cfg ControlPlaneConfig) (*ControlPla
 		cfg.BindAddress = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
 	if cfg.Timeout <= 0 {
-		cfg.Timeout = time.Minute
+		cfg.Timeout = 3 * time.Minute
 	}
 	if cfg.Binary == "" {
 		binary, err := Build(ctx, cfg.Progress)
@@ -110,24 +110,25 @@ func (c *ControlPlane) Stop() {
 		for _, log := range c.logs {
 			_ = log.Close() // its writer is gone
 		}
+		c.port.release()
 	})
 }
 
 func (c *ControlPlane) start(ctx context.Context, cfg ControlPlaneConfig) error {
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
-	port, err := freePort(ctx, cfg.BindAddress, cfg.Port)
-	if err != nil {
+	var err error
+	if c.port, err = takePort(ctx, cfg.BindAddress, cfg.Port); err != nil {
 		return err
 	}
-	server := "https://" + port.String()
+	server := "https://" + c.port.String()
 	if err := c.writeKeys(cfg.BindAddress, server); err != nil {
 		return err
 	}
 	if err := c.launch(cfg.Binary, "etcd", etcdFlags(), cfg.Log); err != nil {
 		return err
 	}
-	if err := c.launch(cfg.Binary, "kube-apiserver", apiserverFlags(port, server), cfg.Log); err != nil {
+	if err := c.launch(cfg.Binary, "kube-apiserver", apiserverFlags(c.port, server), cfg.Log); err != nil {
 		return err
 	}
 	if err := c.awaitReady(ctx); err != nil {
@@ -135,17 +136,6 @@ func (c *ControlPlane) start(ctx context.Context, cfg ControlPlaneConfig) error 
 	}
 	c.accounts, err = runServiceAccounts(ctx, c.REST())
 	return err
-}
-
-// freePort finds a port that nobody listens on; another program could still
-// take it before the API server does, which then is the error that it reports.
-func freePort(ctx context.Context, address netip.Addr, port uint16) (netip.AddrPort, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", netip.AddrPortFrom(address, port).String())
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("find a port for the API server: %w", err)
-	}
-	defer func() { _ = l.Close() }() // nothing came in
-	return netip.ParseAddrPort(l.Addr().String())
 }
 
 // writeKeys makes the certificates and keys, the admin's kubeconfig and c.rest.
@@ -286,10 +276,11 @@ func etcdFlags() []string {
 // machine's outer address). The advertised address is a documentation address:
 // a loopback one is refused, no one uses it without endpoints, and without it
 // the server looks for a default route, which a sandbox does not have.
-func apiserverFlags(port netip.AddrPort, server string) []string {
+func apiserverFlags(p port, server string) []string {
 	return []string{
 		"--etcd-servers=unix://client.sock",
-		"--bind-address=" + port.Addr().String(), "--secure-port=" + strconv.Itoa(int(port.Port())),
+		"--bind-address=" + p.Addr().String(), "--secure-port=" + strconv.Itoa(int(p.Port())),
+		"--permit-port-sharing=" + strconv.FormatBool(p.held != nil),
 		"--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none",
 		"--tls-cert-file=apiserver.crt", "--tls-private-key-file=apiserver.key", "--client-ca-file=ca.crt",
 		"--service-cluster-ip-range=" + serviceRange,

@@ -17,9 +17,9 @@ import (
 
 // InstallCRDs creates, or brings up to date, the custom resource definitions in
 // the .yaml files of dir, and returns when the API server serves them, within
-// 30 seconds.
+// three minutes.
 func (c *ControlPlane) InstallCRDs(ctx context.Context, dir string) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
 	if err != nil {

@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // The exec protocol, over a Unix socket that keeps messages apart: one request
@@ -29,8 +32,9 @@ type execAnswer struct {
 }
 
 const (
-	execMessage  = 128 << 10        // the longest message, in bytes
-	execPatience = 10 * time.Second // for the request, and for the pod to run
+	execMessage     = 128 << 10        // the longest message, in bytes
+	requestPatience = 10 * time.Second // for the request, once the caller is there
+	podPatience     = time.Minute      // for the pod to run, once its object is there
 )
 
 // ServeExec lets [Exec] run commands in the cluster's pods from outside of the
@@ -72,7 +76,7 @@ func (c *Cluster) serveExec(ctx context.Context, conn *net.UnixConn) {
 	defer func() { _ = conn.Close() }() // the answer was written, or nobody reads it
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	_ = conn.SetReadDeadline(time.Now().Add(execPatience)) // a fresh connection takes it
+	_ = conn.SetReadDeadline(time.Now().Add(requestPatience)) // a fresh connection takes it
 	request, files, err := receive(conn)
 	defer closeAll(files)
 	var answer execAnswer
@@ -98,8 +102,15 @@ func (c *Cluster) exec(ctx context.Context, request execRequest, files []*os.Fil
 	if !found || len(request.Argv) == 0 || len(files) != 3 {
 		return 0, fmt.Errorf("run a command in %q: want NAMESPACE/POD, a command and three files", request.Target)
 	}
-	waiting, cancel := context.WithTimeout(ctx, execPatience)
+	waiting, cancel := context.WithTimeout(ctx, podPatience)
 	defer cancel()
+	err := c.control.client.Get(waiting, client.ObjectKey{Namespace: namespace, Name: name}, &corev1.Pod{})
+	if apierrors.IsNotFound(err) {
+		return 0, fmt.Errorf("there is no pod %s", request.Target)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look for pod %s: %w", request.Target, err)
+	}
 	pod, err := c.Pod(waiting, namespace, name)
 	if err != nil {
 		return 0, err

@@ -49,6 +49,11 @@ func TestExecRunsCommandsInPods(t *testing.T) {
 			t.Error("no error")
 		}
 	})
+	t.Run("a pod that is not there", func(t *testing.T) {
+		if _, _, err := execOutput(ctx, t, socket, "default/none", "true"); err == nil || !strings.Contains(err.Error(), "there is no pod default/none") {
+			t.Errorf("got %v, want an error that says so", err)
+		}
+	})
 	t.Run("a target that is none", func(t *testing.T) {
 		if _, _, err := execOutput(ctx, t, socket, "a", "true"); err == nil || !strings.Contains(err.Error(), "NAMESPACE/POD") {
 			t.Errorf("got %v, want an error that says what to write", err)

@@ -1,9 +1,16 @@
 package localcluster
 
 import (
+	"net/netip"
 	"path/filepath"
 	"time"
 )
+
+// HoldPort is how an API server's port is held until release is called.
+func HoldPort(address netip.Addr) (at netip.AddrPort, release func(), err error) {
+	p, err := holdPort(address)
+	return p.AddrPort, p.release, err
+}
 
 // TrySandbox is the trial of [Supported], with a limit.
 func TrySandbox(limit time.Duration) error { return trySandbox(limit) }
