@@ -19,20 +19,19 @@ import (
 // with docs/reference/metrics.md.
 func TestMetricsAreThoseOfTheTable(t *testing.T) {
 	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader"})})
-	var address string
 	waits := mic.NewWaits()
 	waits.Observe("vmss.update.resource", 15*time.Second)
 	w.edit = func(c *mic.Config) {
-		c.MetricsListen, c.Waits = freeAddress(t), waits
-		address = c.MetricsListen
+		c.MetricsListen, c.Waits = anyPort, waits
 	}
 	w.apply("", node("node-0", setID("pool")+"/virtualMachines/0"))
 	w.apply(w.ns, append(identity("reader"), pod("web", "node-0", "reader"))...)
+	metrics := w.serving("metrics")
 	health, _ := w.start()
 	w.awaitStates(map[string]v1.AssignedState{"web-" + w.ns + "-reader": v1.Assigned})
 	readiness(t, health, "[+] lease")
 
-	answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get("http://" + address + "/metrics")
+	answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get("http://" + metrics() + "/metrics")
 	must(t, err)
 	defer answer.Body.Close()
 	text, err := io.ReadAll(answer.Body)
@@ -69,14 +68,14 @@ func TestMetricsAreThoseOfTheTable(t *testing.T) {
 // TestListsAreMeasured has mic look for what others change.
 func TestListsAreMeasured(t *testing.T) {
 	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader"})})
-	var address string
 	w.edit = func(c *mic.Config) {
-		c.MetricsListen, c.DriftInterval = freeAddress(t), 100*time.Millisecond
-		address = c.MetricsListen
+		c.MetricsListen, c.DriftInterval = anyPort, 100*time.Millisecond
 	}
 	w.apply("", node("node-0", setID("pool")+"/virtualMachines/0"))
 	w.apply(w.ns, append(identity("reader"), pod("web", "node-0", "reader"))...)
+	serving := w.serving("metrics")
 	w.run()
+	address := serving()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	want := regexp.MustCompile(`podid_mic_azure_call_duration_seconds_count\{outcome="ok",verb="list"\} [1-9]`)
 	deadline := time.After(patience)

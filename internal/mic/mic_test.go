@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -71,13 +71,22 @@ func readiness(t *testing.T, address, want string) {
 	}
 }
 
-// freeAddress is a loopback address that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+// anyPort has mic serve at a port that is free; see serving.
+const anyPort = "127.0.0.1:0"
+
+// serving is to be called before a mic runs. What it returns waits until that mic
+// serves health or metrics, and says where.
+func (w *world) serving(what string) (await func() string) {
+	w.t.Helper()
+	told := func() [][]string {
+		return regexp.MustCompile(`msg=serving what=`+what+` address=(\S+)`).FindAllStringSubmatch(w.logged.String(), -1)
+	}
+	before := len(told())
+	return func() string {
+		w.t.Helper()
+		awaitLog(w.t, w, "msg=serving what="+what, before+1)
+		return told()[before][1]
+	}
 }
 
 func TestReadinessSaysWhatIsMissing(t *testing.T) {
@@ -87,7 +96,7 @@ func TestReadinessSaysWhatIsMissing(t *testing.T) {
 		want   string
 	}{
 		"the API server cannot be reached": {
-			func(c *mic.Config) { c.REST = &rest.Config{Host: "https://" + freeAddress(t)} },
+			func(c *mic.Config) { c.REST = &rest.Config{Host: "https://127.0.0.1:1"} },
 			"connection refused",
 		},
 		"a right is missing": {
@@ -103,13 +112,14 @@ func TestReadinessSaysWhatIsMissing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := w.config()
 			test.change(&c)
-			c.HealthListen = freeAddress(t)
+			c.HealthListen = anyPort
+			health := w.serving("health")
 			m, err := mic.New(c)
 			must(t, err)
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
 			go func() { ended <- m.Run(ctx) }() // ends with cancel
-			readiness(t, c.HealthListen, test.want)
+			readiness(t, health(), test.want)
 			cancel()
 			if err := <-ended; err != nil {
 				t.Errorf("Run() = %v", err)
@@ -153,23 +163,25 @@ func TestAnAzureThatRefusesTurnsReadinessRed(t *testing.T) {
 	w.apply("", node("node-0", setID("pool")+"/virtualMachines/0"))
 	must(t, w.azure.SetFault(azemu.EndpointVMSSGet, azemu.Fault{Status: 403, Code: "AuthorizationFailed", Message: "The client has no authorization.", Times: 1}))
 	c := w.config()
-	c.HealthListen = freeAddress(t)
+	c.HealthListen = anyPort
+	serving := w.serving("health")
 	m, err := mic.New(c)
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- m.Run(ctx) }() // ends with cancel
 	w.apply(w.ns, append(identity("reader"), pod("web", "node-0", "reader"))...)
-	readiness(t, c.HealthListen, "role Virtual Machine Contributor on resource group mc_group")
-	readiness(t, c.HealthListen, "[+] azure")
+	health := serving()
+	readiness(t, health, "role Virtual Machine Contributor on resource group mc_group")
+	readiness(t, health, "[+] azure")
 
 	// It turns green again too when nobody needs anything of Azure any more.
 	must(t, w.azure.SetFault(azemu.EndpointVMSSGet, azemu.Fault{Status: 403, Code: "AuthorizationFailed"}))
 	p := pod("more", "node-0", "writer")
 	w.apply(w.ns, append(identity("writer"), p)...)
-	readiness(t, c.HealthListen, "[-] azure")
+	readiness(t, health, "[-] azure")
 	w.delete(p)
-	readiness(t, c.HealthListen, "[+] azure")
+	readiness(t, health, "[+] azure")
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("Run() = %v", err)

@@ -26,14 +26,14 @@ func (w *world) start() (health string, stop func()) {
 	w.t.Helper()
 	edit := w.edit
 	w.edit = func(c *mic.Config) {
-		c.HealthListen = freeAddress(w.t)
-		health = c.HealthListen
+		c.HealthListen = anyPort
 		if edit != nil {
 			edit(c)
 		}
 	}
+	serving := w.serving("health")
 	stop = w.run()
-	return health, stop
+	return serving(), stop
 }
 
 // awaitHolder waits until the lease is held, or not.
