@@ -2,8 +2,10 @@ package mic_test
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -154,7 +156,7 @@ func TestCleanupForgetsMachinesThatAreGone(t *testing.T) {
 	w := assignedWorld(t)
 	must(t, w.api.Delete(t.Context(), node("node-1", "")))
 	must(t, w.azure.SetFault(azemu.EndpointVMSSGet, azemu.Fault{Status: 404, Code: "ResourceNotFound", Message: "The Resource was not found."}))
-	said, err := w.cleanup(3*time.Second, false)
+	said, err := w.cleanup(patience, false)
 	if err == nil || !strings.Contains(said, "is not there any more") || !strings.Contains(said, "left: ") {
 		t.Errorf("cleanup ended with %v; it said:\n%s", err, said)
 	}
@@ -163,11 +165,31 @@ func TestCleanupForgetsMachinesThatAreGone(t *testing.T) {
 	}
 }
 
+// TestCleanupRefusesWhileAMicLeads has the time be over before it is known whether who
+// holds the Lease goes on: at its second look at the Lease.
 func TestCleanupRefusesWhileAMicLeads(t *testing.T) {
 	w := assignedWorld(t)
 	w.run()
 	w.awaitHolder(true)
-	said, err := w.cleanup(3*time.Second, false)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var looks atomic.Int32
+	w.edit = func(c *mic.Config) {
+		c.REST.Wrap(func(way http.RoundTripper) http.RoundTripper {
+			return roundTrip(func(r *http.Request) (*http.Response, error) {
+				if strings.HasSuffix(r.URL.Path, "/leases/"+mic.DefaultLease) && looks.Add(1) == 2 {
+					cancel()
+				}
+				return way.RoundTrip(r)
+			})
+		})
+	}
+	var out strings.Builder
+	err := mic.Cleanup(ctx, w.config(), false, false, &out)
+	said := out.String()
+	if n := looks.Load(); n < 2 {
+		t.Errorf("it looked at the Lease %d times", n)
+	}
 	if err == nil || !strings.Contains(err.Error(), "a mic leads (") || said != "" || len(w.assigned()) != 3 {
 		t.Errorf("cleanup ended with %v; it said %q", err, said)
 	}
