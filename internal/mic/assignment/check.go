@@ -39,14 +39,15 @@ func (c *check) take(pods owners) owners {
 	return missed
 }
 
-// recheck looks at everything when it is time, and says when it is next.
+// recheck looks at everything when it is time, and says when it is next. Suspects of
+// the last time come first: they have as long as any to be told of.
 func (r *Reconciler) recheck(ctx context.Context, scope assign.Scope, s *state, t touched) later {
 	now := time.Now()
 	c := &s.check
 	if t.all || c.due.IsZero() {
 		c.due = now.Add(jitter(r.config.Check))
 	}
-	if now.After(c.due) && s.flight == nil {
+	if now.After(c.due) && s.flight == nil && len(c.suspects) == 0 {
 		all := touched{all: true, epoch: s.epoch}
 		held, _, err := s.unseen.settle(ctx, r.config.Cache, all)
 		if err != nil {
@@ -56,14 +57,17 @@ func (r *Reconciler) recheck(ctx context.Context, scope assign.Scope, s *state, 
 		if err != nil {
 			return later{err: err}
 		}
-		c.suspects, c.at = s.todo(snapshot.Plan(), held), now.Add(min(afterwards, r.config.Check))
+		c.suspects, c.at = s.todo(snapshot.Plan(), held), now.Add(afterwards)
 		c.due = now.Add(jitter(r.config.Check))
 	}
-	next := c.due
-	if len(c.suspects) > 0 && c.at.Before(next) {
-		next = c.at
+	switch {
+	case len(c.suspects) > 0:
+		return later{wait: max(c.at.Sub(now), time.Millisecond)}
+	case now.After(c.due): // a PATCH is on its way, whose end has the scope looked at
+		return later{}
+	default:
+		return later{wait: max(c.due.Sub(now), time.Millisecond)}
 	}
-	return later{wait: max(next.Sub(now), time.Millisecond)}
 }
 
 // todo are the pods for whom there is anything to write or to take note of,

@@ -51,6 +51,42 @@ func TestWhatEventsDidNotTellIsFound(t *testing.T) {
 	}
 }
 
+func TestWhenItIsLookedAtNext(t *testing.T) {
+	const whole, moment = time.Hour, time.Minute
+	l := newLarge(t)
+	l.config.Check = whole
+	scope := assign.Scope{Kind: assign.VMSS, Subscription: "s", ResourceGroup: "g", Name: "pool-0"}
+	s := l.scopes[scope]
+	for sentence, test := range map[string]struct {
+		due, at time.Duration // from now; no at: no suspects
+		flight  bool
+		want    time.Duration
+	}{
+		"not yet":                                {due: moment, want: moment},
+		"now":                                    {due: -moment, want: whole},
+		"not while a PATCH is on its way":        {due: -moment, flight: true, want: 0},
+		"soon, while one is":                     {due: moment, flight: true, want: moment},
+		"suspects before all":                    {due: whole, at: moment, want: moment},
+		"suspects are not put off":               {due: -moment, at: moment, want: moment},
+		"suspects are not put off in the flight": {due: -moment, at: moment, flight: true, want: moment},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			now := time.Now()
+			s.check, s.flight = check{due: now.Add(test.due)}, nil
+			if test.at != 0 {
+				s.check.suspects, s.check.at = setOf([]assign.Owner{{Namespace: "team-0", Name: "suspect"}}), now.Add(test.at)
+			}
+			if test.flight {
+				s.flight = &flight{}
+			}
+			got := l.recheck(t.Context(), scope, s, touched{})
+			if got.err != nil || got.wait > test.want+test.want/5 || got.wait < test.want-moment/2 {
+				t.Errorf("looked at in %s (%v), want %s", got.wait, got.err, test.want)
+			}
+		})
+	}
+}
+
 func TestWhatCouldNotBeLookedAtIsStillSuspect(t *testing.T) {
 	l := newLarge(t)
 	scope := assign.Scope{Kind: assign.VMSS, Subscription: "s", ResourceGroup: "g", Name: "pool-0"}
