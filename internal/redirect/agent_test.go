@@ -201,7 +201,12 @@ func newTalk(c net.Conn) *talk { return &talk{conn: c, lines: bufio.NewReader(c)
 
 // ask sends a word and returns who answers.
 func (c *talk) ask(word string) (string, error) {
-	if err := c.conn.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
+	return c.askFor(20*time.Second, word) // which a busy machine may take
+}
+
+// askFor is ask for what is expected to be dropped.
+func (c *talk) askFor(limit time.Duration, word string) (string, error) {
+	if err := c.conn.SetDeadline(time.Now().Add(limit)); err != nil {
 		return "", err
 	}
 	if _, err := fmt.Fprintln(c.conn, word); err != nil {

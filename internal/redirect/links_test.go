@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"go.uber.org/goleak"
 
 	"github.com/podid-io/podid/internal/redirect"
+	"github.com/podid-io/podid/test/leaks"
 	"github.com/podid-io/podid/test/localcluster"
 )
 
@@ -25,10 +25,10 @@ type linkBook struct {
 
 	mu      sync.Mutex
 	there   map[int]string
-	oldest  time.Duration // since when a link that came can have been there, at most
-	routes  int           // how often RoutesChanged
-	told    []string      // one word for each event of an interface
-	early   int           // LinkUp with the zero time
+	since   map[int]time.Time // when links that came can have come, at the earliest
+	routes  int               // how often RoutesChanged
+	told    []string          // one word for each event of an interface
+	early   int               // LinkUp with the zero time
 	changed chan struct{}
 }
 
@@ -49,10 +49,11 @@ func (b *linkBook) LinkUp(index int, hardware string, at time.Time) {
 	b.there[index] = hardware
 	if at.IsZero() {
 		b.early++
-	} else if d := time.Since(at); d < 0 {
-		b.t.Errorf("link %d comes in %s", index, -d)
 	} else {
-		b.oldest = max(b.oldest, d)
+		if d := time.Until(at); d > 0 {
+			b.t.Errorf("link %d comes in %s", index, d)
+		}
+		b.since[index] = at
 	}
 	b.tell(fmt.Sprintf("up %s", hardware))
 }
@@ -133,8 +134,8 @@ func (b *linkBook) await(what string, ok func() bool) {
 func follow(t *testing.T, b *linkBook) {
 	t.Helper()
 	localcluster.Require(t)
-	b.t, b.there, b.changed = t, make(map[int]string), make(chan struct{})
-	leaks := goleak.IgnoreCurrent()
+	b.t, b.there, b.since, b.changed = t, make(map[int]string), make(map[int]time.Time), make(chan struct{})
+	left := leaks.Mark()
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, done := make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -145,7 +146,9 @@ func follow(t *testing.T, b *linkBook) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		goleak.VerifyNone(t, leaks)
+		if err := left(); err != nil {
+			t.Error(err)
+		}
 	})
 	select {
 	case <-ready:
@@ -262,17 +265,21 @@ func TestALinkIsNotMadeOldByEvents(t *testing.T) {
 	follow(t, b)
 	noisy := addVeth(t, "noisy", "02:00:00:00:03:00", 0)
 	tick := time.Tick(20 * time.Millisecond)
+	var noise time.Time  // it was going on then
 	for i := range 150 { // for three seconds
 		<-tick
 		if err := netlink.LinkSetMTU(noisy, 1000+i); err != nil {
 			t.Fatal(err)
 		}
+		if i == 0 {
+			noise = time.Now()
+		}
 	}
 	young := addVeth(t, "young", "02:00:00:00:03:01", 0)
 	b.await("the young link is told", func() bool { return b.there[young.Attrs().Index] != "" })
 	b.look(func() {
-		if b.oldest > 2*time.Second { // a quarter, and what this machine takes
-			t.Errorf("a link that just came is told as %s old", b.oldest)
+		if at := b.since[young.Attrs().Index]; at.Before(noise) {
+			t.Errorf("a link that just came is told as %s old, as if there had been no quiet moment since %s ago", time.Since(at), time.Since(noise))
 		}
 	})
 }

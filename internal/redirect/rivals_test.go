@@ -109,10 +109,10 @@ func TestRulesOfOthers(t *testing.T) {
 		}
 	})
 	t.Run("what was connected before cannot go on", func(t *testing.T) {
-		if who, err := old.ask("still there?"); err == nil {
+		if who, err := old.askFor(3*time.Second, "still there?"); err == nil {
 			t.Errorf("%q answers a connection from before the rules", who)
 		}
-		if who, err := newTalk(direct).ask("still there?"); err == nil {
+		if who, err := newTalk(direct).askFor(3*time.Second, "still there?"); err == nil {
 			t.Errorf("%q answers a connection to the metadata service from before the rules", who)
 		}
 	})

@@ -18,6 +18,9 @@ import (
 	"github.com/podid-io/podid/test/localcluster"
 )
 
+// refusal is how long a connection may take that is refused, which is at once.
+const refusal = 20 * time.Second
+
 // failure is a connection that failed, and when.
 type failure struct {
 	began, ended time.Time
@@ -97,7 +100,7 @@ func TestOneAgentReplacesAnother(t *testing.T) {
 			if got := reach(t, n.a, addr); got != "refused" {
 				t.Errorf("a pod reaches %q at %s", got, addr)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), refusal)
 			defer cancel()
 			if _, err := n.node.DialContext(ctx, "tcp4", addr); !errors.Is(err, unix.ECONNREFUSED) {
 				t.Errorf("a program of the node reaches %s: %v", addr, err)
@@ -206,7 +209,7 @@ func TestTheOldAgentTakesOverFromADeadOne(t *testing.T) {
 		young.await("report <nil>")
 		old.await("report a newer agent has the redirect")
 		young.kill()
-		if got := whoAnswers(t, n.a, time.Second); got != "refused" && got != "old" {
+		if got := whoAnswers(t, n.a, refusal); got != "refused" && got != "old" {
 			t.Errorf("%q answers right after, want a refusal or the old agent", got)
 		}
 		old.await("report <nil>")
@@ -251,7 +254,7 @@ func TestAKilledAgentLeavesNobodyBehind(t *testing.T) {
 	a.tell("run")
 	a.await("canary <nil>")
 	a.kill()
-	if got := whoAnswers(t, n.a, time.Second); got != "refused" {
+	if got := whoAnswers(t, n.a, refusal); got != "refused" {
 		t.Errorf("%q answers, want a refusal: the node's metadata service is not for pods", got)
 	}
 	t.Run("uninstall removes what it left", func(t *testing.T) {
