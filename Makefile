@@ -56,6 +56,7 @@ check: deps ## lint, and see that generated files and go.mod are up to date
 test: deps build $(JS_CLIENT) ## run every test, on a real API server and in network namespaces
 	@$(call need,gcc,gcc libc6-dev)
 	@$(call need,iptables-legacy,iptables)
+	@$(call need,wget,wget)
 	@$(call need,nft,nftables)
 	@$(GO) run ./test/localcluster/build kubectl
 	@echo "testing"

@@ -40,7 +40,7 @@ const (
 func TestOneCluster(t *testing.T) {
 	w := startWorld(t, 0, func(c *demo.Config) {
 		c.Hosts = []string{entraHost}
-		c.AgentFlags = []string{"--host-token", "--ca-file", filepath.Join(c.Dir, "azure-ca.pem")}
+		c.AgentFlags = []string{"--host-token", "--ca-file", filepath.Join(c.Dir, "azure-ca.pem"), "--audit=sync"} // for wantRequests
 		// IMDS is never asked by the proxy, which would not let it through.
 		c.AgentEnv = []string{
 			"HTTPS_PROXY=http://" + proxyAddress, "HTTP_PROXY=http://" + proxyAddress,
@@ -61,6 +61,7 @@ func TestOneCluster(t *testing.T) {
 		{"the Key Vault provider", acceptKeyVault},
 		{"a secret that is rotated", rotateSecret},
 		{"podid explain", explained},
+		{"podid token --raw", rawTokens},
 		{"unmodified clients", referees},
 		{"upgrades and outages of the agent", upgrade},
 		{"who is calling", callers},

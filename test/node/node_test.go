@@ -95,6 +95,10 @@ func well(t *testing.T, w *world) {
 	for _, pod := range []string{"vault-app", "blob-app"} {
 		eventually(t, time.Minute, func() error { return says(w.podid(t, "explain", "pod/"+pod), 0, []string{"all is well"}) })
 	}
+	raw := w.podid(t, "token", "pod/vault-app", "--raw", "--resource", "https://vault.azure.net")
+	if err := says(raw, 2, []string{"has no curl and no wget to ask with"}); err != nil {
+		t.Error(err)
+	}
 	doctor := w.podid(t, "doctor")
 	if err := says(doctor, 0, []string{`ready on all \d+ Linux nodes`}); err != nil {
 		t.Error(err)

@@ -51,8 +51,10 @@ in podid's namespace; the token itself never leaves it.
 
 With --raw the token is printed, and nothing else. It is not nmi that is asked then
 but the pod, by exec in one of its containers and with the curl or wget that it has:
-that takes the right pods/exec in the pod's namespace, and the audit log tells that
-the pod was given a token. Keep it as you would keep a password.
+that takes the right pods/exec in the pod's namespace, and nmi's audit log tells that
+the pod was given a token. Where nmi does not redirect the node's pods, it is the
+node's own metadata service that answers: podid explain says whether. Keep the token
+as you would keep a password.
 
 The command ends with status 0 with a token, with 1 when nmi refuses, with 3 when it
 says that it may not yet, and with 2 when the command was not understood or nmi could

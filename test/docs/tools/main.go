@@ -1,6 +1,6 @@
 // Command tools is what the pages run in a pod, in an image that has nothing
 // else: by the name that it is called by it is sleep, which never ends, or curl,
-// with the few flags that the pages give it.
+// with the few flags that the pages and podid give it.
 package main
 
 import (
@@ -42,10 +42,15 @@ func run(ctx context.Context, name string, args []string, out io.Writer) error {
 func curl(ctx context.Context, args []string, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	url, header, fail := "", http.Header{}, false
+	url, header, fail, after := "", http.Header{}, false, false
 	for i := 0; i < len(args); i++ {
 		switch {
-		case args[i] == "-s":
+		case args[i] == "-s", args[i] == "-S", args[i] == "-q":
+		case args[i] == "--noproxy" && i+1 < len(args): // there is none
+			i++
+		case args[i] == "-w" && i+1 < len(args) && args[i+1] == `\n%{http_code}`:
+			i++
+			after = true
 		case args[i] == "-f":
 			fail = true
 		case args[i] == "-H" && i+1 < len(args):
@@ -68,6 +73,9 @@ func curl(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	_, err = io.Copy(out, resp.Body)
+	if after {
+		_, _ = fmt.Fprintf(out, "\n%d", resp.StatusCode) // whoever reads has left
+	}
 	if fail && resp.StatusCode >= http.StatusBadRequest {
 		err = errors.Join(err, fmt.Errorf("curl: answered %s", resp.Status))
 	}
