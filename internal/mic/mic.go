@@ -97,8 +97,8 @@ type Election struct {
 	RenewDeadline time.Duration
 	// RetryPeriod is the time between tries. The default is a tenth of
 	// RenewDeadline: who stands by looks every 2.2 times that at the latest, twice
-	// (when the lease was renewed, and when it ran out), and leads 20 s after a
-	// leader that was killed.
+	// (when the lease was renewed, and when it ran out), and leads within 20 s of
+	// the end of a leader that was killed, with the default LeaseDuration.
 	RetryPeriod time.Duration
 }
 

@@ -152,7 +152,7 @@ func conclude(e *explain.Answer, a answer) {
 	case a.fetch && a.err == nil: // there for the asking, and not asked for
 		e.Outcome = explain.SelectedOutcome
 	case a.err != nil:
-		e.Status, e.Says, e.Retry = imds.Status(a.err), a.err.Error(), a.again
+		e.Status, e.Says, e.Retry = imds.Status(a.err), a.err.Error(), a.again || a.outcome == notReady
 	default:
 		e.Status = http.StatusOK
 		e.Claims = explain.ClaimsOf(string(a.token.Value), a.token.ExpiresOn)

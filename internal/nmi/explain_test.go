@@ -140,6 +140,14 @@ func TestExplainTellsWhatThePodWouldGet(t *testing.T) {
 				a.Outcome, a.Reason, a.Status, a.Says = "denied", "not_bound", 400, "pod team/web is not bound to the identity that it asks for"
 			}),
 		},
+		"a binding that may be on its way": {
+			query: "namespace=team&pod=web&resource=r",
+			world: func(f *fakeWorld) { f.found.Pod.Created, f.found.Grants = time.Now(), nil },
+			want: with(func(a *explain.Answer) {
+				a.Outcome, a.Reason, a.Status, a.Retry = "not_ready", "no_binding", 404, true
+				a.Says = `no AzureIdentityBinding in namespace team has the selector "web" of pod web yet; try again`
+			}),
+		},
 		"an address that another pod claims": {
 			query: "namespace=team&pod=web",
 			world: func(f *fakeWorld) { f.placeErr, f.how = nodeview.ErrAmbiguous, "miss" },

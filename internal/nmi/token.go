@@ -169,12 +169,12 @@ func (s *Server) hold(ctx context.Context, req imds.TokenRequest, start time.Tim
 }
 
 // settling is how long the view is given to become whole again. A list that comes
-// in place of what a watch has missed changes it object by object, in no order:
-// between two of them a pod can seem to be bound to nothing, which never was.
+// in place of what a watch has missed changes it object by object: between two of
+// them a pod can seem to be bound to nothing, which never was. Whoever waits looks
+// then, every time; who comes in that instant is refused like anybody.
 const settling = 200 * time.Millisecond
 
-// takenAway says whether a pod that waits is to be refused what it was entitled to
-// a moment ago.
+// takenAway says whether who waits would be refused for what he is bound to.
 func (a *answer) takenAway() bool {
 	return !a.again && (a.reason == identity.NoBinding || a.reason == identity.NotBound)
 }

@@ -108,9 +108,12 @@ func (l *Lease) Lead(ctx context.Context, work func(context.Context) error) erro
 
 // LongestWait is how long Lead waits at most for a Lease that nobody renews. It
 // counts from when it was seen to be renewed, and then there is the next try, of
-// which one may fail. Two tries are up to 2.2 times RetryPeriod apart, since the
-// elector adds up to 1.2 times as much; so was the one that saw it renewed.
-func (l *Lease) LongestWait() time.Duration { return l.config.Duration + 7*l.config.RetryPeriod }
+// which one may fail, and take half of RenewDeadline to do so. Two tries are up to
+// 2.2 times RetryPeriod apart, since the elector adds up to 1.2 times as much; so
+// was the one that saw it renewed.
+func (l *Lease) LongestWait() time.Duration {
+	return l.config.Duration + 7*l.config.RetryPeriod + l.config.RenewDeadline/2
+}
 
 // work works while ctx goes on and the Lease is held.
 func (l *Lease) work(ctx, holding context.Context, work func(context.Context) error) error {

@@ -13,9 +13,11 @@ import (
 )
 
 const (
-	// patience is how long a request may take that must be answered, brief how
-	// long one is waited for that may not be.
+	// patience is how long a request may take that must be answered, soon how long
+	// all but a few of them may, and brief how long one is waited for that may not
+	// be answered.
 	patience = 30 * time.Second
+	soon     = 5 * time.Second
 	brief    = 300 * time.Millisecond
 )
 
@@ -53,6 +55,9 @@ func (w *world) askFor(p *pod, a model.Ask) int {
 	status, err := w.send(c, p, call, patience)
 	if err != nil {
 		w.unanswered(call, err)
+	}
+	if time.Since(call.Sent) > soon {
+		w.count.late++
 	}
 	return status
 }
