@@ -110,6 +110,7 @@ func TestARefusalThatComesWhileMicIsStoppedLeavesNoIntent(t *testing.T) {
 		t.Fatalf("%d PATCHes, want 1", got)
 	}
 	w.awaitRecords(0)
+	w.awaitHolder(false) // the Lease is given back, for another to lead at once
 }
 
 func TestOneRefusedObjectStopsNobody(t *testing.T) {
