@@ -38,45 +38,65 @@ func run(ctx context.Context, name string, args []string, out io.Writer) error {
 	return fmt.Errorf("%s %q: only sleep infinity and curl are known here", name, args)
 }
 
+// request is what curl's arguments say.
+type request struct {
+	url         string
+	header      http.Header
+	fail, after bool // -f, and -w with the status
+}
+
+// read reads the arguments.
+func read(args []string) (request, error) {
+	r := request{header: http.Header{}}
+	for len(args) > 0 {
+		arg, value := args[0], ""
+		args = args[1:]
+		if arg == "-H" || arg == "--noproxy" || arg == "-w" {
+			if len(args) == 0 {
+				return r, fmt.Errorf("curl: %s has no value", arg)
+			}
+			value, args = args[0], args[1:]
+		}
+		switch {
+		case arg == "-s", arg == "-S", arg == "-q", arg == "--noproxy": // there is no proxy
+		case arg == "-f":
+			r.fail = true
+		case arg == "-H":
+			name, value, _ := strings.Cut(value, ":")
+			r.header.Set(name, strings.TrimSpace(value))
+		case arg == "-w" && value == `\n%{http_code}`:
+			r.after = true
+		case strings.HasPrefix(arg, "http://") && r.url == "":
+			r.url = arg
+		default:
+			return r, fmt.Errorf("curl: %s %s is not known here", arg, value)
+		}
+	}
+	return r, nil
+}
+
 // curl sends a GET, and prints the answer.
 func curl(ctx context.Context, args []string, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	url, header, fail, after := "", http.Header{}, false, false
-	for i := 0; i < len(args); i++ {
-		switch {
-		case args[i] == "-s", args[i] == "-S", args[i] == "-q":
-		case args[i] == "--noproxy" && i+1 < len(args): // there is none
-			i++
-		case args[i] == "-w" && i+1 < len(args) && args[i+1] == `\n%{http_code}`:
-			i++
-			after = true
-		case args[i] == "-f":
-			fail = true
-		case args[i] == "-H" && i+1 < len(args):
-			i++
-			name, value, _ := strings.Cut(args[i], ":")
-			header.Set(name, strings.TrimSpace(value))
-		case strings.HasPrefix(args[i], "http://") && url == "":
-			url = args[i]
-		default:
-			return fmt.Errorf("curl: %s is not known here", args[i])
-		}
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil) //nolint:gosec // the page says where to
+	r, err := read(args)
 	if err != nil {
 		return err
 	}
-	req.Header = header
-	resp, err := (&http.Client{}).Do(req) //nolint:gosec // see above
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url, nil)
+	if err != nil {
+		return err
+	}
+	req.Header = r.header
+	resp, err := (&http.Client{}).Do(req)
 	if err != nil {
 		return err
 	}
 	_, err = io.Copy(out, resp.Body)
-	if after {
-		_, _ = fmt.Fprintf(out, "\n%d", resp.StatusCode) // whoever reads has left
+	if r.after && err == nil {
+		_, err = fmt.Fprintf(out, "\n%d", resp.StatusCode)
 	}
-	if fail && resp.StatusCode >= http.StatusBadRequest {
+	if r.fail && resp.StatusCode >= http.StatusBadRequest {
 		err = errors.Join(err, fmt.Errorf("curl: answered %s", resp.Status))
 	}
 	return errors.Join(err, resp.Body.Close())
