@@ -92,11 +92,16 @@ func TestWhatCouldNotBeLookedAtIsStillSuspect(t *testing.T) {
 	scope := assign.Scope{Kind: assign.VMSS, Subscription: "s", ResourceGroup: "g", Name: "pool-0"}
 	suspect, told := assign.Owner{Namespace: "team-0", Name: "suspect"}, assign.Owner{Namespace: "team-0", Name: "told"}
 	s := l.scopes[scope]
-	s.check.suspects, s.check.at = setOf([]assign.Owner{suspect}), time.Now().Add(-time.Second)
-	l.touch(scope, setOf([]assign.Owner{told}))
-	l.giveBack(scope, s, l.take(scope, s))
-	again := l.take(scope, s)
-	if !again.suspects.has(suspect) || again.suspects.has(told) || !again.pods.has(told) || len(again.pods) != 2 {
-		t.Errorf("taken over again: %v, of which %v are suspect", again.pods, again.suspects)
+	for name, at := range map[string]time.Duration{"in time": -time.Second, "before their time": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			s.check.suspects, s.check.at = setOf([]assign.Owner{suspect}), time.Now().Add(at)
+			l.touch(scope, setOf([]assign.Owner{told}))
+			l.giveBack(scope, s, l.take(scope, s))
+			s.check.at = time.Now().Add(-time.Second)
+			again := l.take(scope, s)
+			if !again.suspects.has(suspect) || again.suspects.has(told) || !again.pods.has(told) || len(again.pods) != 2 {
+				t.Errorf("taken over again: %v, of which %v are suspect", again.pods, again.suspects)
+			}
+		})
 	}
 }

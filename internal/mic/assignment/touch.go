@@ -81,12 +81,15 @@ func (r *Reconciler) take(scope assign.Scope, s *state) touched {
 	return touched{all: s.epoch != epoch, pods: pods, epoch: epoch, suspects: s.check.take(pods)}
 }
 
-// giveBack is for what was taken over and could not be looked at.
+// giveBack is for what was taken over and could not be looked at. Suspects whose
+// time had not come were not taken.
 func (r *Reconciler) giveBack(scope assign.Scope, s *state, t touched) {
 	for o := range t.suspects {
 		delete(t.pods, o) // of whom no event has told
 	}
-	s.check.suspects = t.suspects
+	if t.suspects != nil {
+		s.check.suspects = t.suspects
+	}
 	r.touch(scope, t.pods)
 }
 
