@@ -51,6 +51,7 @@ func await(ours goleak.Option, before map[string]bool) (err error) {
 
 var (
 	goroutine = regexp.MustCompile(`(?m)^goroutine (\d+) `)
+	reported  = regexp.MustCompile(`Goroutine \d+ in state `)
 	creator   = regexp.MustCompile(`created by .* in goroutine (\d+)`)
 )
 
@@ -71,8 +72,9 @@ func goroutines() map[string]bool {
 	return ids
 }
 
-// allOf reports whether all goroutines of a report were begun by some.
+// allOf reports whether all goroutines of a report were begun by some. What a timer
+// starts was begun by nobody.
 func allOf(some map[string]bool, report string) bool {
 	begun := creator.FindAllStringSubmatch(report, -1)
-	return len(begun) > 0 && !slices.ContainsFunc(begun, func(m []string) bool { return !some[m[1]] })
+	return len(begun) > 0 && len(begun) == len(reported.FindAllString(report, -1)) && !slices.ContainsFunc(begun, func(m []string) bool { return !some[m[1]] })
 }

@@ -62,3 +62,23 @@ func TestWhatOthersBeginIsTheirs(t *testing.T) {
 	}
 	close(end)
 }
+
+func TestWhatATimerBeginsIsNobodys(t *testing.T) {
+	ours, before := goleak.IgnoreCurrent(), goroutines()
+	begin, end, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	fired := make(chan struct{})
+	time.AfterFunc(0, func() { defer close(ended); close(fired); <-end })
+	go func() { defer close(begin); <-end }()
+	<-fired
+	err := goleak.Find(ours)
+	if err == nil {
+		t.Fatal("nothing was found")
+	}
+	before[idOf(t, err.Error())] = true // who began the other one
+	if allOf(before, err.Error()) {
+		t.Errorf("a timer's is taken for one of others: %v", err)
+	}
+	close(end)
+	<-ended
+	<-begin
+}
