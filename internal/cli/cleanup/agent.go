@@ -11,6 +11,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/podid-io/podid/internal/cli/cluster"
 )
 
 func (w *work) agents(ctx context.Context) ([]appsv1.DaemonSet, error) {
@@ -32,12 +34,15 @@ func (w *work) removeRedirects(ctx context.Context, agent *appsv1.DaemonSet) err
 		if err == nil {
 			break
 		}
-		if !apierrors.IsConflict(err) {
-			return fmt.Errorf("turn nmi into what takes the redirect away: %w", err)
+		if apierrors.IsConflict(err) {
+			if err = w.client.Get(ctx, client.ObjectKeyFromObject(agent), agent); err == nil {
+				continue
+			}
 		}
-		if err := w.client.Get(ctx, client.ObjectKeyFromObject(agent), agent); err != nil {
-			return fmt.Errorf("find nmi: %w", err)
+		if apierrors.IsNotFound(err) {
+			return w.deleted(agent)
 		}
+		return fmt.Errorf("turn nmi into what takes the redirect away: %w", err)
 	}
 	var now *appsv1.DaemonSet // nil: it is gone
 	err := w.await(ctx, &appsv1.DaemonSetList{}, []client.ListOption{client.MatchingFields{"metadata.name": agent.Name}}, func(sets map[string]client.Object) bool {
@@ -52,16 +57,29 @@ func (w *work) removeRedirects(ctx context.Context, agent *appsv1.DaemonSet) err
 		return true
 	})
 	if err == nil && now == nil {
-		return gone{fmt.Errorf("nmi's DaemonSet %s/%s was deleted meanwhile: %s", w.namespace, agent.Name, redirectsStay)}
+		return w.deleted(agent)
 	}
 	if err != nil {
 		return fmt.Errorf("the redirect is not off every node: %w%s", err, w.unfinished(ctx, agent))
 	}
 	if now.Status.DesiredNumberScheduled == 0 {
-		return gone{fmt.Errorf("nmi's DaemonSet %s/%s selects no node: %s", w.namespace, agent.Name, redirectsStay)}
+		return gone{fmt.Errorf("nmi's DaemonSet %s/%s selects no node: %s", w.namespace, agent.Name, redirectsStay), true}
 	}
 	w.say("the redirect is off %d nodes", now.Status.DesiredNumberScheduled)
 	return nil
+}
+
+// guards says whether a redirect is what keeps identities of podid's own from pods: in
+// standard mode, and unless an earlier run has come as far as to take it off.
+func guards(agents []appsv1.DaemonSet) bool {
+	return slices.ContainsFunc(agents, func(d appsv1.DaemonSet) bool {
+		pod := &corev1.Pod{Spec: d.Spec.Template.Spec}
+		return !turned(pod) && !cluster.FlagsOf(pod).Managed
+	})
+}
+
+func (w *work) deleted(agent *appsv1.DaemonSet) error {
+	return gone{error: fmt.Errorf("nmi's DaemonSet %s/%s was deleted meanwhile: %s", w.namespace, agent.Name, redirectsStay)}
 }
 
 // turn changes the DaemonSet: its container takes the redirect away, stays, so that

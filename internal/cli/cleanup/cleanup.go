@@ -53,9 +53,9 @@ func New() *cobra.Command {
 
 A node that the DaemonSet selects no longer keeps its redirect until it restarts.
 
-Where 2 fails, it stops there, and the redirect stays up: without it every pod of a
-node reaches the metadata service of the node, and gets tokens of all identities that
-are left on the machine. Three ways leave identities, and open them so:
+Where 2 fails, or mic's Deployment is gone, it stops there, and the redirect stays up:
+without it every pod of a node reaches the metadata service of the node, and gets
+tokens of all identities that are left on the machine. Three ways leave identities, and open them so:
 --keep-identities, which leaves what podid attached, and forgets that it did; managed
 mode, where nobody takes off what somebody else has put on; and what was on the
 machines before podid, or is never taken off.
@@ -63,8 +63,8 @@ machines before podid, or is never taken off.
 The Helm chart runs this by itself when a release is uninstalled; run it by hand
 before plain manifests are deleted. It can be run again.
 
-The command ends with status 0 when nothing is left, with 1 when something is, which
-it names, and with 2 when it was not asked properly.`,
+The command ends with status 0 when nothing is left but by these ways, with 1 when
+something is, which it names, and with 2 when it was not asked properly.`,
 		Example: `  podid cleanup --namespace podid-system          # what would be done
   podid cleanup --namespace podid-system --yes`,
 		Args: cobra.ArbitraryArgs, // RunE says it in our words, and with our status
@@ -114,7 +114,10 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if len(mics)+len(agents) == 0 {
-		return w.wayOn(gone{fmt.Errorf("there is no podid in namespace %s: name its own by --namespace; if it was deleted, what it attached stays on the machines, and %s", w.namespace, redirectsStay)})
+		return w.nothing(ctx, o.yes)
+	}
+	if len(mics) == 0 && !o.keepIdentities && guards(agents) {
+		return fmt.Errorf("there is no Deployment of mic in namespace %s, and nobody else takes off the machines what it attached\n%s", w.namespace, w.ways())
 	}
 	if !o.yes {
 		return w.plan(ctx, mics, agents, o.keepIdentities)
@@ -133,7 +136,7 @@ func (w *work) all(ctx context.Context, mics []appsv1.Deployment, agents []appsv
 		return fmt.Errorf("%w\n%s", err, w.ways())
 	}
 	if len(agents) == 0 {
-		errs = append(errs, gone{fmt.Errorf("there is no DaemonSet of nmi in namespace %s: %s", w.namespace, redirectsStay)})
+		errs = append(errs, gone{error: fmt.Errorf("there is no DaemonSet of nmi in namespace %s: %s", w.namespace, redirectsStay)})
 	}
 	if len(mics) == 0 {
 		w.say(whatStays)

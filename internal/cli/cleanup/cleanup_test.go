@@ -105,7 +105,7 @@ with --yes it is done
 }
 
 func TestCleanupOfNothing(t *testing.T) {
-	if _, errs, status := podid(t, "-n", "default", "--yes"); status != 1 || !strings.Contains(errs, "there is no podid in namespace default") {
+	if _, errs, status := podid(t, "-n", "default", "--yes"); status != 1 || !strings.Contains(errs, "there is no podid in namespace default") || strings.Contains(errs, "helm") {
 		t.Errorf("status %d: %s", status, errs)
 	}
 }
@@ -139,6 +139,44 @@ func TestCleanupNamesWhatIsLeft(t *testing.T) {
 		out, errs, status = podid(t, "-n", "refused", "--yes", "--keep-identities")
 		if status != 1 || strings.Contains(errs, "--no-hooks") || !strings.Contains(out, "every pod of a node can have tokens") || !strings.Contains(out, "the redirect is off 2 nodes") || !strings.Contains(errs, "mic cleanup left something behind") {
 			t.Errorf("status %d: %s%s", status, out, errs)
+		}
+	})
+	t.Run("on machines, where mic's Deployment is gone", func(t *testing.T) {
+		w := newWorld(t, "no-mic")
+		w.run(t, answers{})
+		if err := w.client.DeleteAllOf(t.Context(), &appsv1.Deployment{}, client.InNamespace("no-mic")); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{{"-n", "no-mic"}, {"-n", "no-mic", "--yes"}} {
+			out, errs, status := podid(t, args...)
+			if status != 1 || !strings.Contains(errs, "there is no Deployment of mic in namespace no-mic") || !strings.Contains(errs, "podid cleanup -n no-mic --yes --keep-identities") || out != "" || slices.Contains(w.arguments(t), "uninstall-redirect") {
+				t.Errorf("%q: status %d, nmi runs with %q: %s%s", args, status, w.arguments(t), out, errs)
+			}
+		}
+		out, errs, status := podid(t, "-n", "no-mic", "--yes", "--keep-identities")
+		if status != 0 || !strings.Contains(out, "every pod of a node can have tokens") || !strings.Contains(out, "the redirect is off 2 nodes") {
+			t.Errorf("status %d: %s%s", status, out, errs)
+		}
+		if out, errs, status = podid(t, "-n", "no-mic", "--yes"); status != 0 || !strings.Contains(out, "the redirect is off 2 nodes") {
+			t.Errorf("again, status %d: %s%s", status, out, errs)
+		}
+	})
+	t.Run("on machines, in managed mode", func(t *testing.T) {
+		w := newWorld(t, "managed")
+		w.run(t, answers{})
+		var d appsv1.DaemonSet
+		if err := w.client.Get(t.Context(), client.ObjectKey{Namespace: "managed", Name: "podid-nmi"}, &d); err != nil {
+			t.Fatal(err)
+		}
+		d.Spec.Template.Spec.Containers[0].Args[0] = "--operation-mode=managed"
+		if err := errors.Join(w.client.Update(t.Context(), &d), w.client.DeleteAllOf(t.Context(), &appsv1.Deployment{}, client.InNamespace("managed"))); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			out, errs, status := podid(t, "-n", "managed", "--yes")
+			if status != 0 || !strings.Contains(out, "every pod of a node can have tokens") || !strings.Contains(out, "the redirect is off 2 nodes") {
+				t.Errorf("status %d: %s%s", status, out, errs)
+			}
 		}
 	})
 	t.Run("on machines, when that was asked for", func(t *testing.T) {
@@ -221,12 +259,18 @@ func startsWithoutWhatIsGone(t *testing.T, spec corev1.PodSpec) {
 		{Name: "AAD_TENANT", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: gone, Key: "tenant", Optional: &optional}}},
 		{Name: "NODE", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "spec.nodeName"}}},
 	}
+	if diff := cmp.Diff(env[1:2], spec.InitContainers[0].Env); diff != "" {
+		t.Errorf("environment of what runs first (-want +got):\n%s", diff)
+	}
 	if diff := cmp.Diff(env, spec.Containers[0].Env); diff != "" {
 		t.Errorf("environment (-want +got):\n%s", diff)
 	}
 	from := []corev1.EnvFromSource{
 		{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: gone, Optional: &optional}},
 		{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: gone, Optional: &optional}},
+	}
+	if diff := cmp.Diff(from[1:], spec.InitContainers[0].EnvFrom); diff != "" {
+		t.Errorf("environment of whole objects, of what runs first (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(from, spec.Containers[0].EnvFrom); diff != "" {
 		t.Errorf("environment of whole objects (-want +got):\n%s", diff)

@@ -143,7 +143,15 @@ func withoutAzure(spec *corev1.PodSpec) {
 			*v = corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
 		}
 	}
-	c := &spec.Containers[0]
+	for i := range spec.InitContainers {
+		withoutEnvironment(&spec.InitContainers[i])
+	}
+	withoutEnvironment(&spec.Containers[0])
+}
+
+// withoutEnvironment has a container start also where others have taken away what its
+// environment is made of.
+func withoutEnvironment(c *corev1.Container) {
 	for i := range c.Env {
 		if from := c.Env[i].ValueFrom; from != nil && from.SecretKeyRef != nil {
 			from.SecretKeyRef.Optional = new(true)

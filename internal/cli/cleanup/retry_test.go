@@ -22,7 +22,24 @@ type faulty struct {
 	failed chan struct{} // closed when it has
 }
 
-func (f *faulty) kubeconfig(t *testing.T, namespace string) (kubeconfig string) {
+func (f *faulty) kubeconfig(t *testing.T, namespace string) string {
+	t.Helper()
+	var counted atomic.Int32
+	return between(t, func(w http.ResponseWriter, r *http.Request) (answered bool) {
+		awaited := r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/"+namespace+"/daemonsets") && r.URL.Query().Has("fieldSelector")
+		watch := r.URL.Query().Has("watch")
+		if !awaited || watch != f.watch || counted.Add(1) > 1 {
+			return false
+		}
+		w.WriteHeader(f.status)
+		close(f.failed)
+		return true
+	})
+}
+
+// between is the kubeconfig of a way to the API server on which requests come first to
+// answer.
+func between(t *testing.T, answer func(http.ResponseWriter, *http.Request) (answered bool)) (kubeconfig string) {
 	t.Helper()
 	transport, err := rest.TransportFor(plane.REST())
 	if err != nil {
@@ -32,17 +49,11 @@ func (f *faulty) kubeconfig(t *testing.T, namespace string) (kubeconfig string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	var counted atomic.Int32
 	proxy := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		awaited := r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/"+namespace+"/daemonsets") && r.URL.Query().Has("fieldSelector")
-		watch := r.URL.Query().Has("watch")
-		if awaited && watch == f.watch && counted.Add(1) == 1 {
-			w.WriteHeader(f.status)
-			close(f.failed)
-			return
+		if !answer(w, r) {
+			proxy.ServeHTTP(w, r)
 		}
-		proxy.ServeHTTP(w, r)
 	}))
 	t.Cleanup(s.Close)
 	kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")

@@ -1,8 +1,12 @@
 package cleanup
 
 import (
+	"context"
 	"errors"
 	"fmt"
+
+	batchv1 "k8s.io/api/batch/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // redirectsStay is what is said where no agent is there to take them away.
@@ -10,26 +14,56 @@ const redirectsStay = "nodes that it was on have their redirect until they resta
 
 // gone is an error of an agent that is not there any more: all but that can be well,
 // and another run would say the same.
-type gone struct{ error }
+type gone struct {
+	error
+	// noNodes: the DaemonSet is there, and selects none.
+	noNodes bool
+}
 
 // wayOn adds to errors what goes on where Helm does not by itself: only where each of
 // them is of an agent that is gone. Of any other, going on would leave what another run
 // can take away.
 func (w *work) wayOn(errs ...error) error {
 	all := errors.Join(errs...)
+	var deleted, noNodes bool
 	for _, err := range errs {
-		if _, ok := errors.AsType[gone](err); err != nil && !ok {
+		g, ok := errors.AsType[gone](err)
+		if err != nil && !ok {
 			return all
 		}
+		deleted = deleted || ok && !g.noNodes
+		noNodes = noNodes || ok && g.noNodes
 	}
 	if all == nil {
 		return nil
 	}
-	return fmt.Errorf(`%w
-With Helm
-  make anew what was deleted, and uninstall again:  helm rollback RELEASE REVISION -n %[2]s
-  or go on without:                                 helm uninstall RELEASE -n %[2]s --no-hooks
-  and, either way, delete the Jobs that failed:     %[3]s`, all, w.namespace, w.deleteJobs())
+	said := "\nWith Helm"
+	if deleted {
+		said += "\n  make anew what was deleted, and uninstall again:  helm rollback RELEASE REVISION -n " + w.namespace
+	}
+	if noNodes {
+		said += "\n  give nmi its nodes back, and uninstall again:     kubectl label node NODE ... (see nmi.nodeSelector, nmi.affinity)"
+	}
+	return fmt.Errorf(`%w%s
+  or go on without:                                 helm uninstall RELEASE -n %s --no-hooks
+  and, either way, delete the Jobs that failed:     %s`, all, said, w.namespace, w.deleteJobs())
+}
+
+// nothing is said where neither mic nor nmi is. Only Jobs tell a podid that was deleted
+// from a name that was mistyped: those of Helm's hook and of mic cleanup.
+func (w *work) nothing(ctx context.Context, yes bool) error {
+	err := gone{error: fmt.Errorf("there is no podid in namespace %s: name its own by --namespace; if it was deleted, what it attached stays on the machines, and %s", w.namespace, redirectsStay)}
+	if !yes {
+		return err
+	}
+	var jobs batchv1.JobList
+	if err := w.client.List(ctx, &jobs, client.InNamespace(w.namespace), client.MatchingLabels{"app.kubernetes.io/name": "podid"}); err != nil {
+		return fmt.Errorf("find podid's Jobs: %w", err)
+	}
+	if len(jobs.Items) == 0 {
+		return err
+	}
+	return w.wayOn(err)
 }
 
 // ways out of an uninstall that left identities, which Helm has none for.

@@ -28,6 +28,8 @@ spec:
     metadata: {labels: *mic}
     spec:
       serviceAccountName: podid-mic
+      initContainers:
+      - {name: init, image: init, env: [{name: AAD_CLIENT, valueFrom: {secretKeyRef: {name: gone, key: client}}}], envFrom: [{configMapRef: {name: gone}}]}
       containers:
       - name: mic
         image: podid-io/mic:1
@@ -109,6 +111,8 @@ type world struct {
 // answers say what goes wrong.
 type answers struct {
 	jobFails, jobHangs, silentNode, nmiVanishes, noNodes bool
+	// nmiVanishesFirst: while mic cleanup runs.
+	nmiVanishesFirst bool
 	// after is closed before nodes do anything; nil does not keep them.
 	after chan struct{}
 }
@@ -223,6 +227,11 @@ func (w *world) work(ctx context.Context, o client.Object, a answers) error {
 	j.DeepCopyInto(w.job)
 	if a.jobHangs {
 		return nil
+	}
+	if a.nmiVanishesFirst {
+		if err := w.client.Delete(ctx, &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "podid-nmi"}}); err != nil {
+			return err
+		}
 	}
 	now := metav1.Now()
 	j.Status.StartTime = &now
