@@ -27,6 +27,8 @@ type report struct {
 	Oldest time.Time `json:"oldest"`
 	// Still is for how long no request was answered for a second or more, under load.
 	Still time.Duration `json:"still"`
+
+	at time.Time // when it came
 }
 
 // reports is what all workloads have told.
@@ -60,6 +62,7 @@ func collect(t *testing.T) *reports {
 func (r *reports) add(one report) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	one.at = time.Now()
 	r.all[one.As] = append(r.all[one.As], one)
 	close(r.changed)
 	r.changed = make(chan struct{})
