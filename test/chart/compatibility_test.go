@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	inspect "github.com/podid-io/podid/internal/cli/cluster"
 )
@@ -92,6 +93,11 @@ func TestNotesSayWhatIsOpen(t *testing.T) {
 		"nmi.extraArgs={--remove-redirect-on-exit=false}", "nmi.extraArgs={--pass-through=}", "nmi.extraArgs={--pass-through=versions}",
 		"nmi.passThrough={versions},nmi.extraArgs={--pass-through=}", "nmi.extraArgs={--block-instance-metadata}",
 		"nmi.extraArgs={--pass-through=instance\\,userdata,--block-instance-metadata=true}",
+		"nmi.extraArgs={--pass-through=userdata,--block-instance-metadata,--block-instance-metadata=false}",
+		"nmi.blockInstanceMetadata=true,nmi.extraArgs={--pass-through=userdata,--block-instance-metadata=F}",
+		"nmi.extraArgs={--pass-through,versions,--block-instance-metadata}", "nmi.extraArgs={--pass-through,userdata,--block-instance-metadata=1}",
+		"nmi.extraArgs={--remove-redirect-on-exit=0}", "nmi.extraArgs={--remove-redirect-on-exit=f,--pass-through=}",
+		"nmi.extraArgs={--remove-redirect-on-exit=False,--remove-redirect-on-exit}", "nmi.extraArgs={--pass-through,--remove-redirect-on-exit=0}",
 		"forceNamespaced=true,exceptionNamespaces={kube-system},nmi.hostToken=false,nmi.extraArgs={--remove-redirect-on-exit=false}",
 	} {
 		t.Run(set, func(t *testing.T) {
@@ -124,7 +130,7 @@ func TestNotesSayWhatIsOpen(t *testing.T) {
 	const shut = "compatibility=aad-pod-identity,forceNamespaced=true,exceptionNamespaces={kube-system},nmi.hostToken=false,rbac.allowAccessToSecrets=false,policies.define=true,"
 	t.Run("nothing is open but what was asked for", func(t *testing.T) {
 		notes := c.notes(t, shut+"nmi.blockInstanceMetadata=true,nmi.passThrough={versions},nmi.extraArgs={--remove-redirect-on-exit=false}")
-		if _, list, _ := strings.Cut(notes, "each with the value that shuts it:\n"); strings.TrimSpace(list) != "pods read the node's metadata (versions): nmi.passThrough with those that they need, "+
+		if _, list, _ := strings.Cut(notes, "--set:\n"); strings.TrimSpace(list) != "pods read the node's metadata (versions): nmi.passThrough with those that they need, "+
 			"or for none 'nmi.passThrough=null,nmi.extraArgs={--remove-redirect-on-exit=false,--pass-through=}'" {
 			t.Error(notes)
 		}
@@ -138,6 +144,7 @@ func TestNotesSayWhatIsOpen(t *testing.T) {
 	for _, set := range []string{
 		"nmi.hold=30s", "nmi.passThrough={versions}", "nmi.extraArgs={--pod-rate=5}", "nmi.extraArgs={--authority-hosts=a\\,b}",
 		"nmi.extraArgs={--pass-through=versions}", "nmi.extraArgs={--remove-redirect-on-exit=false}", "nmi.blockInstanceMetadata=true",
+		"nmi.extraArgs={--pass-through,versions,--pod-rate=5}", "nmi.extraArgs={--remove-redirect-on-exit=f,--remove-redirect-on-exit}",
 	} {
 		t.Run("what is said to shut it does, after "+set, func(t *testing.T) {
 			t.Parallel()
@@ -162,10 +169,43 @@ func TestNotesSayWhatIsOpen(t *testing.T) {
 	}
 }
 
+// TestWhatIsSaidToShutARelease has a release shut as its notes say, which are for one
+// that is there already.
+func TestWhatIsSaidToShutARelease(t *testing.T) {
+	t.Parallel()
+	c := apiServer(t)
+	notes := c.on(t, "install", "podid", chart, "-n", "podid-system", "--create-namespace",
+		"--set", "compatibility=aad-pod-identity,installMICException=false,nmi.passThrough={versions},nmi.extraArgs={--remove-redirect-on-exit=false}")
+	_, flag, _ := strings.Cut(notes, "by helm upgrade ")
+	flag, _, _ = strings.Cut(flag, " --set:\n")
+	_, set, _ := strings.Cut(notes, "or for none '")
+	set, _, _ = strings.Cut(set, "'")
+	c.on(t, "upgrade", "podid", chart, "-n", "podid-system", flag, "--set", set)
+	for _, o := range openedIn(t, objects(t, c.on(t, "get", "manifest", "podid", "-n", "podid-system"))) {
+		if strings.HasPrefix(o.Flag, "--pass-through") {
+			t.Errorf("helm upgrade %s --set %s leaves open %s", flag, set, o.Flag)
+		}
+	}
+}
+
+// TestNotesOfKeysWithNothingBelow: they are not among those that mean nothing.
+func TestNotesOfKeysWithNothingBelow(t *testing.T) {
+	t.Parallel()
+	notes := apiServer(t).notes(t, "nmi.probePort=null,nmi.kubeletConfig=null,nmi.enableScaleFeatures=null,mic.logVerbosity=null")
+	if strings.Contains(notes, "Without effect") {
+		t.Error(notes)
+	}
+}
+
 // opened is what podid doctor finds open in nmi of a release.
 func opened(t *testing.T, set string) []inspect.Opened {
 	t.Helper()
-	_, args := container(t, find(t, rendered(t, "--set", set), "DaemonSet", "podid-nmi"))
+	return openedIn(t, rendered(t, "--set", set))
+}
+
+func openedIn(t *testing.T, release []*unstructured.Unstructured) []inspect.Opened {
+	t.Helper()
+	_, args := container(t, find(t, release, "DaemonSet", "podid-nmi"))
 	return inspect.FlagsOf(&corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "nmi", Args: args}}}}).Opened
 }
 

@@ -13,37 +13,36 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestKeysWithNothingBelow renders each value that is a map or a list as a file has
-// it that keeps the key and has nothing below but comments: null, which takes the
-// chart's own away. It counts as nothing said, or is refused by name where the chart
-// does not go without.
+// TestKeysWithNothingBelow renders each value as a file has it that keeps the key and
+// has nothing after it but comments: null, which takes the chart's own away. It counts
+// as nothing said, or is refused by name where the chart does not go without.
 func TestKeysWithNothingBelow(t *testing.T) {
-	defaults, err := render(t)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for base, values := range map[string]string{
 		"by default": "{}",
-		"where much is on": "compatibility: aad-pod-identity\nnmi: {authorityHosts: [login.example]}\n" +
+		"where much is on": "compatibility: aad-pod-identity\nnmi: {authorityHosts: [login.example]}\nmic: {customCloud: {enabled: true}}\n" +
 			"metrics: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}",
 		"where services are scraped": "metrics: {serviceMonitor: {enabled: true}}",
 	} {
 		t.Run(base, func(t *testing.T) {
 			t.Parallel()
+			unsaid, err := (key{}).render(t, values, map[string]any{})
+			if err != nil {
+				t.Fatal(err)
+			}
 			for _, k := range keys(t) {
 				if base == "where services are scraped" && k.path[0] != "metrics" {
 					continue // these are as by default
 				}
 				t.Run(strings.Join(k.path, "."), func(t *testing.T) {
 					t.Parallel()
-					k.try(t, values, defaults)
+					k.try(t, values, unsaid)
 				})
 			}
 		})
 	}
 }
 
-// key is that of a value that is a map or a list.
+// key is that of a value.
 type key struct {
 	path   []string
 	says   any  // what its null says in more words
@@ -92,7 +91,7 @@ func below(path []string, values, schema map[string]any) (list []key) {
 			}
 			k.says = nothing
 		default:
-			continue
+			k.says = value
 		}
 		list = append(list, k)
 	}
@@ -100,12 +99,13 @@ func below(path []string, values, schema map[string]any) (list []key) {
 }
 
 // try renders the chart with values and the key's null. Where that is the rendering of
-// the defaults, nothing was said.
-func (k key) try(t *testing.T, values, defaults string) {
+// values alone, nothing was said.
+func (k key) try(t *testing.T, values, unsaid string) {
 	t.Helper()
 	got, err := k.render(t, values, nil)
 	if k.needed {
-		if want := "missing property '" + k.path[len(k.path)-1] + "'"; err == nil || !strings.Contains(err.Error(), want) {
+		last := len(k.path) - 1
+		if want := "at '" + strings.Join(append([]string{""}, k.path[:last]...), "/") + "': missing property '" + k.path[last] + "'"; err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
 		return
@@ -113,7 +113,7 @@ func (k key) try(t *testing.T, values, defaults string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got == defaults {
+	if got == unsaid {
 		return
 	}
 	want, err := k.render(t, values, k.says)

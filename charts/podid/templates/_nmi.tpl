@@ -48,7 +48,7 @@
 {{- if $n.allowNetworkPluginKubenet }}
 - --accept-bridged-pods
 {{- end }}
-{{- if ne (toString $n.hostToken) "" }}
+{{- if not (or (kindIs "invalid" $n.hostToken) (eq (toString $n.hostToken) "")) }}
 - --host-token={{ if include "podid.yes" $n.hostToken }}true{{ else }}false{{ end }}
 {{- end }}
 {{- with $n.passThrough }}

@@ -10,9 +10,9 @@
 {{- $open = append $open (printf "exceptions count in every namespace: 'exceptionNamespaces={kube-system,%s}'" .Release.Namespace) -}}
 {{- end -}}
 {{- $families := include "podid.openFamilies" . | fromJsonArray -}}
-{{- $keeps := has "--remove-redirect-on-exit=false" $n.extraArgs -}}
+{{- $args := include "podid.nmiExtraArgs" . | fromJsonArray -}}
+{{- $keeps := eq (include "podid.lastBool" (dict "args" $args "flag" "--remove-redirect-on-exit")) "false" -}}
 {{- /* One list for what is said by nmi.extraArgs: with --set a second one replaces the first. */ -}}
-{{- $args := $n.extraArgs | default list -}}
 {{- if $families }}{{ $args = append (include "podid.withoutPassThrough" . | fromJsonArray) "--pass-through=" }}{{ end -}}
 {{- if not $keeps }}{{ $args = append $args "--remove-redirect-on-exit=false" }}{{ end -}}
 {{- $set := list -}}
@@ -41,25 +41,55 @@
 {{- /* Families of metadata that nmi passes on with compatibility, in JSON: all, where its flag is not said; what is said twice adds up. */ -}}
 {{- define "podid.openFamilies" -}}
 {{- $n := .Values.nmi -}}
+{{- $args := include "podid.nmiExtraArgs" . | fromJsonArray -}}
 {{- $families := $n.passThrough | default list -}}
 {{- $said := not (empty $families) -}}
-{{- $blocked := include "podid.yes" $n.blockInstanceMetadata -}}
-{{- range $n.extraArgs -}}
+{{- range $args -}}
 {{- if hasPrefix "--pass-through=" . -}}
 {{- $said = true -}}
 {{- $families = concat $families (trimPrefix "--pass-through=" . | splitList ",") -}}
 {{- end -}}
-{{- if or (eq . "--block-instance-metadata") (eq . "--block-instance-metadata=true") }}{{ $blocked = "yes" }}{{ end -}}
 {{- end -}}
 {{- if not $said }}{{ $families = list "instance" "userdata" "attested" "scheduledevents" "loadbalancer" "versions" }}{{ end -}}
-{{- if $blocked }}{{ $families = without $families "instance" "userdata" }}{{ end -}}
+{{- /* nmi.extraArgs come after what values of their own say. */ -}}
+{{- $blocked := include "podid.lastBool" (dict "args" $args "flag" "--block-instance-metadata") -}}
+{{- if or (eq $blocked "true") (and (not $blocked) (include "podid.yes" $n.blockInstanceMetadata)) }}{{ $families = without $families "instance" "userdata" }}{{ end -}}
 {{- compact $families | uniq | toJson -}}
+{{- end -}}
+
+{{- /* nmi.extraArgs with --pass-through and its value in one, as nmi takes them, in JSON. */ -}}
+{{- define "podid.nmiExtraArgs" -}}
+{{- $args := list -}}
+{{- $bare := false -}}
+{{- range .Values.nmi.extraArgs -}}
+{{- if $bare -}}
+{{- $args = append $args (printf "--pass-through=%s" .) -}}
+{{- $bare = false -}}
+{{- else if eq . "--pass-through" -}}
+{{- $bare = true -}}
+{{- else -}}
+{{- $args = append $args . -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $args -}}
+{{- end -}}
+
+{{- /* What arguments make of a flag that is true or false, as nmi reads them: the last counts. Empty where none says it. */ -}}
+{{- define "podid.lastBool" -}}
+{{- $last := "" -}}
+{{- $with := printf "%s=" .flag -}}
+{{- range .args -}}
+{{- $value := trimPrefix $with . -}}
+{{- if or (eq . $.flag) (and (hasPrefix $with .) (has $value (list "1" "t" "T" "true" "TRUE" "True"))) }}{{ $last = "true" }}{{ end -}}
+{{- if and (hasPrefix $with .) (has $value (list "0" "f" "F" "false" "FALSE" "False")) }}{{ $last = "false" }}{{ end -}}
+{{- end -}}
+{{- $last -}}
 {{- end -}}
 
 {{- /* nmi.extraArgs but what passes metadata on, in JSON. */ -}}
 {{- define "podid.withoutPassThrough" -}}
 {{- $args := list -}}
-{{- range .Values.nmi.extraArgs -}}
+{{- range include "podid.nmiExtraArgs" . | fromJsonArray -}}
 {{- if not (hasPrefix "--pass-through=" .) }}{{ $args = append $args . }}{{ end -}}
 {{- end -}}
 {{- toJson $args -}}

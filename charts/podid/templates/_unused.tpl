@@ -11,10 +11,10 @@
 {{- range $key := list "subscriptionID" "resourceGroup" "vmType" -}}
 {{- if get ($.Values.adminsecret | default dict) $key }}{{ $unused = append $unused (printf "adminsecret.%s (nodes say where they are)" $key) }}{{ end -}}
 {{- end -}}
-{{- if ne (toString $n.probePort) "" }}{{ $unused = append $unused "nmi.probePort" }}{{ end -}}
+{{- if $n.probePort }}{{ $unused = append $unused "nmi.probePort" }}{{ end -}}
 {{- if $n.micNamespace }}{{ $unused = append $unused "nmi.micNamespace" }}{{ end -}}
-{{- if not (include "podid.yes" $n.enableScaleFeatures) }}{{ $unused = append $unused "nmi.enableScaleFeatures" }}{{ end -}}
-{{- if ne $n.kubeletConfig "/etc/default/kubelet" }}{{ $unused = append $unused "nmi.kubeletConfig" }}{{ end -}}
+{{- if not (or (kindIs "invalid" $n.enableScaleFeatures) (include "podid.yes" $n.enableScaleFeatures)) }}{{ $unused = append $unused "nmi.enableScaleFeatures" }}{{ end -}}
+{{- if ne ($n.kubeletConfig | default "/etc/default/kubelet") "/etc/default/kubelet" }}{{ $unused = append $unused "nmi.kubeletConfig" }}{{ end -}}
 {{- range $key := list "setRetryAfterHeader" "enableConntrackDeletion" -}}
 {{- if include "podid.yes" (get $n $key) }}{{ $unused = append $unused (printf "nmi.%s" $key) }}{{ end -}}
 {{- end -}}
