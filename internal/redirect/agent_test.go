@@ -3,6 +3,7 @@ package redirect_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/podid-io/podid/internal/redirect"
 	"github.com/podid-io/podid/test/localcluster"
@@ -169,6 +172,14 @@ func (a *agent) forget() {
 	}
 }
 
+// awaitCanary waits for a canary that was sent after now: the next one that is told
+// of may have been on its way.
+func (a *agent) awaitCanary() {
+	a.t.Helper()
+	a.await("canary <nil>")
+	a.await("canary <nil>")
+}
+
 // stop ends the agent in order; kill at once.
 func (a *agent) stop() {
 	_ = a.in.Close()
@@ -229,11 +240,14 @@ func whoAnswers(t *testing.T, p *localcluster.Pod, patience time.Duration) strin
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	c, err := dialAgent(ctx, p)
-	if err != nil {
-		if ctx.Err() != nil {
-			return "nobody"
-		}
+	switch {
+	case err == nil:
+	case errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err): // ctx may not know yet that it has ended
+		return "nobody"
+	case errors.Is(err, unix.ECONNREFUSED):
 		return "refused"
+	default:
+		return err.Error()
 	}
 	defer func() { _ = c.conn.Close() }()
 	who, err := c.ask("hello")

@@ -133,7 +133,7 @@ func TestRulesOfOthers(t *testing.T) {
 		if got := whoAnswers(t, n.a, 300*time.Millisecond); got != "nmi" && got != "nobody" {
 			t.Errorf("%q answers right after", got)
 		}
-		a.await("canary <nil>")
+		a.awaitCanary()
 		if got := whoAnswers(t, n.a, 3*time.Second); got != "nmi" {
 			t.Errorf("%q answers", got)
 		}
@@ -150,7 +150,7 @@ func TestRulesOfOthers(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		a.await("canary <nil>")
+		a.awaitCanary()
 		if got := whoAnswers(t, n.a, 3*time.Second); got != "nmi" {
 			t.Errorf("%q answers", got)
 		}

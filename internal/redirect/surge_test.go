@@ -113,7 +113,7 @@ func TestOneAgentReplacesAnother(t *testing.T) {
 			t.Fatal(err)
 		}
 		young.forget()
-		young.await("canary <nil>")
+		young.awaitCanary()
 		if got := whoAnswers(t, n.a, 3*time.Second); got != "young" {
 			t.Errorf("%q answers, want the new agent", got)
 		}
