@@ -70,6 +70,11 @@ func keys(t *testing.T) []key {
 	return below(nil, values, schema)
 }
 
+// omitted are the values whose null says, as Helm has it, that there is to be none.
+var omitted = []string{
+	"image.imagePullPolicy", "mic.priorityClassName", "nmi.priorityClassName", "metrics.serviceMonitor.interval", "metrics.podMonitor.interval",
+}
+
 func below(path []string, values, schema map[string]any) (list []key) {
 	properties, _ := schema["properties"].(map[string]any)
 	required, _ := schema["required"].([]any)
@@ -92,6 +97,9 @@ func below(path []string, values, schema map[string]any) (list []key) {
 			k.says = nothing
 		default:
 			k.says = value
+			if slices.Contains(omitted, strings.Join(k.path, ".")) {
+				k.says = ""
+			}
 		}
 		list = append(list, k)
 	}

@@ -19,6 +19,8 @@ func TestWrongValuesAreNamed(t *testing.T) {
 		"an unknown value of mic":                  {"mic.replica=3", "at '/mic': additional properties 'replica' not allowed"},
 		"an unknown value, deeper":                 {"mic.leaderElection.title=x", "at '/mic/leaderElection': additional properties 'title' not allowed"},
 		"an unknown value of an identity":          {"azureIdentities.a.clientId=x", "at '/azureIdentities/a': additional properties 'clientId' not allowed"},
+		"a secret that is no reference":            {"azureIdentities.a.clientPassword=secret", "azureIdentities: clientPassword of a is to name a Secret"},
+		"a secret without a name":                  {"azureIdentities.a.clientPassword.namespace=n", "azureIdentities: clientPassword of a is to name a Secret"},
 		"a wrong type":                             {"mic.replicas=two", "at '/mic/replicas': got string, want integer"},
 		"a mode that is none":                      {"operationMode=manged", "at '/operationMode': value must be one of 'standard', 'managed'"},
 		"a compatibility that is none":             {"compatibility=yes", "at '/compatibility': value must be one of '', 'aad-pod-identity'"},

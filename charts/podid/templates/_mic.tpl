@@ -93,7 +93,7 @@
 {{- end }}
 {{- if ($m.customCloud).enabled }}
 - name: AZURE_ENVIRONMENT_FILEPATH
-  value: {{ if $m.cloudConfigSecret }}/etc/podid/cloud/{{ base $m.customCloud.configPath }}{{ else }}{{ $m.customCloud.configPath }}{{ end }}
+  value: {{ if $m.cloudConfigSecret }}/etc/podid/cloud/{{ include "podid.customCloud" . | base }}{{ else }}{{ include "podid.customCloud" . }}{{ end }}
 {{- end }}
 {{- if $v.caBundle }}
 - name: SSL_CERT_DIR
@@ -104,12 +104,17 @@
 {{- end }}
 {{- end -}}
 
+{{- /* The file of the custom cloud's endpoints. */ -}}
+{{- define "podid.customCloud" -}}
+{{- .Values.mic.customCloud.configPath | default "/etc/kubernetes/akscustom.json" -}}
+{{- end -}}
+
 {{- /* Folders of the node that mic reads: those of azure.json and of the custom cloud's endpoints. A folder, not the file: a file that is mounted by itself stays the old one when another is renamed over it. */ -}}
 {{- define "podid.micHostFolders" -}}
 {{- $folders := list -}}
 {{- with include "podid.cloudConfig" . }}{{ $folders = append $folders (dir .) }}{{ end -}}
 {{- if and (.Values.mic.customCloud).enabled (not .Values.mic.cloudConfigSecret) -}}
-{{- $folders = append $folders (dir .Values.mic.customCloud.configPath) -}}
+{{- $folders = append $folders (include "podid.customCloud" . | dir) -}}
 {{- end -}}
 {{- uniq $folders | toJson -}}
 {{- end -}}
