@@ -53,12 +53,13 @@ func New() *cobra.Command {
 
 A node that the DaemonSet selects no longer keeps its redirect until it restarts.
 
-Where 2 fails, or mic's Deployment is gone, it stops there, and the redirect stays up:
-without it every pod of a node reaches the metadata service of the node, and gets
-tokens of all identities that are left on the machine. Three ways leave identities, and open them so:
---keep-identities, which leaves what podid attached, and forgets that it did; managed
-mode, where nobody takes off what somebody else has put on; and what was on the
-machines before podid, or is never taken off.
+Where 2 fails, or in standard mode mic's Deployment is gone, it stops there, and the
+redirect stays up: without it every pod of a node reaches the metadata service of the
+node, and gets tokens of all identities that are left on the machine. Three ways leave
+identities, and open them so: --keep-identities, which leaves what podid attached, and
+has mic, where it is there, forget that it did; managed mode, where nobody takes off
+what is on the machines; and what was on the machines before podid, or is never taken
+off.
 
 The Helm chart runs this by itself when a release is uninstalled; run it by hand
 before plain manifests are deleted. It can be run again.
@@ -140,6 +141,9 @@ func (w *work) all(ctx context.Context, mics []appsv1.Deployment, agents []appsv
 	}
 	if len(mics) == 0 {
 		w.say(whatStays)
+		if guards(agents) {
+			w.say(whatIsKnown)
+		}
 	}
 	for i := range agents {
 		errs = append(errs, w.removeRedirects(ctx, &agents[i]))
@@ -223,6 +227,9 @@ func (w *work) plan(ctx context.Context, mics []appsv1.Deployment, agents []apps
 	if keep || len(mics) == 0 {
 		w.say(whatStays)
 	}
+	if len(mics) == 0 && guards(agents) {
+		w.say(whatIsKnown)
+	}
 	for i := range tests {
 		w.say("would delete what helm test left (Pod %s/%s)", w.namespace, tests[i].Name)
 	}
@@ -232,6 +239,9 @@ func (w *work) plan(ctx context.Context, mics []appsv1.Deployment, agents []apps
 
 // whatStays is what is said where identities stay, and the redirect goes.
 const whatStays = "identities stay on the machines: without a redirect, every pod of a node can have tokens of all that its machine has"
+
+// whatIsKnown is what is said where mic would have had to forget, and is gone.
+const whatIsKnown = "mic is not there to forget them: AzureAssignedIdentities, its record of what it attached, and start-up taints stay too; a podid that is installed in this namespace again takes them up"
 
 func (w *work) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(w.out, format+"\n", args...) // progress is not worth an error

@@ -154,7 +154,7 @@ func TestCleanupNamesWhatIsLeft(t *testing.T) {
 			}
 		}
 		out, errs, status := podid(t, "-n", "no-mic", "--yes", "--keep-identities")
-		if status != 0 || !strings.Contains(out, "every pod of a node can have tokens") || !strings.Contains(out, "the redirect is off 2 nodes") {
+		if status != 0 || !strings.Contains(out, "every pod of a node can have tokens") || !strings.Contains(out, "mic is not there to forget them") || !strings.Contains(out, "the redirect is off 2 nodes") {
 			t.Errorf("status %d: %s%s", status, out, errs)
 		}
 		if out, errs, status = podid(t, "-n", "no-mic", "--yes"); status != 0 || !strings.Contains(out, "the redirect is off 2 nodes") {

@@ -52,18 +52,18 @@ func (w *work) wayOn(errs ...error) error {
 // nothing is said where neither mic nor nmi is. Only Jobs tell a podid that was deleted
 // from a name that was mistyped: those of Helm's hook and of mic cleanup.
 func (w *work) nothing(ctx context.Context, yes bool) error {
-	err := gone{error: fmt.Errorf("there is no podid in namespace %s: name its own by --namespace; if it was deleted, what it attached stays on the machines, and %s", w.namespace, redirectsStay)}
+	none := gone{error: fmt.Errorf("there is no podid in namespace %s: name its own by --namespace; if it was deleted, what it attached stays on the machines, and %s", w.namespace, redirectsStay)}
 	if !yes {
-		return err
+		return none
 	}
 	var jobs batchv1.JobList
 	if err := w.client.List(ctx, &jobs, client.InNamespace(w.namespace), client.MatchingLabels{"app.kubernetes.io/name": "podid"}); err != nil {
-		return fmt.Errorf("find podid's Jobs: %w", err)
+		return errors.Join(none, fmt.Errorf("find podid's Jobs: %w", err))
 	}
 	if len(jobs.Items) == 0 {
-		return err
+		return none
 	}
-	return w.wayOn(err)
+	return w.wayOn(none)
 }
 
 // ways out of an uninstall that left identities, which Helm has none for.

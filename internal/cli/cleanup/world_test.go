@@ -11,6 +11,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -268,5 +269,8 @@ func (w *world) roll(ctx context.Context, o client.Object, a answers) error {
 	if a.noNodes {
 		d.Status.DesiredNumberScheduled, d.Status.CurrentNumberScheduled, d.Status.UpdatedNumberScheduled, d.Status.NumberReady = 0, 0, 0, 0
 	}
-	return w.client.Status().Update(ctx, d)
+	if err := w.client.Status().Update(ctx, d); !apierrors.IsConflict(err) { // who changed it meanwhile brings another event
+		return err
+	}
+	return nil
 }
