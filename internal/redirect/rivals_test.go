@@ -126,20 +126,19 @@ func TestRulesOfOthers(t *testing.T) {
 		}
 	})
 	t.Run("a rival at the same place is dropped, and then overtaken", func(t *testing.T) {
-		a.forget()
 		if err := n.node.Do(rivalTable("rival", netip.AddrPortFrom(n.node.Addr, 9999))); err != nil {
 			t.Fatal(err)
 		}
 		if got := whoAnswers(t, n.a, 300*time.Millisecond); got != "nmi" && got != "nobody" {
 			t.Errorf("%q answers right after", got)
 		}
+		a.forget()
 		a.awaitCanary()
 		if got := whoAnswers(t, n.a, 3*time.Second); got != "nmi" {
 			t.Errorf("%q answers", got)
 		}
 	})
 	t.Run("everything flushed is mended", func(t *testing.T) {
-		a.forget()
 		if err := n.node.Do(func() error {
 			conn, err := nftables.New()
 			if err != nil {
@@ -150,6 +149,7 @@ func TestRulesOfOthers(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
+		a.forget()
 		a.awaitCanary()
 		if got := whoAnswers(t, n.a, 3*time.Second); got != "nmi" {
 			t.Errorf("%q answers", got)

@@ -85,8 +85,5 @@ func TestLoadTellsThatItStoodStill(t *testing.T) {
 		}
 		return Report{}, nil
 	}
-	r := underLoad(t, ask, func(Report) {}, func(r Report) bool { return r.Good == 8 && r.Still > 0 })
-	if r.Still < time.Second/2 {
-		t.Errorf("it stood still for %s", r.Still)
-	}
+	underLoad(t, ask, func(Report) {}, func(r Report) bool { return r.Good == 8 && r.Still >= time.Second/2 })
 }
