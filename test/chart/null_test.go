@@ -1,7 +1,6 @@
 package chart_test
 
 import (
-	"encoding/json"
 	"maps"
 	"os"
 	"path/filepath"
@@ -52,21 +51,7 @@ type key struct {
 // keys are all of values.yaml.
 func keys(t *testing.T) []key {
 	t.Helper()
-	text, err := os.ReadFile(chart + "/values.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var values map[string]any
-	if err := yaml.UnmarshalStrict(text, &values); err != nil {
-		t.Fatal(err)
-	}
-	if text, err = os.ReadFile(chart + "/values.schema.json"); err != nil {
-		t.Fatal(err)
-	}
-	var schema map[string]any
-	if err := json.Unmarshal(text, &schema); err != nil {
-		t.Fatal(err)
-	}
+	values, schema := valuesAndSchema(t)
 	return below(nil, values, schema)
 }
 

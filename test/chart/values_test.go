@@ -61,11 +61,19 @@ func TestWrongValuesAreNamed(t *testing.T) {
 // value is in both. That each default is what the schema asks for, helm says
 // whenever it renders.
 func TestValuesAndSchema(t *testing.T) {
+	values, schema := valuesAndSchema(t)
+	properties, _ := schema["properties"].(map[string]any)
+	delete(properties, "global") // Helm's own, for charts in charts
+	compare(t, "", schema, values)
+}
+
+// valuesAndSchema are values.yaml and values.schema.json.
+func valuesAndSchema(t *testing.T) (values, schema map[string]any) {
+	t.Helper()
 	text, err := os.ReadFile(chart + "/values.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var values map[string]any
 	if err := yaml.UnmarshalStrict(text, &values); err != nil {
 		t.Fatal(err)
 	}
@@ -73,13 +81,10 @@ func TestValuesAndSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var schema map[string]any
 	if err := json.Unmarshal(raw, &schema); err != nil {
 		t.Fatal(err)
 	}
-	properties, _ := schema["properties"].(map[string]any)
-	delete(properties, "global") // Helm's own, for charts in charts
-	compare(t, "", schema, values)
+	return values, schema
 }
 
 // compare finds what is in one of a schema and of values, and not in the other.
