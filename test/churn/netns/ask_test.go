@@ -201,6 +201,9 @@ func (w *world) forge() {
 		var err error
 		undo, err = w.plant.forging(w, thief, victim)
 		w.must(err)
+		if victim.kept != nil {
+			victim.kept.astray = true
+		}
 	}
 	w.say("%s asks in the name of %s", thief.Name, victim.Name)
 	w.count.forged++

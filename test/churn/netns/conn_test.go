@@ -34,6 +34,9 @@ type conn struct {
 	from   *model.Sandbox // that it was made from
 	agent  *demo.Agent    // that it was made to
 	pinned bool           // it has had a token
+	// astray says that the network has led what was for the pod to another, whose
+	// kernel may have reset the connection.
+	astray bool
 	used   time.Time
 }
 
@@ -71,7 +74,7 @@ func from(p *localcluster.Pod, source netip.Addr) func(context.Context, string, 
 
 // alive reports whether there must be somebody at both ends.
 func (w *world) alive(c *conn) bool {
-	return !c.from.Gone && c.agent == w.agent && time.Since(c.used) < idle
+	return !c.from.Gone && c.agent == w.agent && !c.astray && time.Since(c.used) < idle
 }
 
 // exchange asks for a token and reads whose comes. The digest is how the audit
