@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
@@ -21,6 +22,11 @@ func TestWrongValuesAreNamed(t *testing.T) {
 		"an unknown value of an identity":          {"azureIdentities.a.clientId=x", "at '/azureIdentities/a': additional properties 'clientId' not allowed"},
 		"a secret that is no reference":            {"azureIdentities.a.clientPassword=secret", "azureIdentities: clientPassword of a is to name a Secret"},
 		"a secret without a name":                  {"azureIdentities.a.clientPassword.namespace=n", "azureIdentities: clientPassword of a is to name a Secret"},
+		"a secret that is a list":                  {`azureIdentities.a.clientPassword=[s]`, "azureIdentities: clientPassword of a is to name a Secret"},
+		"an unknown key in the text of a secret":   {`azureIdentities.a.clientPassword=\{name: s\, namepsace: n}`, "azureIdentities: clientPassword of a has the key namepsace: write name and namespace alone"},
+		"an old spelling in the text of a secret":  {`azureIdentities.a.clientPassword=\{Name: s}`, "azureIdentities: clientPassword of a has the key Name: write name and namespace alone"},
+		"a secret whose name is a number":          {`azureIdentities.a.clientPassword=\{name: 1}`, "azureIdentities: clientPassword of a has a name that is no text"},
+		"a secret whose namespace is null":         {`azureIdentities.a.clientPassword=\{name: s\, namespace: }`, "azureIdentities: clientPassword of a has a namespace that is no text"},
 		"a wrong type":                             {"mic.replicas=two", "at '/mic/replicas': got string, want integer"},
 		"a mode that is none":                      {"operationMode=manged", "at '/operationMode': value must be one of 'standard', 'managed'"},
 		"a compatibility that is none":             {"compatibility=yes", "at '/compatibility': value must be one of '', 'aad-pod-identity'"},
@@ -111,6 +117,33 @@ func compare(t *testing.T, at string, schema, values map[string]any) {
 		if _, ok := values[key]; !ok {
 			t.Errorf("%s.%s is not in values.yaml", at, key)
 		}
+	}
+}
+
+// TestIdentitiesWithNextToNothing leaves it to the API server to say what they lack.
+func TestIdentitiesWithNextToNothing(t *testing.T) {
+	tests := map[string]struct {
+		set           string
+		spec, binding map[string]any
+	}{
+		"a namespace alone": {"azureIdentities.a.namespace=podid-system", map[string]any{"type": 0.0}, nil},
+		"a secret alone":    {"azureIdentities.a.clientPassword.name=s", map[string]any{"type": 0.0, "clientPassword": map[string]any{"name": "s"}}, nil},
+		"a binding's name":  {"azureIdentities.a.binding.name=b", map[string]any{"type": 0.0}, map[string]any{"azureIdentity": "a"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			list := rendered(t, "--set", tc.set)
+			if diff := cmp.Diff(any(tc.spec), find(t, list, "AzureIdentity", "a").Object["spec"]); diff != "" {
+				t.Errorf("AzureIdentity (-want +got):\n%s", diff)
+			}
+			if tc.binding == nil {
+				return
+			}
+			if diff := cmp.Diff(any(tc.binding), find(t, list, "AzureIdentityBinding", "b").Object["spec"]); diff != "" {
+				t.Errorf("AzureIdentityBinding (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
