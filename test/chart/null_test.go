@@ -14,7 +14,8 @@ import (
 
 // TestKeysWithNothingBelow renders each value as a file has it that keeps the key and
 // has nothing after it but comments: null, which takes the chart's own away. It counts
-// as nothing said, or is refused by name where the chart does not go without.
+// as nothing said, or is refused by name where the chart does not go without; of the
+// few in omitted it means none.
 func TestKeysWithNothingBelow(t *testing.T) {
 	for base, values := range map[string]string{
 		"by default": "{}",
@@ -55,9 +56,66 @@ func keys(t *testing.T) []key {
 	return below(nil, values, schema)
 }
 
-// omitted are the values whose null says, as Helm has it, that there is to be none.
-var omitted = []string{
-	"image.imagePullPolicy", "mic.priorityClassName", "nmi.priorityClassName", "metrics.serviceMonitor.interval", "metrics.podMonitor.interval",
+// omitted are the values whose null says, as Helm has it, that there is to be none:
+// what they are of goes well without. Each is beside values that it counts with.
+var omitted = map[string]string{
+	"image.imagePullPolicy":           "{}",
+	"metrics.serviceMonitor.interval": "metrics: {serviceMonitor: {enabled: true}}",
+	"metrics.podMonitor.interval":     "metrics: {podMonitor: {enabled: true}}",
+}
+
+// TestNullsThatMeanNone holds that with the null of such a value all is as before but
+// for its field, which is nowhere.
+func TestNullsThatMeanNone(t *testing.T) {
+	for path, values := range omitted {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			k := key{path: strings.Split(path, ".")}
+			before, err := (key{}).render(t, values, map[string]any{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			after, err := k.render(t, values, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			field, gone := k.path[len(k.path)-1], 0
+			var want []any
+			for _, o := range objects(t, before) {
+				gone += without(o.Object, field)
+				want = append(want, o.Object)
+			}
+			if gone == 0 {
+				t.Fatalf("no %s to take away with %s", field, values)
+			}
+			var got []any
+			for _, o := range objects(t, after) {
+				got = append(got, o.Object)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("objects (-without %s +null):\n%s", field, diff)
+			}
+		})
+	}
+}
+
+// without takes a field out of v, wherever it is there, and says how often it was.
+func without(v any, field string) (n int) {
+	switch v := v.(type) {
+	case map[string]any:
+		if _, ok := v[field]; ok {
+			delete(v, field)
+			n++
+		}
+		for _, below := range v {
+			n += without(below, field)
+		}
+	case []any:
+		for _, below := range v {
+			n += without(below, field)
+		}
+	}
+	return n
 }
 
 func below(path []string, values, schema map[string]any) (list []key) {
@@ -82,7 +140,7 @@ func below(path []string, values, schema map[string]any) (list []key) {
 			k.says = nothing
 		default:
 			k.says = value
-			if slices.Contains(omitted, strings.Join(k.path, ".")) {
+			if _, none := omitted[strings.Join(k.path, ".")]; none {
 				k.says = ""
 			}
 		}
