@@ -67,6 +67,9 @@ var (
 		model.Woken:  "a token is overdue long before a request is",
 		model.Kept:   "an agent that ends hangs up at last on whoever it has not answered",
 	}
+	unheeded = reasons{
+		model.Woken: "who asks before all is delivered waits in vain, as who asks after",
+	}
 	unwoken = reasons{
 		model.Served: "what a request waits for may come in the instant in which it comes itself",
 	}
@@ -96,7 +99,7 @@ func plants() map[string]*plant {
 		"a late delete of an old owner takes the new one's address": {laws: known, pods: lateDeleteCounts},
 		"a connection is not pinned":                                {laws: []model.Law{model.OnePod}, perRequest: true, also: unpinned},
 		"the end of a link is not heard":                            {laws: append(known, model.Entitled, model.Final), noLinkDown: true},
-		"the second address of a pod is passed over":                {laws: known, encode: oneAddress},
+		"the second address of a pod is passed over":                {laws: []model.Law{model.Served}, encode: oneAddress, also: unheeded},
 		"no start is heard of, of a container or of a network":      {laws: known, encode: neverReady},
 		"whoever waits is not woken":                                {laws: []model.Law{model.Woken}, pods: deaf, also: unwoken},
 		"a young pod is refused as an old one is":                   {laws: []model.Law{model.Final}, pods: impatient},
