@@ -168,6 +168,9 @@ func (w *world) nowAndThen() {
 	case settleEvery / 2:
 		w.say("the node reboots")
 		w.reboot()
+	case settleEvery * 3 / 2:
+		w.say("the agent is started again")
+		w.restart(w.r.IntN(2) == 0, true)
 	}
 }
 
