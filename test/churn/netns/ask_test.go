@@ -53,7 +53,7 @@ func (w *world) askFor(p *pod, a model.Ask) int {
 	}
 	defer func() { _ = c.Close() }() // its answer has come, or none will
 	status, err := w.send(c, p, call, patience)
-	if err != nil {
+	if err != nil && !c.shed(err) {
 		w.unanswered(call, err)
 	}
 	if time.Since(call.Sent) > soon {
@@ -86,6 +86,8 @@ func (w *world) askKept(p *pod) {
 	switch {
 	case err == nil && before:
 		w.count.kept++
+	case err != nil && c.shed(err):
+		w.count.late++
 	case err != nil && alive:
 		w.unanswered(call, err)
 	case err != nil:
@@ -103,8 +105,8 @@ func (w *world) askKept(p *pod) {
 // the pod has had within the last seconds, and by who the agent can know.
 func (w *world) see(call *model.Call, p *pod) {
 	now := time.Now()
-	for i, l := range p.labels {
-		if i+1 < len(p.labels) && p.labels[i+1].since.Add(late).Before(call.Sent) {
+	for _, l := range p.labels {
+		if !l.until.IsZero() && l.until.Add(late).Before(call.Sent) {
 			continue
 		}
 		call.See(&model.Node{Complete: true}, w.told(p, call.From, l.value), now)
@@ -216,5 +218,5 @@ func (w *world) forge() {
 	if err != nil {
 		w.count.silent++
 	}
-	w.must(errors.Join(undo(), change(netlink.AddrDel)))
+	w.must(errors.Join(change(netlink.AddrDel), undo())) // in this order: the thief is not to answer for the address once more
 }

@@ -7,12 +7,14 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -23,8 +25,9 @@ import (
 
 const (
 	metadata = "169.254.169.254:80"
-	// idle is how long a connection may lie still: the agent closes it then.
-	idle = 80 * time.Second
+	// idle is how long a connection may lie still: the agent closes it somewhat
+	// later.
+	idle = model.IdleFor - 30*time.Second
 )
 
 // conn is a connection of a pod to the agent.
@@ -37,7 +40,8 @@ type conn struct {
 	// astray says that the network has led what was for the pod to another, whose
 	// kernel may have reset the connection.
 	astray bool
-	used   time.Time
+	made   time.Time // when it was asked for; zero once something was answered on it
+	used   time.Time // when what was answered last was asked, or it was asked for
 }
 
 // dial connects from a pod; source is an address other than its own to say so,
@@ -45,7 +49,7 @@ type conn struct {
 func (w *world) dial(p *pod, source netip.Addr, limit time.Duration) (*conn, error) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), limit)
 	defer cancel()
-	dial := p.DialContext
+	now, dial := time.Now(), p.DialContext
 	if source.IsValid() {
 		dial = from(p.Pod, source)
 	}
@@ -53,11 +57,7 @@ func (w *world) dial(p *pod, source netip.Addr, limit time.Duration) (*conn, err
 	if err != nil {
 		return nil, err
 	}
-	return w.connected(c, p), nil
-}
-
-func (w *world) connected(c net.Conn, p *pod) *conn {
-	return &conn{Conn: c, in: bufio.NewReader(c), from: p.sandbox, agent: w.agent, used: time.Now()}
+	return &conn{Conn: c, in: bufio.NewReader(c), from: p.sandbox, agent: w.agent, made: now, used: now}, nil
 }
 
 // from connects from a pod by one of its addresses.
@@ -77,6 +77,13 @@ func (w *world) alive(c *conn) bool {
 	return !c.from.Gone && c.agent == w.agent && !c.astray && time.Since(c.used) < idle
 }
 
+// shed reports whether the agent may have closed the connection since nothing had
+// been asked on it for long: where a machine is held up for so long, what is asked
+// comes too late.
+func (c *conn) shed(err error) bool {
+	return !errors.Is(err, os.ErrDeadlineExceeded) && !c.made.IsZero() && time.Since(c.made) >= model.SilentFor
+}
+
 // exchange asks for a token and reads whose comes. The digest is how the audit
 // log names it.
 func (c *conn) exchange(a model.Ask, limit time.Duration) (r model.Reply, digest string, err error) {
@@ -84,7 +91,8 @@ func (c *conn) exchange(a model.Ask, limit time.Duration) (r model.Reply, digest
 	if a.ClientID != "" {
 		query += "&client_id=" + a.ClientID
 	}
-	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
+	now := time.Now()
+	if err := c.SetDeadline(now.Add(limit)); err != nil {
 		return r, "", err
 	}
 	if _, err := fmt.Fprintf(c, "GET /metadata/identity/oauth2/token?%s HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n\r\n", query); err != nil {
@@ -99,7 +107,7 @@ func (c *conn) exchange(a model.Ask, limit time.Duration) (r model.Reply, digest
 	if err != nil {
 		return r, "", err
 	}
-	c.used = time.Now()
+	c.made, c.used = time.Time{}, now
 	return readReply(response.StatusCode, body)
 }
 

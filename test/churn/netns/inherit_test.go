@@ -67,7 +67,12 @@ func (w *world) maybeLeave(p *pod) *legacy {
 }
 
 // freeze makes a socket silent and reads where it stands.
+// What has come is acknowledged before: it would be sent again, and refused where
+// there is no socket for a moment.
 func (l *legacy) freeze(fd int) (err error) {
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1); err != nil {
+		return os.NewSyscallError("TCP_QUICKACK", err)
+	}
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_REPAIR, 1); err != nil {
 		return os.NewSyscallError("TCP_REPAIR", err)
 	}

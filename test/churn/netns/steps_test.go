@@ -71,13 +71,14 @@ func (w *world) make(addr netip.Addr) *pod {
 	if addr.IsValid() {
 		made.Annotations = map[string]string{localcluster.AddressAnnotation: addr.String()}
 	}
-	p := &pod{labels: []label{{l, time.Now()}}}
+	p := &pod{labels: []label{{value: l}}}
 	w.must(w.Client.Create(w.t.Context(), made))
 	p.created = made.CreationTimestamp.Time
 	now, err := w.Cluster.Pod(w.t.Context(), namespace, made.Name)
 	w.must(err)
 	w.pods[made.Name] = p
 	w.moved(p, now)
+	p.reported = time.Now()
 	w.ask(p)
 	return p
 }
@@ -86,7 +87,7 @@ func (w *world) make(addr netip.Addr) *pod {
 // finds of the connection that the other kept.
 func (w *world) replace() {
 	p := w.anyPod()
-	<-time.After(time.Until(p.sandbox.Born.Truncate(time.Second).Add(time.Second))) // an address is not given away within the second in which it was given
+	<-time.After(time.Until(p.reported.Truncate(time.Second).Add(time.Second))) // an address is not given away within the second of the evidence that a pod has it
 	w.askKept(p)
 	left := w.maybeLeave(p)
 	w.remove(p)
@@ -122,9 +123,10 @@ func (w *world) move() {
 // report has the kubelet write what it held back, and waits until it has.
 func (w *world) report() {
 	w.Cluster.ReportStatus(w.node.Name)
-	for name := range w.pods {
+	for name, p := range w.pods {
 		_, err := w.Cluster.Pod(w.t.Context(), namespace, name)
 		w.must(err)
+		p.reported = time.Now()
 	}
 	w.say("the kubelet has reported")
 }
@@ -193,8 +195,9 @@ func (w *world) relabel() {
 // label gives a pod a label.
 func (w *world) label(p *pod, l string) {
 	patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%q}}}`, v1.LabelBinding, l)
-	p.labels = append(p.labels, label{l, time.Now()})
 	w.must(w.Client.Patch(w.t.Context(), object(p.Name), client.RawPatch("application/merge-patch+json", patch)))
+	p.labels[len(p.labels)-1].until = time.Now()
+	p.labels = append(p.labels, label{value: l})
 	w.say("%s is labelled %s", p.Name, l)
 }
 

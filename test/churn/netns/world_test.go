@@ -28,10 +28,10 @@ const (
 	scaleSet  = group + "Microsoft.Compute/virtualMachineScaleSets/aks-pool-12345678-vmss"
 	vault     = "https://vault.azure.net"
 
-	// late is how late the agent may hear of what was written.
-	late = 5 * time.Second
+	// late is how late the agent may hear of what was written, on a busy machine.
+	late = 20 * time.Second
 	// served is how soon a pod that is reported is served.
-	served = 15 * time.Second
+	served = 30 * time.Second
 )
 
 // nowhere is no address.
@@ -152,14 +152,18 @@ type count struct {
 type pod struct {
 	*localcluster.Pod
 	created time.Time
-	sandbox *model.Sandbox // Up says that the present agent has served it
-	labels  []label        // the last is the present one
-	kept    *conn          // nil for none
+	// reported is when the present network had been reported, at the latest.
+	reported time.Time
+	sandbox  *model.Sandbox // Up says that the present agent has served it
+	labels   []label        // the last is the present one
+	kept     *conn          // nil for none
 }
 
+// label is what a pod is labelled with; until is when another had been written in
+// its place, zero for the present one.
 type label struct {
 	value string
-	since time.Time
+	until time.Time
 }
 
 // newWorld starts an agent on the node of a plant.
