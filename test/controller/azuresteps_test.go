@@ -218,18 +218,26 @@ func (w *world) machineGoes() bool {
 func (w *world) deleteMachine(machine string) {
 	w.changing.Lock()
 	defer w.changing.Unlock()
+	all := map[string]bool{}
+	for _, id := range w.names.identities {
+		all[strings.ToLower(id)] = true
+	}
+	w.mu.Lock()
+	behind, already := w.behind[machine]
+	w.behind[machine] = all // before it is so: a mic may be about to tell of them
+	w.mu.Unlock()
 	err := w.azure.Edit(azemu.Edit{Scope: machine, Delete: true})
 	w.say("Azure deletes %s: %v", short(machine), err)
-	if err != nil {
-		return
-	}
-	w.missing[machine] = true
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.before, machine)
-	w.behind[machine] = map[string]bool{}
-	for _, id := range w.names.identities {
-		w.behind[machine][strings.ToLower(id)] = true
+	switch {
+	case err == nil:
+		w.missing[machine] = true
+		delete(w.before, machine)
+	case already:
+		w.behind[machine] = behind
+	default:
+		delete(w.behind, machine)
 	}
 }
 

@@ -16,6 +16,7 @@ func (w *world) turn(next model.Cluster, write func() error) bool {
 	w.t.Helper()
 	want := next.Want()
 	w.lessen(want)
+	w.name(next)
 	if err := write(); err != nil {
 		if !apierrors.IsConflict(err) {
 			w.fail(err)
@@ -26,6 +27,16 @@ func (w *world) turn(next model.Cluster, write func() error) bool {
 	}
 	w.extend(next)
 	return true
+}
+
+// name takes note of the identities that the cluster names, before it does: a mic may
+// hear of it at once.
+func (w *world) name(next model.Cluster) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, i := range next.Identities {
+		w.named[i.Resource] = true
+	}
 }
 
 // lessen takes note of reasons that end. A machine that needs less may be changed
@@ -57,9 +68,6 @@ func (w *world) extend(next model.Cluster) {
 	want := next.Want()
 	next.Forget(want)
 	w.now = next
-	for _, i := range next.Identities {
-		w.named[i.Resource] = true
-	}
 	changed := map[string]bool{}
 	for place, reasons := range want.Why {
 		if w.needs[place] == nil {

@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/apimachinery/pkg/watch"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -286,19 +287,31 @@ func (w *world) watch() {
 	for _, list := range []client.ObjectList{&v1.AzureAssignedIdentityList{}, &v1.AzureIdentityList{}, &v1.AzureIdentityBindingList{}} {
 		changes, err := w.api.Watch(ctx, list)
 		must(w.t, err)
-		running.Go(func() { // ends with ctx
-			for range changes.ResultChan() {
-				w.stir()
-			}
-			if ctx.Err() == nil {
-				w.fail(errors.New("the test's own watch ended"))
-			}
-		})
+		running.Go(func() { w.follow(ctx, list, changes) }) // ends with ctx
 	}
 	w.t.Cleanup(func() {
 		cancel()
 		running.Wait()
 	})
+}
+
+// follow stirs with each change. The API server may end a watch at any time, as it
+// does with those that it cannot write to fast enough: then there is another, and
+// what had changed meanwhile is looked at.
+func (w *world) follow(ctx context.Context, list client.ObjectList, changes watch.Interface) {
+	for {
+		for range changes.ResultChan() {
+			w.stir()
+		}
+		var err error
+		if changes, err = w.api.Watch(ctx, list); err != nil {
+			if ctx.Err() == nil {
+				w.fail(fmt.Errorf("the test's own watch: %w", err))
+			}
+			return
+		}
+		w.stir()
+	}
 }
 
 func kindsOfPeople() []client.Object {
