@@ -90,7 +90,7 @@ func callerGoes(ctx context.Context, t *testing.T, socket string) {
 	if err := <-ended; err == nil {
 		t.Error("the call ended well")
 	}
-	_ = read.SetReadDeadline(time.Now().Add(30 * time.Second)) // a pipe takes it
+	_ = read.SetReadDeadline(time.Now().Add(time.Minute)) // a pipe takes it
 	if _, err := io.ReadAll(output); err != nil {
 		t.Errorf("the command still has its output open: %v", err)
 	}
