@@ -138,11 +138,15 @@ func (a *agent) tell(word string) {
 	}
 }
 
+// answer is how long a busy machine may take for what must come; who must not be
+// answered is given less.
+const answer = 30 * time.Second
+
 // await waits for a line that begins so, and returns it.
 func (a *agent) await(prefix string) string {
 	a.t.Helper()
 	var last []string
-	deadline := time.After(15 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		select {
 		case line, ok := <-a.said:
@@ -212,7 +216,7 @@ func newTalk(c net.Conn) *talk { return &talk{conn: c, lines: bufio.NewReader(c)
 
 // ask sends a word and returns who answers.
 func (c *talk) ask(word string) (string, error) {
-	return c.askFor(20*time.Second, word) // which a busy machine may take
+	return c.askFor(answer, word)
 }
 
 // askFor is ask for what is expected to be dropped.

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -110,7 +109,7 @@ func TestForgedPackets(t *testing.T) {
 			if _, got := arrivals(t, n.node); got != forgedBefore {
 				t.Errorf("%d forged packets arrived", got-forgedBefore)
 			}
-			if got := whoAnswers(t, n.a, 10*time.Second); got != "nmi" {
+			if got := whoAnswers(t, n.a, answer); got != "nmi" {
 				t.Errorf("%q answers pod a", got)
 			}
 			if got, _ := arrivals(t, n.node); got == before {
@@ -195,7 +194,7 @@ func TestARPSpoofingBehindABridge(t *testing.T) {
 	}
 	var thief net.Conn
 	if err := n.b.Do(func() (err error) {
-		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: n.a.Addr.AsSlice()}, Timeout: 5 * time.Second}
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: n.a.Addr.AsSlice()}, Timeout: answer}
 		thief, err = d.DialContext(t.Context(), "tcp4", redirect.DefaultMetadata.String())
 		return err
 	}); err != nil {

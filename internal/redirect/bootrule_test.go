@@ -28,7 +28,7 @@ func onNode(t *testing.T, n *localcluster.Node, name string, args ...string) {
 // fromNode says who answers a connection that the node itself makes.
 func fromNode(t *testing.T, n *localcluster.Node, addr string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), answer)
 	defer cancel()
 	c, err := n.DialContext(ctx, "tcp4", addr)
 	if err != nil {
@@ -61,7 +61,7 @@ func TestBootRule(t *testing.T) {
 		t.Helper()
 		limit := time.Second
 		if pod != "nobody" {
-			limit = 20 * time.Second
+			limit = answer
 		}
 		if got := reachWithin(t, n.a, metadata, limit); got != pod {
 			t.Errorf("the pod reaches %q, want %q", got, pod)

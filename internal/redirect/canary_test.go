@@ -69,7 +69,7 @@ func TestWithoutTheRightToSendRaw(t *testing.T) {
 	if got, want := a.await("canary"), "canary canary: open a packet socket (CAP_NET_RAW is needed): operation not permitted"; got != want {
 		t.Errorf("the agent says %q, want %q", got, want)
 	}
-	if got := whoAnswers(t, n.a, 3*time.Second); got != "nmi" {
+	if got := whoAnswers(t, n.a, answer); got != "nmi" {
 		t.Errorf("%q answers", got)
 	}
 }

@@ -102,7 +102,7 @@ func TestWhatPoliciesSee(t *testing.T) {
 					t.Fatal(err)
 				}
 				onNode(t, n.node, "nft", "-f", file)
-				limit := 20 * time.Second
+				limit := answer
 				if tc.want == "nobody" {
 					limit = time.Second
 				}

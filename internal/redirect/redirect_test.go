@@ -90,7 +90,7 @@ func serve(t *testing.T, addr netip.AddrPort, word string, in func(func() error)
 // reach says who answers a connection from a pod, or how it failed.
 func reach(t *testing.T, from *localcluster.Pod, addr string) string {
 	t.Helper()
-	return reachWithin(t, from, addr, 20*time.Second) // which a busy machine may take
+	return reachWithin(t, from, addr, answer)
 }
 
 // reachWithin is reach for what is expected to be dropped: "nobody".

@@ -85,7 +85,7 @@ func TestRulesOfOthers(t *testing.T) {
 		for _, args := range incumbent {
 			iptables(t, program, args...)
 		}
-		if got := whoAnswers(t, n.a, 3*time.Second); got != "incumbent" {
+		if got := whoAnswers(t, n.a, answer); got != "incumbent" {
 			t.Fatalf("with its chain by %s, %q answers, want the incumbent: the test's rules are not what they should be", program, got)
 		}
 	}
@@ -104,7 +104,7 @@ func TestRulesOfOthers(t *testing.T) {
 	a.tell("run")
 	a.await("canary <nil>")
 	t.Run("podid comes before the incumbent", func(t *testing.T) {
-		if got := whoAnswers(t, n.a, 3*time.Second); got != "nmi" {
+		if got := whoAnswers(t, n.a, answer); got != "nmi" {
 			t.Errorf("%q answers", got)
 		}
 	})
@@ -120,7 +120,7 @@ func TestRulesOfOthers(t *testing.T) {
 		for _, program := range []string{"iptables-nft", "iptables-legacy"} {
 			iptables(t, program, "-D", "PREROUTING", "-j", "aad-metadata")
 			iptables(t, program, incumbent[3]...)
-			if got := whoAnswers(t, n.a, 3*time.Second); got != "nmi" {
+			if got := whoAnswers(t, n.a, answer); got != "nmi" {
 				t.Errorf("%q answers after %s", got, program)
 			}
 		}
@@ -134,7 +134,7 @@ func TestRulesOfOthers(t *testing.T) {
 		}
 		a.forget()
 		a.awaitCanary()
-		if got := whoAnswers(t, n.a, 3*time.Second); got != "nmi" {
+		if got := whoAnswers(t, n.a, answer); got != "nmi" {
 			t.Errorf("%q answers", got)
 		}
 	})
@@ -151,7 +151,7 @@ func TestRulesOfOthers(t *testing.T) {
 		}
 		a.forget()
 		a.awaitCanary()
-		if got := whoAnswers(t, n.a, 3*time.Second); got != "nmi" {
+		if got := whoAnswers(t, n.a, answer); got != "nmi" {
 			t.Errorf("%q answers", got)
 		}
 	})

@@ -18,26 +18,34 @@ import (
 	"github.com/podid-io/podid/test/localcluster"
 )
 
-// refusal is how long a connection may take that is refused, which is at once.
-const refusal = 20 * time.Second
-
 // failure is a connection that failed, and when.
 type failure struct {
 	began, ended time.Time
 	err          error
 }
 
-// flood has a pod ask over new connections, one after the other, until it is
-// stopped, and tells how many answers each agent gave and what else happened.
-func flood(t *testing.T, p *localcluster.Pod) (stop func() (answers map[string]int, failed []failure)) {
+// load is a pod that asks over new connections, one after the other. stop ends it,
+// and tells how many answers each agent gave and what else happened.
+type load struct {
+	stop  func() (answers map[string]int, failed []failure)
+	began chan time.Time // when the newest connection began
+}
+
+// flood has a pod ask until it is stopped.
+func flood(t *testing.T, p *localcluster.Pod) load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	answers := make(map[string]int)
+	answers, newest := make(map[string]int), make(chan time.Time, 1)
 	var failed []failure
 	var asking sync.WaitGroup
 	asking.Go(func() {
 		for ctx.Err() == nil {
 			began := time.Now()
+			select {
+			case <-newest:
+			default:
+			}
+			newest <- began // nobody else sends
 			c, err := dialAgent(ctx, p)
 			if err != nil {
 				if ctx.Err() == nil {
@@ -54,11 +62,11 @@ func flood(t *testing.T, p *localcluster.Pod) (stop func() (answers map[string]i
 			answers[who]++
 		}
 	})
-	return func() (map[string]int, []failure) {
+	return load{began: newest, stop: func() (map[string]int, []failure) {
 		cancel()
 		asking.Wait()
 		return answers, failed
-	}
+	}}
 }
 
 func TestOneAgentReplacesAnother(t *testing.T) {
@@ -74,7 +82,7 @@ func TestOneAgentReplacesAnother(t *testing.T) {
 	if who, err := held.ask("before"); err != nil || who != "old" {
 		t.Fatalf("%q answers (%v)", who, err)
 	}
-	stop := flood(t, n.b)
+	pod := flood(t, n.b)
 	young := startAgent(t, n.node, "young")
 	for a, want := range map[*agent]string{
 		old: "listens at 169.254.25.79:2579, served false <nil>", young: "listens at 169.254.25.79:2580, served true <nil>",
@@ -83,13 +91,13 @@ func TestOneAgentReplacesAnother(t *testing.T) {
 			t.Errorf("the agent %q, want %q", a.born, want)
 		}
 	}
-	if got := whoAnswers(t, n.a, 3*time.Second); got != "old" {
+	if got := whoAnswers(t, n.a, answer); got != "old" {
 		t.Errorf("%q answers while the new agent is not ready, want the old one", got)
 	}
 	young.tell("run")
 	young.await("canary <nil>")
 	old.await("report a newer agent has the redirect")
-	if got := whoAnswers(t, n.a, 3*time.Second); got != "young" {
+	if got := whoAnswers(t, n.a, answer); got != "young" {
 		t.Errorf("%q answers, want the new agent", got)
 	}
 	if who, err := held.ask("after"); err != nil || who != "old" {
@@ -100,7 +108,7 @@ func TestOneAgentReplacesAnother(t *testing.T) {
 			if got := reach(t, n.a, addr); got != "refused" {
 				t.Errorf("a pod reaches %q at %s", got, addr)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), refusal)
+			ctx, cancel := context.WithTimeout(t.Context(), answer)
 			defer cancel()
 			if _, err := n.node.DialContext(ctx, "tcp4", addr); !errors.Is(err, unix.ECONNREFUSED) {
 				t.Errorf("a program of the node reaches %s: %v", addr, err)
@@ -114,7 +122,7 @@ func TestOneAgentReplacesAnother(t *testing.T) {
 		}
 		young.forget()
 		young.awaitCanary()
-		if got := whoAnswers(t, n.a, 3*time.Second); got != "young" {
+		if got := whoAnswers(t, n.a, answer); got != "young" {
 			t.Errorf("%q answers, want the new agent", got)
 		}
 		mended = time.Now()
@@ -124,10 +132,10 @@ func TestOneAgentReplacesAnother(t *testing.T) {
 		t.Error(got)
 	}
 	old.stop()
-	if got := whoAnswers(t, n.a, 3*time.Second); got != "young" {
+	if got := whoAnswers(t, n.a, answer); got != "young" {
 		t.Errorf("%q answers when the old agent is gone, want the new one", got)
 	}
-	answers, failed := stop()
+	answers, failed := pod.stop()
 	if answers["old"] == 0 || answers["young"] == 0 {
 		t.Errorf("answers were %v, want some of each", answers)
 	}
@@ -147,7 +155,7 @@ func TestUpgradesRefuseNobody(t *testing.T) {
 	present := startAgent(t, n.node, "agent0")
 	present.tell("run")
 	present.await("report <nil>")
-	stop, stop2 := flood(t, n.a), flood(t, n.b)
+	pods := []load{flood(t, n.a), flood(t, n.b)}
 	for i := range 6 {
 		name := "agent" + string(rune('1'+i))
 		if i%2 == 0 { // by surge
@@ -157,13 +165,13 @@ func TestUpgradesRefuseNobody(t *testing.T) {
 			present.await("report a newer agent has the redirect")
 			present.tell("yield")
 			present.await("yield <nil>")
-			drain(t, present)
+			drain(present, pods)
 			present = next
 			continue
 		}
 		present.tell("yield")
 		present.await("yield <nil>")
-		drain(t, present)
+		drain(present, pods)
 		if got := whoAnswers(t, n.a, 300*time.Millisecond); got != "nobody" {
 			t.Errorf("%q answers while there is no agent, want nobody", got)
 		}
@@ -174,8 +182,8 @@ func TestUpgradesRefuseNobody(t *testing.T) {
 		present.tell("run")
 		present.await("report <nil>")
 	}
-	for _, stop := range []func() (map[string]int, []failure){stop, stop2} {
-		answers, failed := stop()
+	for _, pod := range pods {
+		answers, failed := pod.stop()
 		if len(failed) > 0 {
 			t.Errorf("%d connections failed, the first with %v", len(failed), failed[0].err)
 		}
@@ -186,13 +194,28 @@ func TestUpgradesRefuseNobody(t *testing.T) {
 	}
 }
 
-// drain gives the agent a moment in which it accepts what was on its way, as
-// nmi does, closes its listener and ends it.
-func drain(t *testing.T, a *agent) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+// drained is how long an agent that has yielded answers what was on its way, at
+// most: a connection whose first packet came too late waits for the next agent.
+const drained = 5 * time.Second
+
+// drain gives the agent the time to answer what was on its way: until each pod has
+// begun another connection, which goes elsewhere. It closes its listener and ends
+// it then, as nmi does.
+func drain(a *agent, pods []load) {
+	a.t.Helper()
+	yielded := time.Now()
+	ctx, cancel := context.WithTimeout(a.t.Context(), drained)
 	defer cancel()
-	<-ctx.Done()
+	for _, pod := range pods {
+		for again := false; !again; {
+			select {
+			case began := <-pod.began:
+				again = began.After(yielded)
+			case <-ctx.Done():
+				again = true
+			}
+		}
+	}
 	a.tell("deafen")
 	a.await("deafen <nil>")
 	a.stop()
@@ -209,11 +232,11 @@ func TestTheOldAgentTakesOverFromADeadOne(t *testing.T) {
 		young.await("report <nil>")
 		old.await("report a newer agent has the redirect")
 		young.kill()
-		if got := whoAnswers(t, n.a, refusal); got != "refused" && got != "old" {
+		if got := whoAnswers(t, n.a, answer); got != "refused" && got != "old" {
 			t.Errorf("%q answers right after, want a refusal or the old agent", got)
 		}
 		old.await("report <nil>")
-		if got := whoAnswers(t, n.a, 3*time.Second); got != "old" {
+		if got := whoAnswers(t, n.a, answer); got != "old" {
 			t.Errorf("%q answers, want the old agent", got)
 		}
 	})
@@ -225,7 +248,7 @@ func TestTheOldAgentTakesOverFromADeadOne(t *testing.T) {
 		young.tell("yield")
 		young.await("yield <nil>")
 		old.await("report <nil>")
-		if got := whoAnswers(t, n.a, 3*time.Second); got != "old" {
+		if got := whoAnswers(t, n.a, answer); got != "old" {
 			t.Errorf("%q answers, want the old agent", got)
 		}
 	})
@@ -241,8 +264,9 @@ func TestTheOldAgentTakesOverFromADeadOne(t *testing.T) {
 			old.await("report a newer agent has the redirect")
 		}
 		young.forget()
+		young.await("report <nil>") // which may have been on its way
 		young.await("report <nil>")
-		if got := whoAnswers(t, n.a, 3*time.Second); got != "young" {
+		if got := whoAnswers(t, n.a, answer); got != "young" {
 			t.Errorf("%q answers, want the new agent", got)
 		}
 	})
@@ -254,7 +278,7 @@ func TestAKilledAgentLeavesNobodyBehind(t *testing.T) {
 	a.tell("run")
 	a.await("canary <nil>")
 	a.kill()
-	if got := whoAnswers(t, n.a, refusal); got != "refused" {
+	if got := whoAnswers(t, n.a, answer); got != "refused" {
 		t.Errorf("%q answers, want a refusal: the node's metadata service is not for pods", got)
 	}
 	t.Run("uninstall removes what it left", func(t *testing.T) {
