@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/identity"
@@ -18,9 +17,10 @@ import (
 	"github.com/podid-io/podid/internal/nodeview"
 	"github.com/podid-io/podid/internal/redirect"
 	"github.com/podid-io/podid/internal/token"
+	"github.com/podid-io/podid/test/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 func TestAnswers(t *testing.T) {
 	tests := map[string]struct {

@@ -14,10 +14,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/token"
+	"github.com/podid-io/podid/test/leaks"
 )
 
 func sumOf(s token.Secret) string {
@@ -280,4 +280,4 @@ type sourceFunc func(*token.Request) (token.Token, error)
 
 func (f sourceFunc) Token(_ context.Context, r *token.Request) (token.Token, error) { return f(r) }
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }

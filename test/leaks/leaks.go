@@ -3,6 +3,8 @@
 package leaks
 
 import (
+	"fmt"
+	"os"
 	"regexp"
 	"runtime"
 	"slices"
@@ -14,6 +16,16 @@ import (
 
 // patience is for what takes milliseconds on a machine that is not busy.
 const patience = 60 * time.Second
+
+// Main runs the tests of a package, and fails when goroutines go on after them.
+func Main(m *testing.M) {
+	code := m.Run()
+	if err := patiently(func() error { return goleak.Find() }); err != nil && code == 0 {
+		fmt.Fprintf(os.Stderr, "the tests have ended, and of their goroutines there are:\n%v\n", err)
+		code = 1
+	}
+	os.Exit(code) //nolint:forbidigo // it is the main of the tests
+}
 
 // Await fails the test when goroutines of it go on after all else of it: what it
 // cleans up later was registered before.
@@ -36,17 +48,27 @@ func Mark() (left func() error) {
 	return func() error { return await(ours, before) }
 }
 
-func await(ours goleak.Option, before map[string]bool) (err error) {
-	for start := time.Now(); time.Since(start) < patience; {
-		if err = goleak.Find(ours, // waits for a second or two
+func await(ours goleak.Option, before map[string]bool) error {
+	return patiently(func() error {
+		err := goleak.Find(ours,
 			// client-go keeps connections to the API server for whoever comes next.
 			goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
 			goleak.IgnoreAnyFunction("net/http/internal/http2.(*clientConnReadLoop).run"), goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"),
-		); err == nil || allOf(before, err.Error()) {
+		)
+		if err != nil && allOf(before, err.Error()) {
 			return nil
 		}
+		return err
+	})
+}
+
+// patiently looks until nothing is left; each look waits for half a second.
+func patiently(look func() error) (err error) {
+	for start := time.Now(); ; {
+		if err = look(); err == nil || time.Since(start) > patience {
+			return err
+		}
 	}
-	return err
 }
 
 var (
