@@ -10,5 +10,8 @@ func TenantOf(fetch func(context.Context) (string, error)) func(context.Context)
 	return newTenant(fetch).get
 }
 
+// Turns are those of requests for metadata. What is returned takes one.
+func Turns() func(context.Context) (end func(), err error) { return newTurns().take }
+
 // AccountIn reads the claims of a token.
 var AccountIn = accountIn

@@ -16,7 +16,6 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
-	"golang.org/x/time/rate"
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/imds"
@@ -39,7 +38,7 @@ type IMDSConfig struct {
 type IMDS struct {
 	endpoint string
 	pipeline runtime.Pipeline
-	pages    *rate.Limiter // requests for metadata
+	turns    turns         // of requests for metadata
 	waiting  chan struct{} // a place of each of them, but for the tenant's
 	tenant   *tenant
 	idle     func()
@@ -67,7 +66,7 @@ func NewIMDS(c IMDSConfig) (*IMDS, error) {
 	}
 	s := &IMDS{
 		endpoint: endpoint.String(),
-		pages:    rate.NewLimiter(pagesPerSecond, 1),
+		turns:    newTurns(),
 		waiting:  make(chan struct{}, metadataWaiting),
 		pipeline: runtime.NewPipeline("podid", "v1", runtime.PipelineOptions{}, &policy.ClientOptions{
 			Transport: client,

@@ -9,15 +9,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/azemu"
 	"github.com/podid-io/podid/internal/entra"
 	"github.com/podid-io/podid/internal/token"
+	"github.com/podid-io/podid/test/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 const (
 	group    = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/rg"

@@ -2,7 +2,6 @@ package entra
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,13 +15,6 @@ import (
 	"github.com/podid-io/podid/internal/imds"
 	"github.com/podid-io/podid/internal/token"
 )
-
-// metadataPerSecond is the documented limit of IMDS for everything but tokens,
-// per VM: https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#rate-limiting
-const metadataPerSecond = 5
-
-// pagesPerSecond and a burst of one are never more than that in any second.
-const pagesPerSecond = metadataPerSecond - 1
 
 const (
 	// metadataTimeout bounds one request for metadata, its wait for a turn included.
@@ -59,9 +51,11 @@ func (s *IMDS) Metadata(ctx context.Context, path string, query url.Values) (imd
 func (s *IMDS) page(ctx context.Context, path string, query url.Values) (imds.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, metadataTimeout)
 	defer cancel()
-	if err := s.turn(ctx); err != nil {
+	end, err := s.turns.take(ctx)
+	if err != nil {
 		return imds.Answer{}, err
 	}
+	defer end()
 	req, err := runtime.NewRequest(ctx, http.MethodGet, s.endpoint+path)
 	if err != nil {
 		return imds.Answer{}, fmt.Errorf("make the request to IMDS: %w", err)
@@ -85,17 +79,4 @@ func (s *IMDS) page(ctx context.Context, path string, query url.Values) (imds.An
 		Status: resp.StatusCode, Body: body,
 		ContentType: resp.Header.Get("Content-Type"), RetryAfter: resp.Header.Get("Retry-After"),
 	}, nil
-}
-
-// turn waits until one more request for metadata may begin.
-func (s *IMDS) turn(ctx context.Context) error {
-	err := s.pages.Wait(ctx)
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("wait to ask IMDS for metadata: %w", ctx.Err())
-	default: // the turn would come after the deadline
-		return &token.Error{Kind: token.Unavailable, Err: errors.New("the turn to ask IMDS for metadata would come too late")}
-	}
 }

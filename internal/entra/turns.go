@@ -1,0 +1,72 @@
+package entra
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/podid-io/podid/internal/token"
+)
+
+// metadataPerSecond is the documented limit of IMDS for everything but tokens,
+// per VM: https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#rate-limiting
+const metadataPerSecond = 5
+
+// pagesPerSecond is how many requests get their turn in a second.
+const pagesPerSecond = metadataPerSecond - 1
+
+// turnLength is how long a request counts after its end: a second, and a little for
+// one that ended without an answer.
+const turnLength = 1020 * time.Millisecond
+
+// turns are of requests for metadata. The pace alone would not keep them within the
+// limit: on a busy machine some that had their turn one after the other leave, or
+// arrive, at once. So each counts from its turn until a second after its end, and no
+// more than the limit do at once.
+type turns struct {
+	pace *rate.Limiter
+	free chan time.Time // since when, or from when on, of each that may count
+}
+
+func newTurns() turns {
+	t := turns{pace: rate.NewLimiter(pagesPerSecond, 1), free: make(chan time.Time, metadataPerSecond)}
+	for range metadataPerSecond {
+		t.free <- time.Time{}
+	}
+	return t
+}
+
+// take waits until one more request may begin. Its end is to be told.
+func (t turns) take(ctx context.Context) (end func(), err error) {
+	switch err := t.pace.Wait(ctx); {
+	case err != nil && ctx.Err() != nil:
+		return nil, overBefore(ctx)
+	case err != nil: // the turn would come after the deadline
+		return nil, &token.Error{Kind: token.Unavailable, Err: errors.New("the turn to ask IMDS for metadata would come too late")}
+	}
+	var from time.Time
+	select {
+	case <-ctx.Done():
+		return nil, overBefore(ctx)
+	case from = <-t.free:
+	}
+	if wait := time.Until(from); wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+			t.free <- from
+			return nil, overBefore(ctx)
+		case <-timer.C:
+		}
+	}
+	return func() { t.free <- time.Now().Add(turnLength) }, nil
+}
+
+// overBefore is why a request did not get its turn.
+func overBefore(ctx context.Context) error {
+	return fmt.Errorf("wait to ask IMDS for metadata: %w", ctx.Err())
+}
