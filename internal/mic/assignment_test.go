@@ -187,7 +187,7 @@ func TestOneSlowScopeDelaysNobodyElse(t *testing.T) {
 	must(t, w.azure.SetFault(azemu.EndpointVMSSPatch, azemu.Fault{Hang: true, Times: 1}))
 	w.apply(w.ns, append(identity("reader"), pod("one", "node-slow", "reader"))...)
 	one, two := "one-"+w.ns+"-reader", "two-"+w.ns+"-reader"
-	w.awaitRecords(1) // the intent: the PATCH is next
+	w.awaitCalls(azemu.EndpointVMSSPatch, 1) // which hangs
 	w.apply(w.ns, pod("two", "node-fast", "reader"))
 	w.awaitStates(map[string]v1.AssignedState{one: v1.Created, two: v1.Assigned})
 }

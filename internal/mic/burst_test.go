@@ -23,6 +23,7 @@ func TestABurstOfPodsIsAFewPatches(t *testing.T) {
 	for _, name := range names {
 		w.apply(w.ns, identity(name)...)
 	}
+	release := w.hold() // as long as they come, however long that takes here
 	w.run()
 	began := time.Now()
 	var g errgroup.Group
@@ -36,6 +37,8 @@ func TestABurstOfPodsIsAFewPatches(t *testing.T) {
 	}
 	must(t, g.Wait())
 	t.Logf("%d pods created in %s", pods, time.Since(began))
+	await(w, w.ns, &v1.AzureAssignedIdentityList{}, "200 objects", func(l *v1.AzureAssignedIdentityList) bool { return len(l.Items) == pods })
+	release()
 	await(w, w.ns, &v1.AzureAssignedIdentityList{}, "200 to be Assigned", func(l *v1.AzureAssignedIdentityList) bool {
 		assigned := 0
 		for _, s := range states(l) {

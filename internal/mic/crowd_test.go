@@ -44,7 +44,7 @@ func TestFiveHundredMachinesAtOnce(t *testing.T) {
 	began := time.Now()
 	w.run()
 	first := time.Duration(0)
-	awaitFor(w, 4*patience, w.ns, &v1.AzureAssignedIdentityList{}, "500 to be Assigned", func(l *v1.AzureAssignedIdentityList) bool {
+	awaitFor(w, 10*patience, w.ns, &v1.AzureAssignedIdentityList{}, "500 to be Assigned", func(l *v1.AzureAssignedIdentityList) bool {
 		assigned := 0
 		for _, state := range states(l) {
 			if state == v1.Assigned {

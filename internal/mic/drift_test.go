@@ -1,7 +1,6 @@
 package mic_test
 
 import (
-	"context"
 	"slices"
 	"testing"
 	"time"
@@ -22,10 +21,11 @@ func TestWhatIsTakenOffBehindOurBackIsPutBack(t *testing.T) {
 	w.awaitStates(map[string]v1.AssignedState{name: v1.Assigned})
 
 	must(t,
-		w.azure.SetFault(azemu.EndpointVMSSPatch, azemu.Fault{Status: 409, Code: "Conflict", Times: 1}), // so that it takes a second
+		w.azure.SetFault(azemu.EndpointVMSSPatch, azemu.Fault{Status: 409, Code: "Conflict"}), // so that it is seen
 		w.azure.MergeState(azemu.State{ScaleSets: []azemu.ScaleSet{{ID: setID("pool"), Identity: &azemu.Assigned{UserAssigned: []string{identityID("writer")}}}}}),
 	)
 	w.awaitStates(map[string]v1.AssignedState{name: v1.Created})
+	w.azure.ClearFault(azemu.EndpointVMSSPatch)
 	w.awaitStates(map[string]v1.AssignedState{name: v1.Assigned})
 	if got := w.attached("pool"); !slices.Equal(got, []string{"reader", "writer"}) {
 		t.Errorf("the scale set has %v, want what was taken off, and what somebody else put there", got)
@@ -46,17 +46,7 @@ func TestNothingIsDoneAboutAListThatIsAsItShouldBe(t *testing.T) {
 	w.awaitStates(map[string]v1.AssignedState{"web-" + w.ns + "-reader": v1.Assigned})
 	reads := w.azure.Counters()[azemu.EndpointVMSSGet].Calls
 	before := w.azure.Counters()[azemu.EndpointVMSSList].Calls
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for w.azure.Counters()[azemu.EndpointVMSSList].Calls < before+3 {
-		select {
-		case <-ctx.Done():
-			t.Fatal("nothing was listed")
-		case <-tick.C:
-		}
-	}
+	w.awaitCalls(azemu.EndpointVMSSList, before+3)
 	if got := w.azure.Counters()[azemu.EndpointVMSSGet].Calls - reads; got != 0 || w.patches() != 1 {
 		t.Errorf("%d reads of the one, and %d PATCHes in all, want none and 1", got, w.patches())
 	}

@@ -75,7 +75,6 @@ func TestTheLeaseIsGivenBackUnlessWorkGoesOn(t *testing.T) {
 // It would be had at the next restart of a mic that is to stay.
 func TestCleanupDoesNotQueueBehindAMic(t *testing.T) {
 	w := assignedWorld(t)
-	w.edit = func(c *mic.Config) { c.Election.LeaseDuration = 9 * time.Second }
 	w.run()
 	w.awaitHolder(true)
 	begin := time.Now()

@@ -161,7 +161,7 @@ func TestAConnectionThatBreaksAtTheStartEndsNobody(t *testing.T) {
 func TestAnAzureThatRefusesTurnsReadinessRed(t *testing.T) {
 	w := newWorld(t, azemu.Config{Seed: seed([]string{"pool"}, []string{"reader", "writer"})})
 	w.apply("", node("node-0", setID("pool")+"/virtualMachines/0"))
-	must(t, w.azure.SetFault(azemu.EndpointVMSSGet, azemu.Fault{Status: 403, Code: "AuthorizationFailed", Message: "The client has no authorization.", Times: 1}))
+	must(t, w.azure.SetFault(azemu.EndpointVMSSGet, azemu.Fault{Status: 403, Code: "AuthorizationFailed", Message: "The client has no authorization."}))
 	c := w.config()
 	c.HealthListen = anyPort
 	serving := w.serving("health")
@@ -173,6 +173,7 @@ func TestAnAzureThatRefusesTurnsReadinessRed(t *testing.T) {
 	w.apply(w.ns, append(identity("reader"), pod("web", "node-0", "reader"))...)
 	health := serving()
 	readiness(t, health, "role Virtual Machine Contributor on resource group mc_group")
+	w.azure.ClearFault(azemu.EndpointVMSSGet)
 	readiness(t, health, "[+] azure")
 
 	// It turns green again too when nobody needs anything of Azure any more.

@@ -57,6 +57,9 @@ func TestTheStatusSaysHowManyPodsAndWhetherAttached(t *testing.T) {
 	await(w, w.ns, &v1.AzureIdentityBindingList{}, "the condition of the other controller to stay", func(l *v1.AzureIdentityBindingList) bool {
 		return meta.IsStatusConditionTrue(l.Items[0].Status.Conditions, v1.ConditionDeprecatedSpelling) && l.Items[0].Status.ObservedGeneration == 1
 	})
+	await(w, w.ns, &v1.AzureIdentityList{}, "the other controller to have seen the identity", func(l *v1.AzureIdentityList) bool {
+		return l.Items[0].Status.ObservedGeneration == 1
+	})
 	stop()
 	version := func() string {
 		var o v1.AzureIdentity

@@ -149,7 +149,7 @@ func (w *world) asAgentOn(node string) startup.Nodes {
 // setReady reports a pod as running and ready.
 func (w *world) setReady(name client.ObjectKey) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
 	var p corev1.Pod
 	must(w.t, w.api.Get(ctx, name, &p))

@@ -61,8 +61,9 @@ func TestWhoLosesTheLeaseStandsByAndLeadsAgain(t *testing.T) {
 		must(t, w.api.Patch(t.Context(), lease, client.RawPatch(types.MergePatchType, []byte(`{"spec":`+spec+`}`))))
 	}
 	for round := range 2 {
+		before := strings.Count(w.logged.String(), "leading no more") // a busy machine may have lost it before
 		steal(`{"holderIdentity":"another","leaseDurationSeconds":3600}`)
-		awaitLog(t, w, "leading no more", round+1)
+		awaitLog(t, w, "leading no more", before+1)
 		name := fmt.Sprintf("pod-%d", round)
 		w.apply(w.ns, pod(name, "node-0", "reader"))
 		readiness(t, health, "[+] lease") // a standby is ready
@@ -128,9 +129,10 @@ func TestMicWaitsWhileTheOtherControllerLeads(t *testing.T) {
 	readiness(t, health, "[+] aad-pod-identity")
 	w.awaitStates(map[string]v1.AssignedState{"web-" + w.ns + "-reader": v1.Assigned})
 
-	renew("mic-new", 1) // it is back, and ends without a word
+	renew("mic-new", 600) // it is back
 	readiness(t, health, "mic-new holds its lock")
 	awaitLog(t, w, "leading no more", 1)
+	renew("mic-new", 1) // and ends without a word
 	readiness(t, health, "[+] aad-pod-identity")
 	w.apply(w.ns, pod("more", "node-0", "reader"))
 	w.awaitStates(map[string]v1.AssignedState{"web-" + w.ns + "-reader": v1.Assigned, "more-" + w.ns + "-reader": v1.Assigned})

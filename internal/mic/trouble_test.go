@@ -2,6 +2,7 @@ package mic_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -20,17 +21,29 @@ import (
 	"github.com/podid-io/podid/internal/mic/assignment"
 )
 
-// awaitPatch waits until Azure has taken n PATCHes. Counters have no watch.
+// awaitPatch waits until Azure has taken n PATCHes.
 func (w *world) awaitPatch(n int) {
+	w.t.Helper()
+	w.awaitUntil(fmt.Sprintf("%d PATCHes", n), func() bool { return w.azure.Counters()[azemu.EndpointVMSSPatch].Status[200] >= n })
+}
+
+// awaitCalls waits until an endpoint of Azure was asked n times, answered or not.
+func (w *world) awaitCalls(endpoint string, n int) {
+	w.t.Helper()
+	w.awaitUntil(fmt.Sprintf("%s to be asked %d times", endpoint, n), func() bool { return w.azure.Counters()[endpoint].Calls >= n })
+}
+
+// awaitUntil looks again and again: counters have no watch.
+func (w *world) awaitUntil(what string, so func() bool) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for w.azure.Counters()[azemu.EndpointVMSSPatch].Status[200] < n {
+	for !so() {
 		select {
 		case <-ctx.Done():
-			w.t.Fatalf("Azure never took %d PATCHes: %+v", n, w.azure.Counters()[azemu.EndpointVMSSPatch])
+			w.t.Fatalf("waited in vain for: %s; Azure was asked: %+v", what, w.azure.Counters())
 		case <-tick.C:
 		}
 	}
@@ -104,7 +117,7 @@ func TestARefusalThatComesWhileMicIsStoppedLeavesNoIntent(t *testing.T) {
 	w.hold()
 	stop := w.run()
 	w.apply(w.ns, append(identity("reader"), pod("web", "node-0", "reader"))...)
-	w.awaitRecords(1)
+	w.awaitUntil("a change to be held", func() bool { return w.holds.Load() == 1 }) // the record is there before mic knows that
 	stop()
 	if got := w.patches(); got != 1 {
 		t.Fatalf("%d PATCHes, want 1", got)

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,6 +55,8 @@ type world struct {
 	ns    string // a namespace of its own for pods
 	// between stands between mic and Azure; nil for nothing.
 	between func(assignment.Machines) assignment.Machines
+	// holds counts the changes that hold has held.
+	holds atomic.Int32
 	// edit changes the configuration of mic; nil for nothing.
 	edit func(*mic.Config)
 	// logged is what mic has logged.
@@ -347,16 +350,18 @@ func seed(sets, identities []string) azemu.State {
 // Then it goes to Azure, whose answer mic gets in any case.
 func (w *world) hold() (release func()) {
 	held := make(chan struct{})
-	w.between = func(m assignment.Machines) assignment.Machines { return holding{m, held} }
+	w.between = func(m assignment.Machines) assignment.Machines { return holding{m, held, &w.holds} }
 	return sync.OnceFunc(func() { close(held) })
 }
 
 type holding struct {
 	assignment.Machines
-	held chan struct{}
+	held  chan struct{}
+	holds *atomic.Int32
 }
 
 func (h holding) Update(ctx context.Context, scope assign.Scope, s compute.State, attach, detach []string) (compute.Changes, error) {
+	h.holds.Add(1)
 	select {
 	case <-h.held:
 	case <-ctx.Done():

@@ -10,12 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/podid-io/podid/internal/mic/cloudconfig"
+	"github.com/podid-io/podid/test/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // watched is a watcher that runs, and what it said.
 type watched struct {
@@ -58,7 +57,7 @@ func watch(t *testing.T, path string) *watched {
 	return w
 }
 
-const patience = 20 * time.Second // less than the time between looks that nothing asks for
+const patience = 50 * time.Second // less than the time between looks that nothing asks for
 
 // applies waits until a secret is in use.
 func (w *watched) applies(want string) {
