@@ -93,6 +93,9 @@ func (s *state) todo(plan assign.Plan, held owners) owners {
 			delete(found, o)
 		}
 	}
+	for o := range s.unseen { // also where it is waited for no more
+		delete(found, o)
+	}
 	return found
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/podid-io/podid/internal/assign"
@@ -48,6 +49,30 @@ func TestWhatEventsDidNotTellIsFound(t *testing.T) {
 				t.Errorf("counted %v, want %v", got, test.want)
 			}
 		})
+	}
+}
+
+// A cache that is late with a write of ours has events that are late too.
+func TestWhatTheCacheDoesNotShowYetWasNotMissed(t *testing.T) {
+	l := newLarge(t)
+	p := largePod(manyPods)
+	scope, err := scopeOfNode(t.Context(), l.store, p.Spec.NodeName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, owner := l.scopes[scope], assign.Owner{Namespace: p.Namespace, Name: p.Name}
+	l.store.put(p)
+	for _, step := range []struct {
+		late    time.Duration // after it was waited for
+		suspect bool
+	}{{time.Second, false}, {overdue + time.Second, true}} {
+		written := seen{version: "1", by: time.Now().Add(-step.late)}
+		s.unseen[owner] = map[types.NamespacedName]seen{{Namespace: p.Namespace, Name: "written"}: written}
+		s.check.due = time.Now().Add(-time.Second)
+		l.reconcile(t, scope)
+		if got := s.check.suspects.has(owner); got != step.suspect {
+			t.Errorf("%s late, it is a suspect: %t, want %t", step.late, got, step.suspect)
+		}
 	}
 }
 

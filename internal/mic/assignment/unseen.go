@@ -31,6 +31,10 @@ type seen struct {
 // unless the object was changed by others too; then a write too many is harmless.
 const patience = 5 * time.Second
 
+// overdue is how long a write is remembered that was waited for in vain. An event
+// that the API server is so late with was not missed; see check.
+const overdue = time.Minute
+
 func (u unseen) wrote(o *v1.AzureAssignedIdentity) {
 	u.set(o, seen{version: o.ResourceVersion, by: time.Now().Add(patience)})
 }
@@ -48,7 +52,8 @@ func (u unseen) set(o *v1.AzureAssignedIdentity, s seen) {
 }
 
 // settle drops what the cache shows, or should have shown long ago, of the pods
-// that were touched, and returns those of which it does not show all. What is
+// that were touched, and returns those of which it does not show all and is still
+// waited for. What is
 // left comes as events; wait is when to look again should they not come, 0 when
 // nothing is left.
 func (u unseen) settle(ctx context.Context, cache client.Reader, t touched) (held owners, wait time.Duration, err error) {
@@ -88,11 +93,11 @@ func (u unseen) settleOne(ctx context.Context, cache client.Reader, owner assign
 		if err != nil && !apierrors.IsNotFound(err) {
 			return 0, err
 		}
-		if now.After(s.by) || s.shownBy(&o, err == nil) {
+		if now.After(s.by.Add(overdue)) || s.shownBy(&o, err == nil) {
 			delete(u[owner], key)
 			continue
 		}
-		wait = max(wait, s.by.Sub(now))
+		wait = max(wait, s.by.Sub(now), 0) // 0 where it is overdue
 	}
 	if len(u[owner]) == 0 {
 		delete(u, owner)
