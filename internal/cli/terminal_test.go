@@ -108,7 +108,7 @@ func (t *terminal) text() string {
 func (t *terminal) shows(ts *testscript.TestScript, pattern string) {
 	re, err := regexp.Compile(pattern)
 	ts.Check(err)
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(3 * time.Minute)
 	for {
 		t.mu.Lock()
 		text, changed := t.shown.String(), t.changed

@@ -16,14 +16,14 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"go.uber.org/goleak"
 
 	"github.com/podid-io/podid/internal/assign"
 	"github.com/podid-io/podid/internal/azemu"
 	"github.com/podid-io/podid/internal/compute"
+	"github.com/podid-io/podid/test/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 const base = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/Group/providers/"
 
@@ -78,7 +78,7 @@ func client(t *testing.T, e *azemu.Emulator, url string) *compute.Client {
 			Services:                     map[cloud.ServiceName]cloud.ServiceConfiguration{cloud.ResourceManager: {Endpoint: url, Audience: "https://management.azure.com/"}},
 		},
 		HTTP:          &http.Client{Transport: transport},
-		UpdateTimeout: 20 * time.Second,
+		UpdateTimeout: 5 * time.Minute,
 	}
 	options := &azidentity.ClientSecretCredentialOptions{DisableInstanceDiscovery: true}
 	options.Cloud, options.Transport = config.Cloud, config.HTTP

@@ -43,7 +43,7 @@ func reading(t *testing.T, config *rest.Config) *Secrets {
 // awaitSecret asks for a secret until the answer is as wanted.
 func awaitSecret(t *testing.T, s *Secrets, name string, want map[string][]byte, wantErr error) {
 	t.Helper()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(3 * time.Minute)
 	for {
 		got, changed, err := s.Get("team", name)
 		if errors.Is(err, wantErr) && cmp.Equal(want, got) {

@@ -76,7 +76,7 @@ func watching(t *testing.T, config *rest.Config) (v *View, reports <-chan error,
 // next waits for a report that is as wanted.
 func next(t *testing.T, reports <-chan error, want func(error) bool) {
 	t.Helper()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(3 * time.Minute)
 	var last error
 	for {
 		select {
@@ -173,7 +173,7 @@ func followEverything(t *testing.T, cp *localcluster.ControlPlane) {
 	if err := api.Patch(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, client.RawPatch(types.MergePatchType, annotate)); err != nil {
 		t.Fatal(err)
 	}
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(3 * time.Minute)
 	for {
 		f, changed, err := v.ByName("default", "web")
 		if err == nil && len(f.Grants) == 1 && f.Grants[0].Ready && f.Exception != nil && len(f.Prefetch) == 1 {

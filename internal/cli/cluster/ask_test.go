@@ -39,7 +39,7 @@ func TestExecGoesAsKubectlDoes(t *testing.T) {
 				streams := make([]wsstream.ChannelType, 5)
 				streams[1], streams[2], streams[3] = wsstream.WriteChannel, wsstream.WriteChannel, wsstream.WriteChannel
 				conn := wsstream.NewConn(map[string]wsstream.ChannelProtocolConfig{"v5.channel.k8s.io": {Binary: true, Channels: streams}})
-				conn.SetIdleTimeout(10 * time.Second)
+				conn.SetIdleTimeout(time.Minute)
 				_, channels, err := conn.Open(w, r)
 				if err != nil {
 					t.Error(err)
@@ -57,7 +57,7 @@ func TestExecGoesAsKubectlDoes(t *testing.T) {
 			}))
 			defer server.Close()
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "podid-system", Name: "podid-nmi-0"}}
-			out, err := cluster.Exec(t.Context(), &rest.Config{Host: server.URL, Timeout: time.Second}, pod, "nmi", []string{"/nmi", "explain", "a/b"})
+			out, err := cluster.Exec(t.Context(), &rest.Config{Host: server.URL, Timeout: time.Minute}, pod, "nmi", []string{"/nmi", "explain", "a/b"})
 			if url := <-asked; !strings.HasPrefix(url, "/api/v1/namespaces/podid-system/pods/podid-nmi-0/exec?command=%2Fnmi&command=explain&command=a%2Fb&container=nmi&stderr=true&stdout=true") {
 				t.Errorf("asked %s", url)
 			}
@@ -118,7 +118,7 @@ func TestExecWhereNoWebSocketsPass(t *testing.T) {
 	}))
 	defer server.Close()
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "podid-system", Name: "podid-nmi-0"}}
-	out, err := cluster.Exec(t.Context(), &rest.Config{Host: server.URL, Timeout: time.Second}, pod, "nmi", []string{"/nmi", "explain", "a/b"})
+	out, err := cluster.Exec(t.Context(), &rest.Config{Host: server.URL, Timeout: time.Minute}, pod, "nmi", []string{"/nmi", "explain", "a/b"})
 	if err != nil || out != "{}" {
 		t.Errorf("Exec() = %q, %v", out, err)
 	}

@@ -107,12 +107,12 @@ func allowed(t *testing.T, c client.Client, user string, groups []string, a auth
 // await asks until something is so, of which the API server tells nobody.
 func await(t *testing.T, what string, so func() bool) {
 	t.Helper()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(3 * time.Minute)
 	for !so() {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-timeout:
-			t.Fatalf("%s: not so after 30 s", what)
+			t.Fatalf("%s: not so after 3 minutes", what)
 		}
 	}
 }
