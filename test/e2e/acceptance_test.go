@@ -192,7 +192,8 @@ func acceptNamespaceAnnotation(t *testing.T, w *demo.World) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	wantOwner(t, run(t, w, newPod(w, "team-a", "unlabelled", nil)), "", client)
+	unlabelled := run(t, w, newPod(w, "team-a", "unlabelled", nil))
+	eventually(t, time.Minute, func() error { return ownedBy(t, unlabelled, "", client) }) // the namespace is as young as the pod
 	wantOwner(t, run(t, w, newPod(w, "team-a", "labelled", map[string]string{v1.LabelBinding: "team-a"})), "", client)
 	other := run(t, w, newPod(w, "team-a", "other", map[string]string{v1.LabelBinding: "something-else"}))
 	if got, err := owner(t, other, ""); err == nil {

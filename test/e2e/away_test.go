@@ -43,13 +43,13 @@ func (l *line) connect(t *testing.T, target string) {
 			if err != nil {
 				return
 			}
-			go l.pass(c, target) // ends with either connection
+			go l.pass(listener, c, target) // ends with either connection
 		}
 	}()
 }
 
-// pass joins a connection and one to the target.
-func (l *line) pass(here net.Conn, target string) {
+// pass joins a connection to a listener and one to the target.
+func (l *line) pass(on net.Listener, here net.Conn, target string) {
 	var d net.Dialer
 	there, err := d.DialContext(context.Background(), "tcp", target) // cut closes it
 	if err != nil {
@@ -57,7 +57,11 @@ func (l *line) pass(here net.Conn, target string) {
 		return
 	}
 	l.mu.Lock()
-	l.open[here], l.open[there] = struct{}{}, struct{}{}
+	if l.listener == on {
+		l.open[here], l.open[there] = struct{}{}, struct{}{}
+	} else { // it was cut meanwhile
+		_, _ = here.Close(), there.Close()
+	}
 	l.mu.Unlock()
 	go func() { _, _ = io.Copy(there, here); _ = there.Close() }() // ends with here
 	_, _ = io.Copy(here, there)
@@ -69,6 +73,7 @@ func (l *line) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_ = l.listener.Close()
+	l.listener = nil
 	for c := range l.open {
 		_ = c.Close()
 	}

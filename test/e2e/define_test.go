@@ -123,7 +123,7 @@ func asWarned(t *testing.T, cp *localcluster.ControlPlane, w *warnings, user str
 // do: until a role is in force, RBAC refuses too.
 func await(t *testing.T, want string, ask func() error) {
 	t.Helper()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(3 * time.Minute)
 	for err := ask(); !answers(err, want); err = ask() {
 		select {
 		case <-time.After(50 * time.Millisecond):

@@ -144,7 +144,7 @@ func TestAnotherMicTakesOverInTheMiddleOfAChange(t *testing.T) {
 			})
 			took := time.Since(killed)
 			want := map[string]v1.AssignedState{"web-reader-default-reader": v1.Assigned, "web-writer-default-writer": v1.Assigned}
-			eventually(t, operation+30*time.Second, func() error {
+			eventually(t, operation+2*time.Minute, func() error {
 				if got, err := r.states(); err != nil || !maps.Equal(got, want) {
 					return fmt.Errorf("there is %v, %w", got, err)
 				}

@@ -105,7 +105,7 @@ func acceptKeyVault(t *testing.T, w *demo.World) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cmd := node.Command(t.Context(), curl, "--silent", "--noproxy", "*", "--max-time", "20", "--write-out", "\n%{http_code}",
+		cmd := node.Command(t.Context(), curl, "--silent", "--noproxy", "*", "--max-time", "60", "--write-out", "\n%{http_code}",
 			"--header", "Podname: "+with.Name, "--header", "Podns: default",
 			"http://127.0.0.1:2579/host/token/?resource=https://vault.azure.net")
 		if cmd.SysProcAttr == nil {

@@ -16,7 +16,7 @@ import (
 func TestManagedModeNeedsNoController(t *testing.T) {
 	w := startWorld(t, 0, func(c *demo.Config) {
 		c.NoMIC = true
-		c.AgentFlags = []string{"--operation-mode=managed", "--hold=1s"}
+		c.AgentFlags = []string{"--operation-mode=managed"}
 	})
 	const there, missing = "cccccccc-0000-0000-0000-00000000000a", "cccccccc-0000-0000-0000-00000000000b"
 	set := subscription + "/resourceGroups/podid-demo/providers/Microsoft.Compute/virtualMachineScaleSets/aks-pool-12345678-vmss"
@@ -36,7 +36,8 @@ func TestManagedModeNeedsNoController(t *testing.T) {
 			t.Errorf("answered %d %s (%v), want 404 and %q", status, withoutToken(body), err, says)
 		}
 	}
+	replaceAgent(t, w, w.Cluster.Nodes()[0], "impatient", "--hold=5s")
 	wantHeld(off, "does not know the identity yet")
-	replaceAgent(t, w, w.Cluster.Nodes()[0], "standard", "--operation-mode=standard")
+	replaceAgent(t, w, w.Cluster.Nodes()[0], "standard", "--operation-mode=standard", "--hold=5s")
 	wantHeld(on, "on its way") // mic would tell that it is there
 }

@@ -36,13 +36,13 @@ func installPolicies(t *testing.T, c client.Client) {
 		application("tenantID: contoso.com, adEndpoint: 'https://evil.example'"),
 		"{type: 1, clientID: c, tenantID: contoso.com, clientPassword: {name: s, namespace: kube-system}}",
 	} {
-		timeout := time.After(30 * time.Second)
+		timeout := time.After(3 * time.Minute)
 		for err := error(nil); !apierrors.IsForbidden(err); {
 			err = c.Create(t.Context(), azureIdentity(t, "asking", refused), client.DryRunAll)
 			select {
 			case <-time.After(50 * time.Millisecond):
 			case <-timeout:
-				t.Fatalf("no policy is in force after 30 s: %v", err)
+				t.Fatalf("no policy is in force after 3 minutes: %v", err)
 			}
 		}
 	}

@@ -3,9 +3,12 @@ package e2e_test
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -109,8 +112,8 @@ func referees(t *testing.T, w *demo.World) {
 	for _, r := range all {
 		strangers[r.name] = run(t, w, newPod(w, "default", "stranger-"+r.name, nil))
 	}
-	// Azure is slow this time: no identity arrives before everybody has asked.
-	if err := w.Azure.SetFault(t.Context(), azemu.EndpointOperationEnd, azemu.Fault{Delay: azemu.Duration(refereesStart), Times: 1}); err != nil {
+	// Azure is busy this time: no identity arrives before everybody has asked.
+	if err := w.Azure.SetFault(t.Context(), azemu.EndpointVMSSPatch, azemu.Fault{Status: http.StatusConflict, Code: "AnotherOperationInProgress"}); err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range all {
@@ -118,7 +121,15 @@ func referees(t *testing.T, w *demo.World) {
 	}
 	node := w.Cluster.Nodes()[0]
 	t.Run("while the identity is on its way", func(t *testing.T) {
-		wantTokens(t, judgeAll(t, all, pods), client)
+		var verdicts map[string]verdict
+		var g sync.WaitGroup
+		g.Go(func() { verdicts = judgeAll(t, all, pods) }) // ends with the programs
+		awaitHeld(t, node, len(all))
+		if err := w.Azure.ClearFault(t.Context(), azemu.EndpointVMSSPatch); err != nil {
+			t.Fatal(err)
+		}
+		g.Wait()
+		wantTokens(t, verdicts, client)
 		wantRequests(t, w.Agent(node), "", all, 1)
 		if at, asked := arrived(t, w), firstAsked(t, w.Agent(node), all); at.Before(asked) {
 			t.Errorf("the identity arrived at %s, before the last client asked at %s: nothing was shown", at, asked)
@@ -139,9 +150,18 @@ func referees(t *testing.T, w *demo.World) {
 	})
 }
 
-// refereesStart is longer than it takes all of them to start, on a busy machine,
-// and well under what nmi holds a request for.
-const refereesStart = 20 * time.Second
+// awaitHeld waits until the agent of a node holds so many requests. mic asks Azure
+// again within 18 s of when it is busy no more, and nmi holds a request for 50 s.
+func awaitHeld(t *testing.T, node *localcluster.Node, want int) {
+	t.Helper()
+	eventually(t, time.Minute, func() error {
+		_, metrics, err := fetch(t.Context(), node.DialContext, "http://127.0.0.1:9090/metrics")
+		if err == nil && !strings.Contains(metrics, fmt.Sprintf("\npodid_held_requests %d\n", want)) {
+			err = fmt.Errorf("nmi does not hold %d requests: %s", want, regexp.MustCompile("(?m)^podid_held_requests.*").FindString(metrics))
+		}
+		return err
+	})
+}
 
 func wantTokens(t *testing.T, verdicts map[string]verdict, client string) {
 	t.Helper()

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +16,7 @@ import (
 
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/cli/demo"
+	"github.com/podid-io/podid/internal/telemetry"
 	"github.com/podid-io/podid/test/localcluster"
 )
 
@@ -50,7 +49,7 @@ func TestBadFlagsGiveOneClearError(t *testing.T) {
 			for i, a := range tc.argv {
 				tc.argv[i] = strings.ReplaceAll(a, "KUBECONFIG", kubeconfig)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, filepath.Join(dir, tc.argv[0]), tc.argv[1:]...)
 			cmd.Env = append(os.Environ(), "NODE_NAME=", "KUBECONFIG=")
@@ -97,13 +96,15 @@ func (p *program) said(t *testing.T) string {
 	return string(text)
 }
 
-// patient is a client of programs that hold requests.
-var patient = &http.Client{Timeout: time.Minute}
-
 // start runs a program until the test ends.
 func start(t *testing.T, name string, env []string, args ...string) *program {
 	t.Helper()
-	health := freePort(t)
+	dir, err := os.MkdirTemp("", "podid") //nolint:usetesting // the name of a socket is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	health := "unix:" + filepath.Join(dir, "health.sock") // no port that was free is another's by then
 	log, err := os.Create(filepath.Join(t.TempDir(), name+".log"))
 	if err != nil {
 		t.Fatal(err)
@@ -124,7 +125,7 @@ func start(t *testing.T, name string, env []string, args ...string) *program {
 			if err != nil && !p.killed {
 				t.Errorf("%s ended with %v when told to", name, err)
 			}
-		case <-time.After(15 * time.Second):
+		case <-time.After(time.Minute):
 			_ = cmd.Process.Kill()
 			t.Errorf("%s does not end when told to", name)
 		}
@@ -132,22 +133,12 @@ func start(t *testing.T, name string, env []string, args ...string) *program {
 	return p
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
-
 // await waits until /readyz answers the status with the text, while the program
 // lives.
 func (p *program) await(t *testing.T, status int, text string) {
 	t.Helper()
 	last := "nothing"
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(3 * time.Minute)
 	for tick := time.Tick(50 * time.Millisecond); time.Now().Before(deadline); <-tick {
 		select {
 		case err := <-p.ended:
@@ -156,15 +147,13 @@ func (p *program) await(t *testing.T, status int, text string) {
 			t.Fatalf("the program ended: %v\n%s", err, said)
 		default:
 		}
-		resp, err := patient.Get("http://" + p.health + "/readyz")
+		got, body, err := telemetry.Ask(t.Context(), p.health, http.MethodGet, "/readyz", "")
 		if err != nil {
 			last = err.Error()
 			continue
 		}
-		body, _ := io.ReadAll(resp.Body)
-		_ = resp.Body.Close()
-		last = fmt.Sprintf("%d %s", resp.StatusCode, body)
-		if resp.StatusCode == status && strings.Contains(string(body), text) {
+		last = fmt.Sprintf("%d %s", got, body)
+		if got == status && strings.Contains(body, text) {
 			return
 		}
 	}
@@ -182,7 +171,7 @@ func TestMissingPartsTurnReadinessRed(t *testing.T) {
 	programs := map[string]func(t *testing.T, kubeconfig string) *program{
 		"nmi": func(t *testing.T, kubeconfig string) *program {
 			t.Helper()
-			return start(t, "nmi", nil, "--node", "n", "--kubeconfig", kubeconfig, "--redirect", "none", "--listen", freePort(t))
+			return start(t, "nmi", nil, "--node", "n", "--kubeconfig", kubeconfig, "--redirect", "none", "--listen", "127.0.0.1:0")
 		},
 		"mic": func(t *testing.T, kubeconfig string) *program {
 			t.Helper()
@@ -215,7 +204,7 @@ func metadataAway(t *testing.T, w *demo.World) {
 	node := w.Cluster.Nodes()[0]
 	p := run(t, w, newPod(w, "default", "patient", map[string]string{v1.LabelBinding: "late"}))
 	wantOwner(t, p, "", lateClient)
-	replaceAgent(t, w, node, "alone", "--imds-endpoint", "http://127.0.0.1:1", "--hold", "1s")
+	replaceAgent(t, w, node, "alone", "--imds-endpoint", "http://127.0.0.1:1", "--hold", "5s")
 	status, body, err := fetch(t.Context(), p.DialContext, tokenURL)
 	if err != nil {
 		t.Fatal(err)
