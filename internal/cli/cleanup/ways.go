@@ -52,18 +52,18 @@ func (w *work) wayOn(errs ...error) error {
 // nothing is said where neither mic nor nmi is. Only Jobs tell a podid that was deleted
 // from a name that was mistyped: those of Helm's hook and of mic cleanup.
 func (w *work) nothing(ctx context.Context, yes bool) error {
-	none := gone{error: fmt.Errorf("there is no podid in namespace %s: name its own by --namespace; if it was deleted, what it attached stays on the machines, and %s", w.namespace, redirectsStay)}
+	absent := gone{error: fmt.Errorf("there is no podid in namespace %s: name its own by --namespace; if it was deleted, what it attached stays on the machines, and %s", w.namespace, redirectsStay)}
 	if !yes {
-		return none
+		return absent
 	}
 	var jobs batchv1.JobList
 	if err := w.client.List(ctx, &jobs, client.InNamespace(w.namespace), client.MatchingLabels{"app.kubernetes.io/name": "podid"}); err != nil {
-		return errors.Join(none, fmt.Errorf("find podid's Jobs: %w", err))
+		return errors.Join(absent, fmt.Errorf("find podid's Jobs: %w", err))
 	}
 	if len(jobs.Items) == 0 {
-		return none
+		return absent
 	}
-	return w.wayOn(none)
+	return w.wayOn(absent)
 }
 
 // ways out of an uninstall that left identities, which Helm has none for.

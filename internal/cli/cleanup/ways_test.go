@@ -139,3 +139,24 @@ func TestWayOnAfterAConflict(t *testing.T) {
 		t.Errorf("status %d: %s", status, errs)
 	}
 }
+
+// TestTheFirstWordsStay where podid's Jobs cannot be listed.
+func TestTheFirstWordsStay(t *testing.T) {
+	w := newWorld(t, "first-words")
+	for _, kind := range []client.Object{&appsv1.DaemonSet{}, &appsv1.Deployment{}} {
+		if err := w.client.DeleteAllOf(t.Context(), kind, client.InNamespace(w.namespace)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kubeconfig := between(t, func(rw http.ResponseWriter, r *http.Request) (answered bool) {
+		if !strings.HasSuffix(r.URL.Path, "/jobs") {
+			return false
+		}
+		rw.WriteHeader(http.StatusForbidden)
+		return true
+	})
+	_, errs, status := podid(t, "--kubeconfig", kubeconfig, "-n", w.namespace, "--yes")
+	if status != 1 || !strings.Contains(errs, "there is no podid in namespace first-words") || !strings.Contains(errs, "\nfind podid's Jobs: ") || strings.Contains(errs, "helm") {
+		t.Errorf("status %d: %s", status, errs)
+	}
+}
