@@ -61,11 +61,18 @@ has mic, where it is there, forget that it did; managed mode, where nobody takes
 what is on the machines; and what was on the machines before podid, or is never taken
 off.
 
+Where mic's Deployment is gone, and this goes on, nobody deletes what mic made:
+AzureAssignedIdentities, ConfigMaps podid-scope-* and start-up taints. It looks for
+them when the redirect is off, and names them with the commands that delete them. Who
+may not look for them, as the chart's hook may not, is told of what may be there.
+
 The Helm chart runs this by itself when a release is uninstalled; run it by hand
 before plain manifests are deleted. It can be run again.
 
-The command ends with status 0 when nothing is left but by these ways, with 1 when
-something is, which it names, and with 2 when it was not asked properly.`,
+The command ends with status 0 when nothing is left but identities by these ways, with
+1 when something is, which it names, and with 2 when it was not asked properly. What
+may be there counts as left in standard mode, in the run that takes the redirect off,
+and not in another one, so that an uninstall can end.`,
 		Example: `  podid cleanup --namespace podid-system          # what would be done
   podid cleanup --namespace podid-system --yes`,
 		Args: cobra.ArbitraryArgs, // RunE says it in our words, and with our status
@@ -141,12 +148,13 @@ func (w *work) all(ctx context.Context, mics []appsv1.Deployment, agents []appsv
 	}
 	if len(mics) == 0 {
 		w.say(whatStays)
-		if guards(agents) {
-			w.say(whatIsKnown)
-		}
 	}
+	standard := guards(agents) // removeRedirects turns them
 	for i := range agents {
 		errs = append(errs, w.removeRedirects(ctx, &agents[i]))
+	}
+	if len(mics) == 0 {
+		errs = append(errs, w.left(ctx, standard))
 	}
 	return w.wayOn(append(errs, w.removeTests(ctx, mics, agents))...)
 }
@@ -227,8 +235,14 @@ func (w *work) plan(ctx context.Context, mics []appsv1.Deployment, agents []apps
 	if keep || len(mics) == 0 {
 		w.say(whatStays)
 	}
-	if len(mics) == 0 && guards(agents) {
-		w.say(whatIsKnown)
+	if len(mics) == 0 {
+		found, err := w.traces(ctx)
+		if err != nil {
+			return err
+		}
+		if len(found) > 0 {
+			w.say("%s", told("mic is not there to delete what it made, which would be left:", found))
+		}
 	}
 	for i := range tests {
 		w.say("would delete what helm test left (Pod %s/%s)", w.namespace, tests[i].Name)
@@ -239,9 +253,6 @@ func (w *work) plan(ctx context.Context, mics []appsv1.Deployment, agents []apps
 
 // whatStays is what is said where identities stay, and the redirect goes.
 const whatStays = "identities stay on the machines: without a redirect, every pod of a node can have tokens of all that its machine has"
-
-// whatIsKnown is what is said where mic would have had to forget, and is gone.
-const whatIsKnown = "mic is not there to forget them: AzureAssignedIdentities, its record of what it attached, and start-up taints stay too; a podid that is installed in this namespace again takes them up"
 
 func (w *work) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(w.out, format+"\n", args...) // progress is not worth an error

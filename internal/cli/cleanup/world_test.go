@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
+
+	v1 "github.com/podid-io/podid/api/v1"
 )
 
 const objects = `
@@ -121,7 +123,7 @@ type answers struct {
 func newWorld(t *testing.T, namespace string) *world {
 	t.Helper()
 	s := runtime.NewScheme()
-	if err := errors.Join(corev1.AddToScheme(s), appsv1.AddToScheme(s), batchv1.AddToScheme(s), rbacv1.AddToScheme(s)); err != nil {
+	if err := errors.Join(corev1.AddToScheme(s), appsv1.AddToScheme(s), batchv1.AddToScheme(s), rbacv1.AddToScheme(s), v1.AddToScheme(s)); err != nil {
 		t.Fatal(err)
 	}
 	w := &world{namespace: namespace, job: &batchv1.Job{}}

@@ -1,0 +1,187 @@
+package cleanup_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/assign"
+)
+
+// withoutMic is a world in which mic's Deployment was deleted.
+func withoutMic(t *testing.T, namespace string) *world {
+	t.Helper()
+	w := newWorld(t, namespace)
+	w.run(t, answers{})
+	if err := w.client.DeleteAllOf(t.Context(), &appsv1.Deployment{}, client.InNamespace(namespace)); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// managed has nmi run in managed mode.
+func (w *world) managed(t *testing.T) {
+	t.Helper()
+	var d appsv1.DaemonSet
+	if err := w.client.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: "podid-nmi"}, &d); err != nil {
+		t.Fatal(err)
+	}
+	d.Spec.Template.Spec.Containers[0].Args[0] = "--operation-mode=managed"
+	if err := w.client.Update(t.Context(), &d); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// made makes what mic would have deleted, and what is not podid's. What is returned
+// deletes it, as the commands do that the command names.
+func (w *world) made(t *testing.T) (remove func()) {
+	t.Helper()
+	labels := map[string]string{"app.kubernetes.io/managed-by": "podid"}
+	taints := []corev1.Taint{{Key: "podid.io/agent-not-ready", Effect: "NoSchedule"}, {Key: "startup-taint.of/others", Effect: "NoSchedule"}, {Key: "spot", Effect: "NoSchedule"}}
+	all := []client.Object{
+		&v1.AzureAssignedIdentity{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "of-podid"}},
+		&v1.AzureAssignedIdentity{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "of-others", Finalizers: []string{assign.LegacyFinalizer}}},
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "podid-scope-1", Labels: labels}},
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "of-others"}},
+		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: w.namespace + "-1"}, Spec: corev1.NodeSpec{Taints: taints}},
+		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: w.namespace + "-2"}, Spec: corev1.NodeSpec{Taints: taints[:1]}},
+	}
+	for _, o := range all {
+		if err := w.client.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return func() {
+		t.Helper()
+		for _, o := range all {
+			if len(o.GetFinalizers()) > 0 {
+				o.SetFinalizers(nil)
+				if err := w.client.Update(t.Context(), o); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := w.client.Delete(t.Context(), o); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// found is what is said of what made has made, in a namespace.
+const found = `
+  AzureAssignedIdentities: 1, and 1 of AAD Pod Identity, which the command deletes too
+    kubectl delete azureassignedidentities -A --all
+  records of what is attached (ConfigMaps podid-scope-*): 1
+    kubectl delete configmap -n NAMESPACE -l app.kubernetes.io/managed-by=podid
+  nodes with the start-up taint podid.io/agent-not-ready: 2
+    kubectl taint nodes --all podid.io/agent-not-ready-
+  nodes with the start-up taint startup-taint.of/others: 1, if it is podid's
+    kubectl taint nodes --all startup-taint.of/others-
+`
+
+// unseen is what is said by who may not look.
+const unseen = `
+  AzureAssignedIdentities, if there are any (of AAD Pod Identity too)
+    kubectl delete azureassignedidentities -A --all
+  records of what is attached, if there are any (ConfigMaps podid-scope-*)
+    kubectl delete configmap -n NAMESPACE -l app.kubernetes.io/managed-by=podid
+  start-up taints, if there are any (by this key, or that of startupTaint)
+    kubectl taint nodes --all podid.io/agent-not-ready-
+`
+
+// TestWhatMicMadeIsNamedWhereMicIsGone runs it by hand: an uninstall that ends well
+// leaves nothing of it, and one that does not says what ends it.
+func TestWhatMicMadeIsNamedWhereMicIsGone(t *testing.T) {
+	for namespace, managed := range map[string]bool{"made-in-standard-mode": false, "made-before-managed-mode": true} {
+		t.Run(namespace, func(t *testing.T) {
+			w := withoutMic(t, namespace)
+			if managed {
+				w.managed(t)
+			}
+			remove := w.made(t)
+			found := strings.ReplaceAll(found, "NAMESPACE", namespace)
+			out, _, status := podid(t, "-n", namespace, "--keep-identities")
+			if status != 0 || !strings.Contains(out, "mic is not there to delete what it made, which would be left:"+found) {
+				t.Errorf("a look, status %d: %s", status, out)
+			}
+			for range 2 {
+				out, errs, status := podid(t, "-n", namespace, "--yes", "--keep-identities")
+				if status != 1 || !strings.Contains(out, "the redirect is off 2 nodes") || !strings.HasSuffix(errs, "mic is not there to delete what it made. Delete it, and uninstall again:"+found) {
+					t.Errorf("status %d: %s%s", status, out, errs)
+				}
+			}
+			remove()
+			if out, errs, status := podid(t, "-n", namespace, "--yes", "--keep-identities"); status != 0 || strings.Contains(out, "kubectl") {
+				t.Errorf("when it is deleted, status %d: %s%s", status, out, errs)
+			}
+		})
+	}
+}
+
+// TestWhatMicMadeMayBeThere runs it with the rights that the chart gives to its hook.
+func TestWhatMicMadeMayBeThere(t *testing.T) {
+	for namespace, managed := range map[string]bool{"unseen-in-standard-mode": false, "unseen-in-managed-mode": true} {
+		t.Run(namespace, func(t *testing.T) {
+			w := withoutMic(t, namespace)
+			if managed {
+				w.managed(t)
+			}
+			w.grant(t)
+			kubeconfig := t.TempDir() + "/kubeconfig"
+			if err := plane.TokenKubeconfig(t.Context(), namespace, "podid-cleanup", kubeconfig); err != nil {
+				t.Fatal(err)
+			}
+			unseen := strings.ReplaceAll(unseen, "NAMESPACE", namespace)
+			args := []string{"--kubeconfig", kubeconfig, "-n", namespace, "--yes", "--keep-identities"}
+			if !managed {
+				out, errs, status := podid(t, args...)
+				if status != 1 || !strings.Contains(out, "the redirect is off 2 nodes") || !strings.HasSuffix(errs, "mic is not there to delete what it made. Delete it, and uninstall again:"+unseen) {
+					t.Errorf("status %d: %s%s", status, out, errs)
+				}
+			}
+			out, errs, status := podid(t, args...)
+			if status != 0 || errs != "" || !strings.Contains(out, "what mic would have made, if it was there before, nobody deletes:"+unseen) {
+				t.Errorf("so that an uninstall can end: status %d: %s%s", status, out, errs)
+			}
+		})
+	}
+}
+
+// TestWhatMicMadeIsNotFound has the API server not tell: nothing is guessed.
+func TestWhatMicMadeIsNotFound(t *testing.T) {
+	tests := map[string]struct {
+		path   string // of a list
+		code   int
+		status int
+		says   string
+	}{
+		"of a kind that is gone, with all of it": {"/azureassignedidentities", http.StatusNotFound, 0, ""},
+		"AzureAssignedIdentities fail":           {"/azureassignedidentities", http.StatusBadRequest, 1, "look for AzureAssignedIdentities: "},
+		"records fail":                           {"/configmaps", http.StatusBadRequest, 1, "look for records of what is attached: "},
+		"nodes fail":                             {"/nodes", http.StatusBadRequest, 1, "look for start-up taints: "},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := withoutMic(t, "not-found-"+strings.NewReplacer(" ", "-", ",", "").Replace(strings.ToLower(name)))
+			kubeconfig := between(t, func(rw http.ResponseWriter, r *http.Request) (answered bool) {
+				if !strings.HasSuffix(r.URL.Path, tt.path) {
+					return false
+				}
+				rw.WriteHeader(tt.code)
+				return true
+			})
+			for _, args := range [][]string{{"--keep-identities"}, {"--keep-identities", "--yes"}} {
+				out, errs, status := podid(t, append(args, "--kubeconfig", kubeconfig, "-n", w.namespace)...)
+				if status != tt.status || !strings.Contains(errs, tt.says) || strings.Contains(out+errs, "kubectl") {
+					t.Errorf("%q: status %d: %s%s", args, status, out, errs)
+				}
+			}
+		})
+	}
+}
