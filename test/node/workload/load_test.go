@@ -74,14 +74,42 @@ func TestLoadGoesOnWhileAReportIsLost(t *testing.T) {
 	underLoad(t, ask, taken, func(r Report) bool { return r.Good > 20 })
 }
 
-// TestLoadTellsThatItStoodStill asks what is never answered again after a while.
+// TestLoadTellsThatItStoodStill asks what is never answered again after a while. From
+// the first report after that it stands still, so that what two reports tell is the
+// time between them. They come when they can: that one tells of no more than has passed
+// since the last answer always holds, and of no less than between the two when the
+// second is not much later than it was made, as some are.
 func TestLoadTellsThatItStoodStill(t *testing.T) {
+	const answers, late = 8, time.Second / 2
 	var asked atomic.Int32
+	var last atomic.Pointer[time.Time] // when the last answer was given
 	ask := func(context.Context) (Report, error) {
-		if asked.Add(1) > 8 {
+		switch n := asked.Add(1); {
+		case n == answers:
+			last.Store(new(time.Now()))
+		case n > answers:
 			<-t.Context().Done()
 		}
 		return Report{}, nil
 	}
-	underLoad(t, ask, func(Report) {}, func(r Report) bool { return r.Good == 8 && r.Still >= time.Second/2 })
+	var mu sync.Mutex // guards first and came
+	var first *Report
+	var came time.Time // first
+	underLoad(t, ask, func(Report) {}, func(r Report) bool {
+		now := time.Now()
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Good != answers {
+			return false
+		}
+		if first == nil {
+			first, came = &r, now
+		}
+		still := r.Still - first.Still
+		if most := now.Sub(*last.Load()); still > most {
+			t.Errorf("it tells that it stood still for %s, and the last answer was %s ago", still, most)
+		}
+		passed := now.Sub(came)
+		return passed > 3*late && still >= passed-late
+	})
 }
