@@ -216,7 +216,7 @@ func (w *world) settledOn(is model.Is) {
 	w.know(is.Objects)
 	w.calm = make(chan struct{})
 	w.mu.Unlock()
-	if over > 0 {
+	if over > 0 && !w.plant.costly {
 		w.count.Over += over
 		w.fail(fmt.Errorf("%d PATCHes more than what happened can have cost", over))
 	}
