@@ -97,7 +97,12 @@ func TestTenantIsAskedForAgainAfterAWhile(t *testing.T) {
 
 // A pod that asks for page after page delays others by little.
 func TestMetadataBoundsWhoWaits(t *testing.T) {
-	source := over(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	full := make(chan struct{}) // nobody has an answer before: whoever is late is not refused otherwise
+	source := over(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-full:
+		case <-r.Context().Done():
+		}
 		_, _ = w.Write([]byte(`{"tenantId":"t"}`))
 	}))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -120,6 +125,7 @@ func TestMetadataBoundsWhoWaits(t *testing.T) {
 	for range 200 { // the rest has a place or an answer
 		<-refused
 	}
+	close(full)
 	began := time.Now()
 	if got, err := source.Tenant(t.Context()); err != nil || got != "t" || time.Since(began) > 20*time.Second { // of 256 it would come after a minute
 		t.Errorf("Tenant() = %s, %v after %s", got, err, time.Since(began))

@@ -192,7 +192,7 @@ func TestPodsKeepToTheirOwnIdentities(t *testing.T) {
 
 // awaitTable waits for podid's table to be there again.
 func awaitTable() error {
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for tick := time.Tick(20 * time.Millisecond); time.Now().Before(deadline); <-tick {
 		conn, err := nftables.New()
 		if err != nil {

@@ -86,7 +86,7 @@ func TestCleanupOnAnAPIServerThatFails(t *testing.T) {
 				a.after = f.failed
 			}
 			w.run(t, a)
-			out, errs, status := podid(t, "--kubeconfig", f.kubeconfig(t, namespace), "-n", namespace, "--yes", "--timeout=30s")
+			out, errs, status := podid(t, "--kubeconfig", f.kubeconfig(t, namespace), "-n", namespace, "--yes", "--timeout=2m")
 			off := strings.Contains(out, "the redirect is off 2 nodes")
 			if off != (tt.want == "") || (status == 0) != off || !strings.Contains(errs, tt.want) {
 				t.Errorf("status %d: %s%s", status, out, errs)

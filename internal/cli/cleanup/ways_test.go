@@ -79,7 +79,7 @@ func TestWayOn(t *testing.T) {
 			if tt.hook {
 				w.create(t, hookJob)
 			}
-			args := []string{"-n", namespace, "--yes", "--timeout=30s"}
+			args := []string{"-n", namespace, "--yes", "--timeout=2m"}
 			if tt.keep {
 				args = append(args, "--keep-identities")
 			}
@@ -134,7 +134,7 @@ func TestWayOnAfterAConflict(t *testing.T) {
 		_, _ = rw.Write([]byte(`{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Conflict", "code": 409}`)) // a client that is gone shows
 		return true
 	})
-	_, errs, status := podid(t, "--kubeconfig", kubeconfig, "-n", w.namespace, "--yes", "--timeout=30s")
+	_, errs, status := podid(t, "--kubeconfig", kubeconfig, "-n", w.namespace, "--yes", "--timeout=2m")
 	if status != 1 || !strings.Contains(errs, "podid-nmi was deleted meanwhile: ") || !strings.Contains(errs, "helm rollback") {
 		t.Errorf("status %d: %s", status, errs)
 	}
