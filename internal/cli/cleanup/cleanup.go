@@ -61,18 +61,19 @@ has mic, where it is there, forget that it did; managed mode, where nobody takes
 what is on the machines; and what was on the machines before podid, or is never taken
 off.
 
-Where mic's Deployment is gone, and this goes on, nobody deletes what mic made:
-AzureAssignedIdentities, ConfigMaps podid-scope-* and start-up taints. It looks for
-them when the redirect is off, and names them with the commands that delete them. Who
-may not look for them, as the chart's hook may not, is told of what may be there.
+Where mic's Deployment is gone, and this goes on, nobody deletes what mic made, or
+takes off what it would have: AzureAssignedIdentities, ConfigMaps podid-scope-* and
+start-up taints. It looks for them when the redirect is off, and names them with what
+ends them, and nothing of AAD Pod Identity. Who may not look for them, as the chart's
+hook may not, is told so.
 
 The Helm chart runs this by itself when a release is uninstalled; run it by hand
 before plain manifests are deleted. It can be run again.
 
 The command ends with status 0 when nothing is left but identities by these ways, with
 1 when something is, which it names, and with 2 when it was not asked properly. What
-may be there counts as left in standard mode, in the run that takes the redirect off,
-and not in another one, so that an uninstall can end.`,
+may not be looked for counts as left in standard mode, in the run that takes the
+redirect off, and not in another one, so that an uninstall can end.`,
 		Example: `  podid cleanup --namespace podid-system          # what would be done
   podid cleanup --namespace podid-system --yes`,
 		Args: cobra.ArbitraryArgs, // RunE says it in our words, and with our status
@@ -236,19 +237,17 @@ func (w *work) plan(ctx context.Context, mics []appsv1.Deployment, agents []apps
 		w.say(whatStays)
 	}
 	if len(mics) == 0 {
-		found, err := w.traces(ctx)
-		if err != nil {
-			return err
+		all, failed := w.traces(ctx)
+		if said := w.told(all); said != "" {
+			w.say("%s", said)
 		}
-		if len(found) > 0 {
-			w.say("%s", told("mic is not there to delete what it made, which would be left:", found))
-		}
+		err = failed
 	}
 	for i := range tests {
 		w.say("would delete what helm test left (Pod %s/%s)", w.namespace, tests[i].Name)
 	}
 	w.say("with --yes it is done")
-	return nil
+	return err
 }
 
 // whatStays is what is said where identities stay, and the redirect goes.

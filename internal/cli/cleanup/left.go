@@ -15,92 +15,103 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/podid-io/podid/api/v1"
-	"github.com/podid-io/podid/internal/assign"
 	"github.com/podid-io/podid/internal/taint"
 )
 
-// trace is a kind of what mic makes, and would delete if it were there.
+// trace is a kind of what mic makes, or takes off, and would if it were there.
 type trace struct {
 	what string
-	ends string // the command that deletes it
-	sure bool   // it is there; else it may be
+	ends string // what ends it
+	sure bool   // it is podid's; else it may be
 }
 
-// traces are what is found of mic, or may be there: the chart's hook has the rights to
-// none of these, and must not have more for the rare case that mic is gone.
-func (w *work) traces(ctx context.Context) ([]trace, error) {
+// traces are what is found of mic, and what may be there: the chart's hook has the
+// rights to look for nothing of it, and must not have more for the rare case that mic
+// is gone.
+type traces struct {
+	found  []trace
+	hidden []string // what may not be looked for
+}
+
+func (w *work) traces(ctx context.Context) (all traces, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords) // also when the time is up
 	defer cancel()
-	var found []trace
 	var errs []error
-	for _, look := range []func(context.Context) ([]trace, error){w.assigned, w.records, w.taints} {
-		some, err := look(ctx)
-		found, errs = append(found, some...), append(errs, err)
+	for _, kind := range []struct {
+		name string
+		look func(context.Context) ([]trace, error)
+	}{
+		{"AzureAssignedIdentities", w.assigned},
+		{"records of what is attached (ConfigMaps podid-scope-*)", w.records},
+		{"start-up taints", w.taints},
+	} {
+		found, err := kind.look(ctx)
+		switch {
+		case apierrors.IsForbidden(err):
+			all.hidden = append(all.hidden, kind.name)
+		case err != nil:
+			errs = append(errs, fmt.Errorf("look for %s: %w", kind.name, err))
+		default:
+			all.found = append(all.found, found...)
+		}
 	}
-	return found, errors.Join(errs...)
+	return all, errors.Join(errs...)
 }
+
+// sure are those that are podid's for certain.
+func (t traces) sure() []trace {
+	return slices.DeleteFunc(slices.Clone(t.found), func(t trace) bool { return !t.sure })
+}
+
+// deleteAssigned deletes no AzureAssignedIdentity of AAD Pod Identity's MIC: those have
+// a finalizer, with which a deletion would wait for MIC.
+const deleteAssigned = `kubectl get azureassignedidentities -A -o go-template='{{range .items}}{{if not .metadata.finalizers}}{{.metadata.namespace}} {{.metadata.name}}{{"\n"}}{{end}}{{end}}' | xargs -r -L1 kubectl delete azureassignedidentity -n`
 
 // assigned are the AzureAssignedIdentities of podid.
 func (w *work) assigned(ctx context.Context) ([]trace, error) {
-	all := trace{ends: "kubectl delete azureassignedidentities -A --all"}
 	var list metav1.PartialObjectMetadataList
 	list.SetGroupVersionKind(v1.GroupVersion.WithKind("AzureAssignedIdentityList"))
 	err := w.client.List(ctx, &list)
-	switch {
-	case meta.IsNoMatchError(err), apierrors.IsNotFound(err): // of a kind that is not defined there are none
-		return nil, nil
-	case apierrors.IsForbidden(err):
-		all.what = "AzureAssignedIdentities, if there are any (of AAD Pod Identity too)"
-		return []trace{all}, nil
-	case err != nil:
-		return nil, fmt.Errorf("look for AzureAssignedIdentities: %w", err)
-	}
-	ours := slices.DeleteFunc(slices.Clone(list.Items), func(o metav1.PartialObjectMetadata) bool {
-		return slices.Contains(o.Finalizers, assign.LegacyFinalizer)
-	})
-	if len(ours) == 0 {
+	if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) { // of a kind that is not defined there are none
 		return nil, nil
 	}
-	all.what, all.sure = fmt.Sprintf("AzureAssignedIdentities: %d", len(ours)), true
-	if theirs := len(list.Items) - len(ours); theirs > 0 {
-		all.what += fmt.Sprintf(", and %d of AAD Pod Identity, which the command deletes too", theirs)
+	ours := 0
+	for i := range list.Items {
+		if len(list.Items[i].Finalizers) == 0 {
+			ours++
+		}
+	}
+	if err != nil || ours == 0 {
+		return nil, err
+	}
+	all := trace{what: fmt.Sprintf("AzureAssignedIdentities: %d (keep them where another podid runs in this cluster)", ours), ends: deleteAssigned, sure: true}
+	if theirs := len(list.Items) - ours; theirs > 0 {
+		all.what += fmt.Sprintf(", besides %d of AAD Pod Identity", theirs)
 	}
 	return []trace{all}, nil
 }
 
 // records are the ConfigMaps that say what podid attached.
 func (w *work) records(ctx context.Context) ([]trace, error) {
-	all := trace{ends: fmt.Sprintf("kubectl delete configmap -n %s -l app.kubernetes.io/managed-by=podid", w.namespace)}
 	var list metav1.PartialObjectMetadataList
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ConfigMapList"))
 	err := w.client.List(ctx, &list, client.InNamespace(w.namespace), client.MatchingLabels{"app.kubernetes.io/managed-by": "podid"})
-	if apierrors.IsForbidden(err) {
-		all.what = "records of what is attached, if there are any (ConfigMaps podid-scope-*)"
-		return []trace{all}, nil
+	if err != nil || len(list.Items) == 0 {
+		return nil, err
 	}
-	if err != nil {
-		return nil, fmt.Errorf("look for records of what is attached: %w", err)
-	}
-	if len(list.Items) == 0 {
-		return nil, nil
-	}
-	all.what, all.sure = fmt.Sprintf("records of what is attached (ConfigMaps podid-scope-*): %d", len(list.Items)), true
-	return []trace{all}, nil
+	return []trace{{
+		what: fmt.Sprintf("ConfigMaps podid-scope-*: %d, which alone say what podid attached to which machine (take that off first, or keep them for a podid that comes back to this namespace)", len(list.Items)),
+		ends: fmt.Sprintf("kubectl delete configmap -n %s -l app.kubernetes.io/managed-by=podid", w.namespace),
+		sure: true,
+	}}, nil
 }
 
 // taints are the start-up taints that nodes have, by their keys. Nobody says any more
 // which one was podid's; of those that podid may take off, one is no other's.
 func (w *work) taints(ctx context.Context) ([]trace, error) {
-	of := func(key string) trace { return trace{ends: "kubectl taint nodes --all " + key + "-"} }
 	var list corev1.NodeList
-	err := w.client.List(ctx, &list)
-	if apierrors.IsForbidden(err) {
-		all := of(taint.DefaultKey)
-		all.what = "start-up taints, if there are any (by this key, or that of startupTaint)"
-		return []trace{all}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("look for start-up taints: %w", err)
+	if err := w.client.List(ctx, &list); err != nil {
+		return nil, err
 	}
 	nodes := map[string]int{}
 	for i := range list.Items {
@@ -112,35 +123,52 @@ func (w *work) taints(ctx context.Context) ([]trace, error) {
 	}
 	var found []trace
 	for _, key := range slices.Sorted(maps.Keys(nodes)) {
-		one := of(key)
-		one.what, one.sure = fmt.Sprintf("nodes with the start-up taint %s: %d", key, nodes[key]), key == taint.DefaultKey
-		if !one.sure {
-			one.what += ", if it is podid's"
+		one := trace{what: fmt.Sprintf("nodes with the start-up taint %s: %d", key, nodes[key]), sure: key == taint.DefaultKey}
+		if one.sure {
+			one.ends = "kubectl taint nodes --all " + key + "-   (and take it out of the node pools: new nodes have it else)"
+		} else {
+			one.ends = "nothing to do, unless startupTaint was this"
 		}
 		found = append(found, one)
 	}
 	return found, nil
 }
 
+// remains is an error of what mic made, and is not there to delete: another run does not
+// delete it either.
+type remains struct{ error }
+
 // left names what mic made and is not there to delete. What may be there is left too
 // where mic is known to have been there (standard): until an earlier run has taken the
 // redirect off, or an uninstall would never end whose hook may not look.
 func (w *work) left(ctx context.Context, standard bool) error {
-	found, err := w.traces(ctx)
-	if len(found) == 0 {
+	all, err := w.traces(ctx)
+	said := w.told(all)
+	switch {
+	case said == "":
 		return err
-	}
-	if !standard && !slices.ContainsFunc(found, func(t trace) bool { return t.sure }) {
-		w.say("%s", told("what mic would have made, if it was there before, nobody deletes:", found))
+	case len(all.sure()) == 0 && (!standard || len(all.hidden) == 0):
+		w.say("%s", said)
 		return err
+	case err != nil:
+		return errors.Join(errors.New(said), err)
+	default:
+		return remains{errors.New(said)}
 	}
-	return errors.Join(errors.New(told("mic is not there to delete what it made. Delete it, and uninstall again:", found)), err)
 }
 
-// told is a list of traces, below what is said of them.
-func told(said string, found []trace) string {
-	for _, t := range found {
-		said += "\n  " + t.what + "\n    " + t.ends
+// told is what is said of traces; nothing of none.
+func (w *work) told(t traces) string {
+	var said []string
+	if len(t.found) > 0 {
+		said = append(said, "mic is not there to delete what it made, or to take it off:")
+		for _, f := range t.found {
+			said = append(said, "  "+f.what, "    "+f.ends)
+		}
 	}
-	return said
+	if len(t.hidden) > 0 {
+		said = append(said, "mic is not there to delete what it made, or to take it off, and what may be left may not be looked for here: "+strings.Join(t.hidden, ", "),
+			"  before the next uninstall, whoever may list it is told what to do by:  podid cleanup -n "+w.namespace+" --keep-identities")
+	}
+	return strings.Join(said, "\n")
 }

@@ -1,13 +1,16 @@
 package cleanup_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
+	"text/template"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/podid-io/podid/api/v1"
@@ -52,11 +55,7 @@ func (w *world) made(t *testing.T) (remove func()) {
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: w.namespace + "-1"}, Spec: corev1.NodeSpec{Taints: taints}},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: w.namespace + "-2"}, Spec: corev1.NodeSpec{Taints: taints[:1]}},
 	}
-	for _, o := range all {
-		if err := w.client.Create(t.Context(), o); err != nil {
-			t.Fatal(err)
-		}
-	}
+	w.make(t, all...)
 	return func() {
 		t.Helper()
 		for _, o := range all {
@@ -73,26 +72,34 @@ func (w *world) made(t *testing.T) (remove func()) {
 	}
 }
 
+// make makes objects.
+func (w *world) make(t *testing.T, all ...client.Object) {
+	t.Helper()
+	for _, o := range all {
+		if err := w.client.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // found is what is said of what made has made, in a namespace.
-const found = `
-  AzureAssignedIdentities: 1, and 1 of AAD Pod Identity, which the command deletes too
-    kubectl delete azureassignedidentities -A --all
-  records of what is attached (ConfigMaps podid-scope-*): 1
+const found = `mic is not there to delete what it made, or to take it off:
+  AzureAssignedIdentities: 1 (keep them where another podid runs in this cluster), besides 1 of AAD Pod Identity
+    kubectl get azureassignedidentities -A -o go-template='TEMPLATE' | xargs -r -L1 kubectl delete azureassignedidentity -n
+  ConfigMaps podid-scope-*: 1, which alone say what podid attached to which machine (take that off first, or keep them for a podid that comes back to this namespace)
     kubectl delete configmap -n NAMESPACE -l app.kubernetes.io/managed-by=podid
   nodes with the start-up taint podid.io/agent-not-ready: 2
-    kubectl taint nodes --all podid.io/agent-not-ready-
-  nodes with the start-up taint startup-taint.of/others: 1, if it is podid's
-    kubectl taint nodes --all startup-taint.of/others-
+    kubectl taint nodes --all podid.io/agent-not-ready-   (and take it out of the node pools: new nodes have it else)
+  nodes with the start-up taint startup-taint.of/others: 1
+    nothing to do, unless startupTaint was this
 `
 
+// ours finds, in a list, what is no other's.
+const ours = `{{range .items}}{{if not .metadata.finalizers}}{{.metadata.namespace}} {{.metadata.name}}{{"\n"}}{{end}}{{end}}`
+
 // unseen is what is said by who may not look.
-const unseen = `
-  AzureAssignedIdentities, if there are any (of AAD Pod Identity too)
-    kubectl delete azureassignedidentities -A --all
-  records of what is attached, if there are any (ConfigMaps podid-scope-*)
-    kubectl delete configmap -n NAMESPACE -l app.kubernetes.io/managed-by=podid
-  start-up taints, if there are any (by this key, or that of startupTaint)
-    kubectl taint nodes --all podid.io/agent-not-ready-
+const unseen = `mic is not there to delete what it made, or to take it off, and what may be left may not be looked for here: AzureAssignedIdentities, records of what is attached (ConfigMaps podid-scope-*), start-up taints
+  before the next uninstall, whoever may list it is told what to do by:  podid cleanup -n NAMESPACE --keep-identities
 `
 
 // TestWhatMicMadeIsNamedWhereMicIsGone runs it by hand: an uninstall that ends well
@@ -105,14 +112,15 @@ func TestWhatMicMadeIsNamedWhereMicIsGone(t *testing.T) {
 				w.managed(t)
 			}
 			remove := w.made(t)
-			found := strings.ReplaceAll(found, "NAMESPACE", namespace)
+			w.wantOurs(t, namespace+" of-podid\n")
+			found := strings.NewReplacer("NAMESPACE", namespace, "TEMPLATE", ours).Replace(found)
 			out, _, status := podid(t, "-n", namespace, "--keep-identities")
-			if status != 0 || !strings.Contains(out, "mic is not there to delete what it made, which would be left:"+found) {
+			if status != 0 || !strings.Contains(out, found) {
 				t.Errorf("a look, status %d: %s", status, out)
 			}
 			for range 2 {
 				out, errs, status := podid(t, "-n", namespace, "--yes", "--keep-identities")
-				if status != 1 || !strings.Contains(out, "the redirect is off 2 nodes") || !strings.HasSuffix(errs, "mic is not there to delete what it made. Delete it, and uninstall again:"+found) {
+				if status != 1 || !strings.Contains(out, "the redirect is off 2 nodes") || !strings.HasSuffix(errs, found) {
 					t.Errorf("status %d: %s%s", status, out, errs)
 				}
 			}
@@ -121,6 +129,55 @@ func TestWhatMicMadeIsNamedWhereMicIsGone(t *testing.T) {
 				t.Errorf("when it is deleted, status %d: %s%s", status, out, errs)
 			}
 		})
+	}
+}
+
+// wantOurs has the template of the command that deletes AzureAssignedIdentities find what
+// is wanted.
+func (w *world) wantOurs(t *testing.T, want string) {
+	t.Helper()
+	var list unstructured.UnstructuredList
+	list.SetGroupVersionKind(v1.GroupVersion.WithKind("AzureAssignedIdentityList"))
+	if err := w.client.List(t.Context(), &list); err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	if err := template.Must(template.New("").Parse(ours)).Execute(&got, list.UnstructuredContent()); err != nil || got.String() != want {
+		t.Errorf("the command deletes %q (%v), want %q", got.String(), err, want)
+	}
+}
+
+// TestATaintOfOthersEndsNoUninstallBadly: it is named, and podid has made nothing.
+func TestATaintOfOthersEndsNoUninstallBadly(t *testing.T) {
+	w := withoutMic(t, "a-taint-of-others")
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}, Spec: corev1.NodeSpec{Taints: []corev1.Taint{{Key: "startup-taint.of/others", Effect: "NoSchedule"}}}}
+	w.make(t, n)
+	t.Cleanup(func() {
+		if err := w.client.Delete(context.WithoutCancel(t.Context()), n); err != nil {
+			t.Error(err)
+		}
+	})
+	out, errs, status := podid(t, "-n", w.namespace, "--yes", "--keep-identities")
+	if status != 0 || !strings.Contains(out, "nodes with the start-up taint startup-taint.of/others: 1\n    nothing to do, unless startupTaint was this\n") {
+		t.Errorf("status %d: %s%s", status, out, errs)
+	}
+}
+
+// TestWaysOnAreSaidBesideWhatMicMade: no other run takes that away.
+func TestWaysOnAreSaidBesideWhatMicMade(t *testing.T) {
+	w := withoutMic(t, "ways-beside-what-is-left")
+	w.make(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "podid-scope-1", Labels: map[string]string{"app.kubernetes.io/managed-by": "podid"}}})
+	kubeconfig := between(t, func(rw http.ResponseWriter, r *http.Request) (answered bool) {
+		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/daemonsets/") {
+			if err := w.client.DeleteAllOf(r.Context(), &appsv1.DaemonSet{}, client.InNamespace(w.namespace)); err != nil {
+				t.Error(err)
+			}
+		}
+		return false
+	})
+	_, errs, status := podid(t, "--kubeconfig", kubeconfig, "-n", w.namespace, "--yes", "--keep-identities")
+	if status != 1 || !strings.Contains(errs, "podid-nmi was deleted meanwhile: ") || !strings.Contains(errs, "ConfigMaps podid-scope-*: 1") || !strings.Contains(errs, "helm rollback") {
+		t.Errorf("status %d: %s", status, errs)
 	}
 }
 
@@ -141,12 +198,12 @@ func TestWhatMicMadeMayBeThere(t *testing.T) {
 			args := []string{"--kubeconfig", kubeconfig, "-n", namespace, "--yes", "--keep-identities"}
 			if !managed {
 				out, errs, status := podid(t, args...)
-				if status != 1 || !strings.Contains(out, "the redirect is off 2 nodes") || !strings.HasSuffix(errs, "mic is not there to delete what it made. Delete it, and uninstall again:"+unseen) {
+				if status != 1 || !strings.Contains(out, "the redirect is off 2 nodes") || !strings.HasSuffix(errs, unseen) {
 					t.Errorf("status %d: %s%s", status, out, errs)
 				}
 			}
 			out, errs, status := podid(t, args...)
-			if status != 0 || errs != "" || !strings.Contains(out, "what mic would have made, if it was there before, nobody deletes:"+unseen) {
+			if status != 0 || errs != "" || !strings.Contains(out, unseen) {
 				t.Errorf("so that an uninstall can end: status %d: %s%s", status, out, errs)
 			}
 		})
@@ -161,10 +218,11 @@ func TestWhatMicMadeIsNotFound(t *testing.T) {
 		status int
 		says   string
 	}{
-		"of a kind that is gone, with all of it": {"/azureassignedidentities", http.StatusNotFound, 0, ""},
-		"AzureAssignedIdentities fail":           {"/azureassignedidentities", http.StatusBadRequest, 1, "look for AzureAssignedIdentities: "},
-		"records fail":                           {"/configmaps", http.StatusBadRequest, 1, "look for records of what is attached: "},
-		"nodes fail":                             {"/nodes", http.StatusBadRequest, 1, "look for start-up taints: "},
+		"of a kind that has just gone":  {"/azureassignedidentities", http.StatusNotFound, 0, ""},
+		"of a kind that is not defined": {"/aadpodidentity.k8s.io/v1", http.StatusNotFound, 0, ""},
+		"AzureAssignedIdentities fail":  {"/azureassignedidentities", http.StatusBadRequest, 1, "look for AzureAssignedIdentities: "},
+		"records fail":                  {"/configmaps", http.StatusBadRequest, 1, "look for records of what is attached (ConfigMaps podid-scope-*): "},
+		"nodes fail":                    {"/nodes", http.StatusBadRequest, 1, "look for start-up taints: "},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -21,21 +21,24 @@ type gone struct {
 }
 
 // wayOn adds to errors what goes on where Helm does not by itself: only where each of
-// them is of an agent that is gone. Of any other, going on would leave what another run
-// can take away.
+// them is of an agent that is gone, or of what stays in any case. Of any other, going on
+// would leave what another run can take away.
 func (w *work) wayOn(errs ...error) error {
 	all := errors.Join(errs...)
 	var deleted, noNodes bool
 	for _, err := range errs {
 		g, ok := errors.AsType[gone](err)
+		if _, stays := errors.AsType[remains](err); stays {
+			continue
+		}
 		if err != nil && !ok {
 			return all
 		}
 		deleted = deleted || ok && !g.noNodes
 		noNodes = noNodes || ok && g.noNodes
 	}
-	if all == nil {
-		return nil
+	if !deleted && !noNodes {
+		return all
 	}
 	said := "\nWith Helm"
 	if deleted {
