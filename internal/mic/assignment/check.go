@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/podid-io/podid/internal/assign"
 )
 
@@ -17,6 +19,24 @@ type check struct {
 	due      time.Time
 	suspects owners
 	at       time.Time // when what is left of them has been missed
+	// late are pods with a write of ours that the cache did not show in time. Until
+	// then their events are as late, and not missed.
+	late map[assign.Owner]time.Time
+}
+
+// overdue is how late an event may be where the cache is late.
+const overdue = time.Minute
+
+// settle is [unseen.settle], and takes note of where the cache was late.
+func (s *state) settle(ctx context.Context, cache client.Reader, t touched) (held owners, wait time.Duration, err error) {
+	held, late, wait, err := s.unseen.settle(ctx, cache, t)
+	for o := range late {
+		if s.check.late == nil {
+			s.check.late = make(map[assign.Owner]time.Time, len(late))
+		}
+		s.check.late[o] = time.Now().Add(overdue)
+	}
+	return held, wait, err
 }
 
 // afterwards is how long an event may come after what it tells of is in the cache.
@@ -49,7 +69,7 @@ func (r *Reconciler) recheck(ctx context.Context, scope assign.Scope, s *state, 
 	}
 	if now.After(c.due) && s.flight == nil && len(c.suspects) == 0 {
 		all := touched{all: true, epoch: s.epoch}
-		held, _, err := s.unseen.settle(ctx, r.config.Cache, all)
+		held, _, err := s.settle(ctx, r.config.Cache, all)
 		if err != nil {
 			return later{err: err}
 		}
@@ -59,6 +79,9 @@ func (r *Reconciler) recheck(ctx context.Context, scope assign.Scope, s *state, 
 		}
 		c.suspects, c.at = s.todo(snapshot.Plan(), held), now.Add(afterwards)
 		c.due = now.Add(jitter(r.config.Check))
+		if len(c.late) > 0 { // they were passed over
+			c.due = now.Add(min(overdue, r.config.Check))
+		}
 	}
 	switch {
 	case len(c.suspects) > 0:
@@ -71,8 +94,8 @@ func (r *Reconciler) recheck(ctx context.Context, scope assign.Scope, s *state, 
 }
 
 // todo are the pods for whom there is anything to write or to take note of,
-// beyond what waits for its turn or for the cache. Of pods that are not in the plan
-// it is right only where the plan was made for them too.
+// beyond what waits for its turn or for the cache, also where that is late. Of pods
+// that are not in the plan it is right only where the plan was made for them too.
 func (s *state) todo(plan assign.Plan, held owners) owners {
 	found := make(owners)
 	for _, o := range slices.Concat(plan.Create, plan.Update, plan.Mark, plan.Delete) {
@@ -93,7 +116,11 @@ func (s *state) todo(plan assign.Plan, held owners) owners {
 			delete(found, o)
 		}
 	}
-	for o := range s.unseen { // also where it is waited for no more
+	for o, until := range s.check.late {
+		if time.Now().After(until) {
+			delete(s.check.late, o)
+			continue
+		}
 		delete(found, o)
 	}
 	return found

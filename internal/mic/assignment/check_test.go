@@ -62,17 +62,35 @@ func TestWhatTheCacheDoesNotShowYetWasNotMissed(t *testing.T) {
 	}
 	s, owner := l.scopes[scope], assign.Owner{Namespace: p.Namespace, Name: p.Name}
 	l.store.put(p)
-	for _, step := range []struct {
-		late    time.Duration // after it was waited for
-		suspect bool
-	}{{time.Second, false}, {overdue + time.Second, true}} {
-		written := seen{version: "1", by: time.Now().Add(-step.late)}
-		s.unseen[owner] = map[types.NamespacedName]seen{{Namespace: p.Namespace, Name: "written"}: written}
+	s.unseen[owner] = map[types.NamespacedName]seen{{Namespace: p.Namespace, Name: "written"}: {version: "1", by: time.Now().Add(-time.Second)}}
+	for _, suspect := range []bool{false, true} {
 		s.check.due = time.Now().Add(-time.Second)
 		l.reconcile(t, scope)
-		if got := s.check.suspects.has(owner); got != step.suspect {
-			t.Errorf("%s late, it is a suspect: %t, want %t", step.late, got, step.suspect)
+		if got := s.check.suspects.has(owner); got != suspect || len(s.unseen) > 0 {
+			t.Fatalf("it is a suspect: %t, want %t; %d writes are waited for", got, suspect, len(s.unseen))
 		}
+		if until := time.Until(s.check.due); !suspect && until > overdue {
+			t.Errorf("who was passed over is looked at again in %s, want %s", until, overdue)
+		}
+		s.check.late[owner] = time.Now().Add(-time.Second) // a minute later
+	}
+}
+
+// What the cache does not show in time is written again at once, however late it is.
+func TestWhatTheCacheDoesNotShowInTimeIsWrittenAgain(t *testing.T) {
+	l := newLarge(t)
+	p := largePod(manyPods)
+	scope, err := scopeOfNode(t.Context(), l.store, p.Spec.NodeName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, owner := l.scopes[scope], assign.Owner{Namespace: p.Namespace, Name: p.Name}
+	l.store.put(p)
+	s.unseen[owner] = map[types.NamespacedName]seen{{Namespace: p.Namespace, Name: "written"}: {version: "1", by: time.Now().Add(-time.Second)}}
+	l.touch(scope, owners{owner: {}})
+	l.reconcile(t, scope)
+	if n := len(l.store.objects()); n != manyPods+1 || len(s.check.suspects) > 0 {
+		t.Errorf("%d objects, want %d; suspects %v", n, manyPods+1, s.check.suspects)
 	}
 }
 

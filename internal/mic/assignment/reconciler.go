@@ -177,7 +177,7 @@ func (s *state) inTime(c assign.Changes) assign.Changes {
 // of the machine. Of pods with writes that the cache does not show yet it lets go
 // until it does.
 func (r *Reconciler) look(ctx context.Context, scope assign.Scope, s *state, t touched) (assign.Plan, later, error) {
-	held, wait, err := s.unseen.settle(ctx, r.config.Cache, t)
+	held, wait, err := s.settle(ctx, r.config.Cache, t)
 	if err != nil {
 		return assign.Plan{}, later{}, err
 	}

@@ -31,10 +31,6 @@ type seen struct {
 // unless the object was changed by others too; then a write too many is harmless.
 const patience = 5 * time.Second
 
-// overdue is how long a write is remembered that was waited for in vain. An event
-// that the API server is so late with was not missed; see check.
-const overdue = time.Minute
-
 func (u unseen) wrote(o *v1.AzureAssignedIdentity) {
 	u.set(o, seen{version: o.ResourceVersion, by: time.Now().Add(patience)})
 }
@@ -52,17 +48,19 @@ func (u unseen) set(o *v1.AzureAssignedIdentity, s seen) {
 }
 
 // settle drops what the cache shows, or should have shown long ago, of the pods
-// that were touched, and returns those of which it does not show all and is still
-// waited for. What is
-// left comes as events; wait is when to look again should they not come, 0 when
-// nothing is left.
-func (u unseen) settle(ctx context.Context, cache client.Reader, t touched) (held owners, wait time.Duration, err error) {
-	held = make(owners)
+// that were touched, and returns those of which it does not show all, and those for
+// which it was late. What is left comes as events; wait is when to look again should
+// they not come, 0 when nothing is left.
+func (u unseen) settle(ctx context.Context, cache client.Reader, t touched) (held, late owners, wait time.Duration, err error) {
+	held, late = make(owners), make(owners)
 	one := func(owner assign.Owner) error {
 		if u[owner] == nil {
 			return nil
 		}
-		left, err := u.settleOne(ctx, cache, owner)
+		left, overdue, err := u.settleOne(ctx, cache, owner)
+		if overdue {
+			late[owner] = struct{}{}
+		}
 		if left > 0 {
 			held[owner] = struct{}{}
 			wait = max(wait, left)
@@ -72,37 +70,39 @@ func (u unseen) settle(ctx context.Context, cache client.Reader, t touched) (hel
 	if t.all {
 		for owner := range u {
 			if err := one(owner); err != nil {
-				return nil, 0, err
+				return nil, nil, 0, err
 			}
 		}
-		return held, wait, nil
+		return held, late, wait, nil
 	}
 	for owner := range t.pods {
 		if err := one(owner); err != nil {
-			return nil, 0, err
+			return nil, nil, 0, err
 		}
 	}
-	return held, wait, nil
+	return held, late, wait, nil
 }
 
-func (u unseen) settleOne(ctx context.Context, cache client.Reader, owner assign.Owner) (wait time.Duration, err error) {
+func (u unseen) settleOne(ctx context.Context, cache client.Reader, owner assign.Owner) (wait time.Duration, late bool, err error) {
 	now := time.Now()
 	for key, s := range u[owner] {
 		var o v1.AzureAssignedIdentity
 		err := cache.Get(ctx, key, &o)
 		if err != nil && !apierrors.IsNotFound(err) {
-			return 0, err
+			return 0, false, err
 		}
-		if now.After(s.by.Add(overdue)) || s.shownBy(&o, err == nil) {
+		shown := s.shownBy(&o, err == nil)
+		if shown || now.After(s.by) {
 			delete(u[owner], key)
+			late = late || !shown
 			continue
 		}
-		wait = max(wait, s.by.Sub(now), 0) // 0 where it is overdue
+		wait = max(wait, s.by.Sub(now))
 	}
 	if len(u[owner]) == 0 {
 		delete(u, owner)
 	}
-	return wait, nil
+	return wait, late, nil
 }
 
 func (s seen) shownBy(o *v1.AzureAssignedIdentity, exists bool) bool {
