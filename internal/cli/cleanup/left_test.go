@@ -167,7 +167,7 @@ func TestATaintOfOthersEndsNoUninstallBadly(t *testing.T) {
 func TestWaysOnAreSaidBesideWhatMicMade(t *testing.T) {
 	w := withoutMic(t, "ways-beside-what-is-left")
 	w.make(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "podid-scope-1", Labels: map[string]string{"app.kubernetes.io/managed-by": "podid"}}})
-	kubeconfig := between(t, func(rw http.ResponseWriter, r *http.Request) (answered bool) {
+	kubeconfig := between(t, func(_ http.ResponseWriter, r *http.Request) (answered bool) {
 		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/daemonsets/") {
 			if err := w.client.DeleteAllOf(r.Context(), &appsv1.DaemonSet{}, client.InNamespace(w.namespace)); err != nil {
 				t.Error(err)
