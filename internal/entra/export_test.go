@@ -10,8 +10,12 @@ func TenantOf(fetch func(context.Context) (string, error)) func(context.Context)
 	return newTenant(fetch).get
 }
 
-// Turns are those of requests for metadata. What is returned takes one.
-func Turns() func(context.Context) (end func(), err error) { return newTurns().take }
+// Turns are those of requests for metadata. What is returned takes one, and one for
+// a page.
+func Turns() (take, takePage func(context.Context) (end func(), err error)) {
+	t := newTurns()
+	return t.take, t.takePage
+}
 
 // AccountIn reads the claims of a token.
 var AccountIn = accountIn

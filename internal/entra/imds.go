@@ -38,7 +38,7 @@ type IMDSConfig struct {
 type IMDS struct {
 	endpoint string
 	pipeline runtime.Pipeline
-	turns    turns         // of requests for metadata
+	turns    turns         // of requests for metadata, one of which pages leave to the tenant's
 	waiting  chan struct{} // a place of each of them, but for the tenant's
 	tenant   *tenant
 	idle     func()

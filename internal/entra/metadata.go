@@ -44,14 +44,14 @@ func (s *IMDS) Metadata(ctx context.Context, path string, query url.Values) (imd
 			Err: fmt.Errorf("%d requests for metadata are waiting already: IMDS takes few, and this node sends it %d a second", metadataWaiting, pagesPerSecond),
 		}
 	}
-	return s.page(ctx, path, query)
+	return s.page(ctx, s.turns.takePage, path, query)
 }
 
-// page gets a page of metadata when it is its turn.
-func (s *IMDS) page(ctx context.Context, path string, query url.Values) (imds.Answer, error) {
+// page gets a page of metadata when it is its turn, which take waits for.
+func (s *IMDS) page(ctx context.Context, take func(context.Context) (func(), error), path string, query url.Values) (imds.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, metadataTimeout)
 	defer cancel()
-	end, err := s.turns.take(ctx)
+	end, err := take(ctx)
 	if err != nil {
 		return imds.Answer{}, err
 	}

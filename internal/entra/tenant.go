@@ -86,11 +86,12 @@ func (t *tenant) refresh(ctx context.Context) error {
 
 // Tenant is the tenant of the VM's subscription, as IMDS tells it. It is
 // remembered for an hour, a failure for 5 s. Callers share one call, which does
-// not count among the requests for metadata that can be too many.
+// not count among the requests for metadata that can be too many, and has its turn
+// within seconds while all of those hang.
 func (s *IMDS) Tenant(ctx context.Context) (string, error) { return s.tenant.get(ctx) }
 
 func (s *IMDS) fetchTenant(ctx context.Context) (string, error) {
-	answer, err := s.page(ctx, tenantPath, url.Values{"api-version": {imds.APIVersion}})
+	answer, err := s.page(ctx, s.turns.take, tenantPath, url.Values{"api-version": {imds.APIVersion}})
 	if err != nil {
 		return "", err
 	}

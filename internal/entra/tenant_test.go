@@ -137,6 +137,46 @@ func TestMetadataBoundsWhoWaits(t *testing.T) {
 	}
 }
 
+// Pages that hang do not hold what the tenant needs: it is there before any of them ends.
+func TestTenantDoesNotWaitForPagesThatHang(t *testing.T) {
+	hanging := make(chan struct{}, 32)
+	source := over(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/metadata/instance" {
+			hanging <- struct{}{}
+			<-r.Context().Done()
+		}
+		_, _ = w.Write([]byte(`{"tenantId":"t"}`))
+	}))
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	refused, ended := make(chan struct{}, 32), make(chan error, 32)
+	for range 32 {
+		wg.Go(func() {
+			if _, err := source.Metadata(ctx, "/metadata/instance", url.Values{}); token.KindOf(err) == token.Busy {
+				refused <- struct{}{}
+			} else {
+				ended <- err
+			}
+		})
+	}
+	for range 16 { // as many wait as can
+		<-refused
+	}
+	for range 4 {
+		<-hanging
+	}
+	if got, err := source.Tenant(t.Context()); err != nil || got != "t" {
+		t.Errorf("Tenant() = %s, %v", got, err)
+	}
+	select {
+	case err := <-ended:
+		t.Errorf("a page has ended before the tenant was there: %v", err)
+	default:
+	}
+	cancel()
+	wg.Wait()
+}
+
 func TestMetadataWaitsNoLongerThanItsCaller(t *testing.T) {
 	source := over(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	if _, err := source.Metadata(t.Context(), "/metadata/instance", nil); err != nil {
@@ -152,7 +192,7 @@ func TestMetadataWaitsNoLongerThanItsCaller(t *testing.T) {
 // The time is the bubble's.
 func TestTurnsOfMetadata(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		take := entra.Turns()
+		take, _ := entra.Turns()
 		var ends []func()
 		turn := func() time.Duration {
 			t.Helper()
@@ -184,6 +224,38 @@ func TestTurnsOfMetadata(t *testing.T) {
 		}
 		if got := turn(); got <= time.Second || got > time.Second+time.Second/4 {
 			t.Errorf("the next has its turn %s after the end of those before, want a second and a little", got)
+		}
+	})
+}
+
+// The time is the bubble's.
+func TestPagesLeaveATurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		take, takePage := entra.Turns()
+		began := time.Now()
+		var ends []func()
+		for range 4 {
+			end, err := takePage(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			ends = append(ends, end)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		next := make(chan error, 2)
+		go func() { _, err := takePage(ctx); next <- err }()
+		go func() { _, err := takePage(t.Context()); next <- err }()
+		synctest.Wait()
+		if _, err := take(t.Context()); err != nil || time.Since(began) != time.Second {
+			t.Errorf("the tenant has its turn after %s, %v; want it next, after four pages that go on", time.Since(began), err)
+		}
+		if err := <-next; !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("takePage() = %v beside four that go on, want the caller's own end", err)
+		}
+		ends[0]()
+		if err := <-next; err != nil {
+			t.Errorf("takePage() = %v after the end of one", err)
 		}
 	})
 }

@@ -15,8 +15,13 @@ import (
 // per VM: https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#rate-limiting
 const metadataPerSecond = 5
 
-// pagesPerSecond is how many requests get their turn in a second.
-const pagesPerSecond = metadataPerSecond - 1
+const (
+	// pagesPerSecond is how many requests get their turn in a second.
+	pagesPerSecond = metadataPerSecond - 1
+	// pagesAtOnce is how many turns pages may hold, so that a page that hangs leaves
+	// one for the tenant.
+	pagesAtOnce = metadataPerSecond - 1
+)
 
 // turnLength is how long a request counts after its end: a second, and a little for
 // one that ended without an answer.
@@ -27,16 +32,34 @@ const turnLength = 1020 * time.Millisecond
 // arrive, at once. So each counts from its turn until a second after its end, and no
 // more than the limit do at once.
 type turns struct {
-	pace *rate.Limiter
-	free chan time.Time // since when, or from when on, of each that may count
+	pace  *rate.Limiter
+	free  chan time.Time // since when, or from when on, of each that may count
+	pages chan struct{}  // a place of each page that has a turn, or is the next to have one
 }
 
 func newTurns() turns {
-	t := turns{pace: rate.NewLimiter(pagesPerSecond, 1), free: make(chan time.Time, metadataPerSecond)}
+	t := turns{
+		pace: rate.NewLimiter(pagesPerSecond, 1), free: make(chan time.Time, metadataPerSecond), pages: make(chan struct{}, pagesAtOnce),
+	}
 	for range metadataPerSecond {
 		t.free <- time.Time{}
 	}
 	return t
+}
+
+// takePage is take for a page, of which few may take turns at once.
+func (t turns) takePage(ctx context.Context) (end func(), err error) {
+	select {
+	case <-ctx.Done():
+		return nil, overBefore(ctx)
+	case t.pages <- struct{}{}:
+	}
+	counted, err := t.take(ctx)
+	if err != nil {
+		<-t.pages
+		return nil, err
+	}
+	return func() { counted(); <-t.pages }, nil
 }
 
 // take waits until one more request may begin. Its end is to be told.
