@@ -17,5 +17,8 @@ func Turns() (take, takePage func(context.Context) (end func(), err error)) {
 	return t.take, t.takePage
 }
 
+// TakePage takes one that a page of s would have had.
+func TakePage(ctx context.Context, s *IMDS) (end func(), err error) { return s.turns.takePage(ctx) }
+
 // AccountIn reads the claims of a token.
 var AccountIn = accountIn

@@ -20,7 +20,7 @@ const (
 	// metadataTimeout bounds one request for metadata, its wait for a turn included.
 	metadataTimeout = 20 * time.Second
 	// metadataWaiting bounds the requests for metadata that wait for their turn or
-	// their answer. The last turn comes after four seconds.
+	// their answer. Where answers are quick, the last turn comes after four seconds.
 	metadataWaiting = 16
 )
 
@@ -41,18 +41,21 @@ func (s *IMDS) Metadata(ctx context.Context, path string, query url.Values) (imd
 	default:
 		return imds.Answer{}, &token.Error{
 			Kind: token.Busy, RetryAfter: 2 * time.Second,
-			Err: fmt.Errorf("%d requests for metadata are waiting already: IMDS takes few, and this node sends it %d a second", metadataWaiting, pagesPerSecond),
+			Err: fmt.Errorf("%d requests for metadata are waiting already: IMDS takes few, and this node sends it at most %d a second", metadataWaiting, pagesPerSecond),
 		}
 	}
 	return s.page(ctx, s.turns.takePage, path, query)
 }
 
 // page gets a page of metadata when it is its turn, which take waits for.
-func (s *IMDS) page(ctx context.Context, take func(context.Context) (func(), error), path string, query url.Values) (imds.Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, metadataTimeout)
+func (s *IMDS) page(caller context.Context, take func(context.Context) (func(), error), path string, query url.Values) (imds.Answer, error) {
+	ctx, cancel := context.WithTimeout(caller, metadataTimeout)
 	defer cancel()
 	end, err := take(ctx)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil && caller.Err() == nil: // the end is not the caller's
+		return imds.Answer{}, &token.Error{Kind: token.Unavailable, Err: err}
+	case err != nil:
 		return imds.Answer{}, err
 	}
 	defer end()

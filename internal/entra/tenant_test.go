@@ -113,7 +113,7 @@ func TestMetadataBoundsWhoWaits(t *testing.T) {
 		wg.Go(func() {
 			_, err := source.Metadata(ctx, "/metadata/instance", url.Values{})
 			switch e, ok := errors.AsType[*token.Error](err); {
-			case ok && e.Kind == token.Busy && e.RetryAfter > 0 && strings.Contains(err.Error(), "4 a second"):
+			case ok && e.Kind == token.Busy && e.RetryAfter > 0 && strings.Contains(err.Error(), "at most 4 a second"):
 				busy.Add(1)
 				refused <- struct{}{}
 			case err != nil && !errors.Is(err, context.Canceled):
@@ -187,6 +187,32 @@ func TestMetadataWaitsNoLongerThanItsCaller(t *testing.T) {
 	if _, err := source.Metadata(ctx, "/metadata/instance", nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("Metadata() = %v, want the caller's own end", err)
 	}
+}
+
+// The time is the bubble's; nobody has a turn, and so nothing is sent.
+func TestMetadataThatGetsNoTurnSaysWhoseEndItWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, err := entra.NewIMDS(entra.IMDSConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 4 {
+			if _, err := entra.TakePage(t.Context(), source); err != nil {
+				t.Fatal(err)
+			}
+		}
+		began := time.Now()
+		_, err = source.Metadata(t.Context(), "/metadata/instance", nil)
+		if e, ok := errors.AsType[*token.Error](err); !ok || e.Kind != token.Unavailable || time.Since(began) != 20*time.Second {
+			t.Errorf("Metadata() = %v after %s, want it unavailable after 20s", err, time.Since(began))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		_, err = source.Metadata(ctx, "/metadata/instance", nil)
+		if _, ok := errors.AsType[*token.Error](err); ok || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Metadata() = %v, want the caller's own end", err)
+		}
+	})
 }
 
 // The time is the bubble's.

@@ -16,7 +16,7 @@ import (
 const metadataPerSecond = 5
 
 const (
-	// pagesPerSecond is how many requests get their turn in a second.
+	// pagesPerSecond is how many requests get their turn in a second, at most.
 	pagesPerSecond = metadataPerSecond - 1
 	// pagesAtOnce is how many turns pages may hold, so that a page that hangs leaves
 	// one for the tenant.

@@ -47,7 +47,7 @@ var elsewhere = map[string][]string{
 		// Of metadata of the node, where the pod is told one of three texts.
 		`"…" is no path of metadata`, "IMDS answered … without a tenant", "the answer of IMDS is longer than … bytes",
 		"the turn to ask IMDS for metadata would come too late", "wait to ask IMDS for metadata: …",
-		"… requests for metadata are waiting already: IMDS takes few, and this node sends it … a second",
+		"… requests for metadata are waiting already: IMDS takes few, and this node sends it at most … a second",
 		// A fault of nmi's.
 		"make the request to IMDS: …",
 	},
