@@ -23,14 +23,10 @@ const (
 	pagesAtOnce = metadataPerSecond - 1
 )
 
-// turnLength is how long a request counts after its end: a second, and a little for
-// one that ended without an answer.
-const turnLength = 1020 * time.Millisecond
-
 // turns are of requests for metadata. The pace alone would not keep them within the
 // limit: on a busy machine some that had their turn one after the other leave, or
-// arrive, at once. So each counts from its turn until a second after its end, and no
-// more than the limit do at once.
+// arrive, at once. So each counts from its turn until token.WindowLength after its
+// end, and no more than the limit do at once.
 type turns struct {
 	pace  *rate.Limiter
 	free  chan time.Time // since when, or from when on, of each that may count
@@ -86,7 +82,7 @@ func (t turns) take(ctx context.Context) (end func(), err error) {
 		case <-timer.C:
 		}
 	}
-	return func() { t.free <- time.Now().Add(turnLength) }, nil
+	return func() { t.free <- time.Now().Add(token.WindowLength) }, nil
 }
 
 // overBefore is why a request did not get its turn.

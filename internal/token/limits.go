@@ -62,19 +62,20 @@ type window struct {
 	ended []time.Time // within the last second, the oldest first
 }
 
-// windowLength is a second, and a little for calls that ended without an answer.
-const windowLength = 1020 * time.Millisecond
+// WindowLength is how long a call counts after its end where IMDS counts by the
+// second: a second, and a little for calls that ended without an answer.
+const WindowLength = 1020 * time.Millisecond
 
 // wait is how long the next call must wait when active calls are under way, if
 // none of them ends before.
 func (w *window) wait(active int, now time.Time) time.Duration {
-	for len(w.ended) > 0 && now.Sub(w.ended[0]) >= windowLength {
+	for len(w.ended) > 0 && now.Sub(w.ended[0]) >= WindowLength {
 		w.ended = w.ended[1:]
 	}
 	if w.most == 0 || active+len(w.ended) < w.most {
 		return 0
 	}
-	return windowLength - now.Sub(w.ended[0])
+	return WindowLength - now.Sub(w.ended[0])
 }
 
 func (w *window) end(now time.Time) {
