@@ -41,6 +41,7 @@ type conn struct {
 	// kernel may have reset the connection.
 	astray bool
 	made   time.Time // when it was asked for; zero once something was answered on it
+	sent   time.Time // when the last request had been written to it
 	used   time.Time // when what was answered last was asked, or it was asked for
 }
 
@@ -79,9 +80,9 @@ func (w *world) alive(c *conn) bool {
 
 // shed reports whether the agent may have closed the connection since nothing had
 // been asked on it for long: where a machine is held up for so long, what is asked
-// comes too late.
+// comes too late. What was asked in time has its answer, however late.
 func (c *conn) shed(err error) bool {
-	return !errors.Is(err, os.ErrDeadlineExceeded) && !c.made.IsZero() && time.Since(c.made) >= model.SilentFor
+	return !errors.Is(err, os.ErrDeadlineExceeded) && !c.made.IsZero() && c.sent.Sub(c.made) >= model.SilentFor
 }
 
 // exchange asks for a token and reads whose comes. The digest is how the audit
@@ -95,7 +96,9 @@ func (c *conn) exchange(a model.Ask, limit time.Duration) (r model.Reply, digest
 	if err := c.SetDeadline(now.Add(limit)); err != nil {
 		return r, "", err
 	}
-	if _, err := fmt.Fprintf(c, "GET /metadata/identity/oauth2/token?%s HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n\r\n", query); err != nil {
+	_, err = fmt.Fprintf(c, "GET /metadata/identity/oauth2/token?%s HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n\r\n", query)
+	c.sent = time.Now() // or it would have been
+	if err != nil {
 		return r, "", err
 	}
 	response, err := http.ReadResponse(c.in, nil)

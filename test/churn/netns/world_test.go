@@ -144,7 +144,7 @@ type world struct {
 type count struct {
 	steps, tokens, refused, kept, chosen, closed int
 	forged, inherited, resumed, away, silent     int
-	refusedHeirs, late                           int
+	refusedHeirs, due, late                      int
 	reboots, restarts                            int
 }
 
