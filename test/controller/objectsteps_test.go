@@ -111,8 +111,9 @@ func (w *world) identityComes() bool {
 	w.say("identity %s is %s, client %s", i.Name, short(i.Resource), i.Client)
 	next := w.now.Clone()
 	next.Identities[i.Name] = i
-	w.name(next)
+	forget := w.name(next)
 	if !w.create(o) {
+		forget()
 		return false
 	}
 	i.UID = string(o.UID)

@@ -16,13 +16,14 @@ func (w *world) turn(next model.Cluster, write func() error) bool {
 	w.t.Helper()
 	want := next.Want()
 	w.lessen(want)
-	w.name(next)
+	forget := w.name(next)
 	if err := write(); err != nil {
 		if !apierrors.IsConflict(err) {
 			w.fail(err)
 		}
 		w.lessen(w.now.Want())
 		w.extend(w.now)
+		forget()
 		return false
 	}
 	w.extend(next)
@@ -30,12 +31,18 @@ func (w *world) turn(next model.Cluster, write func() error) bool {
 }
 
 // name takes note of the identities that the cluster names, before it does: a mic may
-// hear of it at once.
-func (w *world) name(next model.Cluster) {
+// hear of it at once. Where nothing comes of it forget takes back what was new.
+func (w *world) name(next model.Cluster) (forget func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	before := maps.Clone(w.named)
 	for _, i := range next.Identities {
 		w.named[i.Resource] = true
+	}
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.named = before // nobody else names
 	}
 }
 

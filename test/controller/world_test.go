@@ -297,11 +297,17 @@ func (w *world) watch() {
 
 // follow stirs with each change. The API server may end a watch at any time, as it
 // does with those that it cannot write to fast enough: then there is another, and
-// what had changed meanwhile is looked at.
+// what had changed meanwhile is looked at. One that ends at once is not asked for
+// again at once.
 func (w *world) follow(ctx context.Context, list client.ObjectList, changes watch.Interface) {
-	for {
+	for tick := time.Tick(100 * time.Millisecond); ; {
 		for range changes.ResultChan() {
 			w.stir()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick:
 		}
 		var err error
 		if changes, err = w.api.Watch(ctx, list); err != nil {
