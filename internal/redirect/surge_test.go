@@ -165,13 +165,13 @@ func TestUpgradesRefuseNobody(t *testing.T) {
 			present.await("report a newer agent has the redirect")
 			present.tell("yield")
 			present.await("yield <nil>")
-			drain(present, pods)
+			drain(present, pods, followed)
 			present = next
 			continue
 		}
 		present.tell("yield")
 		present.await("yield <nil>")
-		drain(present, pods)
+		drain(present, pods, alone)
 		if got := whoAnswers(t, n.a, 300*time.Millisecond); got != "nobody" {
 			t.Errorf("%q answers while there is no agent, want nobody", got)
 		}
@@ -194,17 +194,22 @@ func TestUpgradesRefuseNobody(t *testing.T) {
 	}
 }
 
-// drained is how long an agent that has yielded answers what was on its way, at
-// most: a connection whose first packet came too late waits for the next agent.
-const drained = 5 * time.Second
+// How long an agent that has yielded answers what was on its way, at most. Where
+// another follows it at once nothing is dropped, and each pod comes to ask again
+// sooner or later. Where none does, a connection whose first packet came too late
+// waits for the next agent, which comes only then.
+const (
+	followed = time.Minute
+	alone    = 20 * time.Second
+)
 
-// drain gives the agent the time to answer what was on its way: until each pod has
-// begun another connection, which goes elsewhere. It closes its listener and ends
-// it then, as nmi does.
-func drain(a *agent, pods []load) {
+// drain gives the agent the time to answer what was on its way, up to limit: until
+// each pod has begun another connection, which goes elsewhere. It closes its listener
+// and ends it then, as nmi does.
+func drain(a *agent, pods []load, limit time.Duration) {
 	a.t.Helper()
 	yielded := time.Now()
-	ctx, cancel := context.WithTimeout(a.t.Context(), drained)
+	ctx, cancel := context.WithTimeout(a.t.Context(), limit)
 	defer cancel()
 	for _, pod := range pods {
 		for again := false; !again; {
