@@ -61,9 +61,9 @@ func TestWhoLosesTheLeaseStandsByAndLeadsAgain(t *testing.T) {
 		must(t, w.api.Patch(t.Context(), lease, client.RawPatch(types.MergePatchType, []byte(`{"spec":`+spec+`}`))))
 	}
 	for round := range 2 {
-		before := strings.Count(w.logged.String(), "leading no more") // a busy machine may have lost it before
+		awaitLeads(t, w, true) // a busy machine may have lost it, and leads again
 		steal(`{"holderIdentity":"another","leaseDurationSeconds":3600}`)
-		awaitLog(t, w, "leading no more", before+1)
+		awaitLeads(t, w, false)
 		name := fmt.Sprintf("pod-%d", round)
 		w.apply(w.ns, pod(name, "node-0", "reader"))
 		readiness(t, health, "[+] lease") // a standby is ready
@@ -151,14 +151,29 @@ func TestALockThatCannotBeReadIsSaid(t *testing.T) {
 // awaitLog waits until mic has logged a message n times.
 func awaitLog(t *testing.T, w *world, message string, n int) {
 	t.Helper()
+	awaitLogged(t, w, fmt.Sprintf("logged %q %d times", message, n), func(logged string) bool { return strings.Count(logged, message) >= n })
+}
+
+// awaitLeads waits until mic leads, or does not, by what it has logged: each term has
+// a beginning and an end.
+func awaitLeads(t *testing.T, w *world, leads bool) {
+	t.Helper()
+	awaitLogged(t, w, fmt.Sprintf("told that it leads: %t", leads), func(logged string) bool {
+		return leads == (strings.Count(logged, "msg=leading\n") > strings.Count(logged, `msg="leading no more"`))
+	})
+}
+
+// awaitLogged waits until what mic has logged is as it should be.
+func awaitLogged(t *testing.T, w *world, what string, ok func(logged string) bool) {
+	t.Helper()
 	deadline := time.After(patience)
 	for tick := time.Tick(20 * time.Millisecond); ; {
-		if strings.Count(w.logged.String(), message) >= n {
+		if ok(w.logged.String()) {
 			return
 		}
 		select {
 		case <-deadline:
-			t.Fatalf("mic never logged %q %d times", message, n)
+			t.Fatalf("mic never %s", what)
 		case <-tick:
 		}
 	}
