@@ -193,7 +193,7 @@ func acceptNamespaceAnnotation(t *testing.T, w *demo.World) {
 		t.Fatal(err)
 	}
 	unlabelled := run(t, w, newPod(w, "team-a", "unlabelled", nil))
-	eventually(t, time.Minute, func() error { return ownedBy(t, unlabelled, "", client) }) // the namespace is as young as the pod
+	awaitOwner(t, unlabelled, "", client) // the namespace is as young as the pod
 	wantOwner(t, run(t, w, newPod(w, "team-a", "labelled", map[string]string{v1.LabelBinding: "team-a"})), "", client)
 	other := run(t, w, newPod(w, "team-a", "other", map[string]string{v1.LabelBinding: "something-else"}))
 	if got, err := owner(t, other, ""); err == nil {
@@ -214,13 +214,7 @@ func acceptException(t *testing.T, w *demo.World) {
 	addOn := run(t, w, newPod(w, metav1.NamespaceSystem, "add-on", labels))
 	// The node's identities, by every selector: mic's own is on it from the start.
 	for _, selector := range []string{"client_id=" + micClient, "mi_res_id=" + identityID("podid-demo", "podid-mic")} {
-		eventually(t, time.Minute, func() error { // the exception is as young as the pod
-			got, err := owner(t, addOn, "&"+selector)
-			if err == nil && got.ClientID != micClient {
-				err = fmt.Errorf("got a token of %s", got.ClientID)
-			}
-			return err
-		})
+		awaitOwner(t, addOn, "&"+selector, micClient) // the exception is as young as the pod
 	}
 	imitator := run(t, w, newPod(w, "default", "imitator", labels))
 	status, body, err := fetch(t.Context(), imitator.DialContext, tokenURL+"&client_id="+micClient)

@@ -271,6 +271,30 @@ func wantOwner(t *testing.T, p *localcluster.Pod, more, clientID string) {
 	}
 }
 
+// ownedBy is nil when the pod gets a token of the client id.
+func ownedBy(t *testing.T, p *localcluster.Pod, more, clientID string) error {
+	t.Helper()
+	got, err := owner(t, p, more)
+	if err == nil && got.ClientID != clientID {
+		err = fmt.Errorf("got a token of %s", got.ClientID)
+	}
+	return err
+}
+
+// awaitOwner waits until a pod gets a token. The first one counts: that there is none
+// yet may be, a token of somebody else never.
+func awaitOwner(t *testing.T, p *localcluster.Pod, more, clientID string) {
+	t.Helper()
+	var got bearer
+	eventually(t, time.Minute, func() (err error) {
+		got, err = owner(t, p, more)
+		return err
+	})
+	if got.ClientID != clientID {
+		t.Errorf("pod %s/%s gets a token of %q, want %s", p.Namespace, p.Name, got.ClientID, clientID)
+	}
+}
+
 // errNotYet says that it will come.
 var errNotYet = errors.New("not yet")
 

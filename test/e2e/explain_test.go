@@ -79,16 +79,14 @@ func explained(t *testing.T, w *demo.World) {
 				more, args = "&client_id="+otherClient, []string{"--client-id", otherClient}
 			}
 			eventually(t, time.Minute, func() error { // mic has a moment for its part: this agent waits for little
+				var whose bearer
 				var got error
 				if !object.Spec.HostNetwork {
-					_, got = owner(t, p, more)
+					whose, got = owner(t, p, more)
 				}
 				r := explainPod(t, w, socket, object.Name, args...)
 				if tc.step == "" {
-					if got != nil || r.Verdict != explain.OK || r.Claims == nil || r.Claims.AppID != webClient || r.Claims.Audience != "https://vault.azure.net" {
-						return fmt.Errorf("the pod is answered %w, and explain says %s of %+v\n%s", got, r.Verdict, r.Claims, indented(r))
-					}
-					return nil
+					return wellOf(t, r, whose, got, webClient)
 				}
 				if got == nil && !object.Spec.HostNetwork {
 					t.Fatal("the pod gets a token")
@@ -109,6 +107,26 @@ func explained(t *testing.T, w *demo.World) {
 		}
 	})
 	awaitAgent(t, w, startAgent(t, w, w.Cluster.Nodes()[0], "after-explain")) // for the parts that follow
+}
+
+// wellOf is nil when a pod gets a token and explain tells of it. That there is none yet
+// may be; a token of somebody else, or for something else, never.
+func wellOf(t *testing.T, r *explain.Report, whose bearer, got error, client string) error {
+	t.Helper()
+	const vault = "https://vault.azure.net"
+	if got == nil && (whose.ClientID != client || whose.Audience != vault) {
+		t.Fatalf("the pod gets a token of %+v, want one of %s for %s", whose, client, vault)
+	}
+	if r.Claims != nil && (r.Claims.AppID != client || r.Claims.Audience != vault) {
+		t.Fatalf("explain tells of a token of %+v, want one of %s for %s\n%s", r.Claims, client, vault, indented(r))
+	}
+	if got != nil {
+		return fmt.Errorf("the pod gets no token: %w\n%s", got, indented(r))
+	}
+	if r.Verdict != explain.OK || r.Claims == nil {
+		return fmt.Errorf("explain says %s of %+v\n%s", r.Verdict, r.Claims, indented(r))
+	}
+	return nil
 }
 
 func indented(r *explain.Report) string {

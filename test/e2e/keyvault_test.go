@@ -194,7 +194,7 @@ func rotateSecret(t *testing.T, w *demo.World) {
 		}
 	}
 	put("second")
-	eventually(t, time.Minute, func() error { return ownedBy(t, p, "/new", client) })
+	awaitOwner(t, p, "/new", client)
 	wantOwner(t, p, "", client)
 	put("wrong")
 	eventually(t, time.Minute, func() error {
@@ -204,15 +204,5 @@ func rotateSecret(t *testing.T, w *demo.World) {
 		return nil
 	})
 	put("second")
-	eventually(t, time.Minute, func() error { return ownedBy(t, p, "", client) })
-}
-
-// ownedBy is nil when the pod gets a token of the client id.
-func ownedBy(t *testing.T, p *localcluster.Pod, more, client string) error {
-	t.Helper()
-	got, err := owner(t, p, more)
-	if err == nil && got.ClientID != client {
-		err = fmt.Errorf("got a token of %s", got.ClientID)
-	}
-	return err
+	awaitOwner(t, p, "", client)
 }

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	v1 "github.com/podid-io/podid/api/v1"
 	"github.com/podid-io/podid/internal/azemu"
 	"github.com/podid-io/podid/internal/cli/demo"
+	"github.com/podid-io/podid/internal/identity"
 	"github.com/podid-io/podid/test/localcluster"
 )
 
@@ -116,18 +118,26 @@ func referees(t *testing.T, w *demo.World) {
 	if err := w.Azure.SetFault(t.Context(), azemu.EndpointVMSSPatch, azemu.Fault{Status: http.StatusConflict, Code: "AnotherOperationInProgress"}); err != nil {
 		t.Fatal(err)
 	}
+	free := func() {
+		t.Helper()
+		if err := w.Azure.ClearFault(context.WithoutCancel(t.Context()), azemu.EndpointVMSSPatch); err != nil { // the test may have ended
+			t.Error(err)
+		}
+	}
+	t.Cleanup(free) // whatever comes: those that follow need Azure
 	for _, r := range all {
 		pods[r.name] = run(t, w, newPod(w, "default", r.name, map[string]string{v1.LabelBinding: "late"}))
 	}
+	made := time.Now()
 	node := w.Cluster.Nodes()[0]
 	t.Run("while the identity is on its way", func(t *testing.T) {
 		var verdicts map[string]verdict
 		var g sync.WaitGroup
+		defer g.Wait()                                     // nobody asks any more when this part ends
+		defer free()                                       // what they wait for comes then
 		g.Go(func() { verdicts = judgeAll(t, all, pods) }) // ends with the programs
 		awaitHeld(t, node, len(all))
-		if err := w.Azure.ClearFault(t.Context(), azemu.EndpointVMSSPatch); err != nil {
-			t.Fatal(err)
-		}
+		free()
 		g.Wait()
 		wantTokens(t, verdicts, client)
 		wantRequests(t, w.Agent(node), "", all, 1)
@@ -143,7 +153,8 @@ func referees(t *testing.T, w *demo.World) {
 		wantRefusals(t, all, judgeAll(t, all, strangers), "has no label")
 		wantRequests(t, w.Agent(node), "stranger-", all, 1)
 	})
-	t.Run("for another identity than the pod's", func(t *testing.T) { // the pods are older than 10 s by now
+	t.Run("for another identity than the pod's", func(t *testing.T) {
+		<-time.After(time.Until(made.Add(identity.GraceForMore))) // who is younger is told to ask again
 		foreign := clients(t, "-by-id", micClient)
 		wantRefusals(t, foreign, judgeAll(t, foreign, pods), "not bound to the identity")
 		wantRequests(t, w.Agent(node), "", foreign, 3)
