@@ -133,7 +133,7 @@ func (w *world) judgeChange(c call) {
 		broken("%s: a PATCH that changes nothing", c.machine)
 	}
 	for _, id := range p.added() {
-		if !w.named[id] {
+		if former := w.former[id] && now.Sub(w.settled.at) < standing; !w.named[id] && !former {
 			broken("%s: a PATCH adds %s, which nobody has named", c.machine, short(id))
 		}
 		if until := w.refused[c.line.name+c.machine+id]; now.Before(until) {

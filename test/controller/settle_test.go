@@ -209,7 +209,8 @@ func (w *world) settledOn(is model.Is) {
 	w.unsure = false
 	w.behind, w.troubled = map[string]map[string]bool{}, map[string]bool{}
 	w.settled = settled{at: time.Now(), usable: maps.Clone(w.now.Usable), had: kept(is.Machines), theirs: kept(w.before)}
-	w.fewer, w.named, w.maybe = map[model.Place]time.Time{}, map[string]bool{}, map[model.Place]bool{}
+	w.fewer, w.maybe = map[model.Place]time.Time{}, map[model.Place]bool{}
+	w.former, w.named = w.named, map[string]bool{}
 	for _, i := range w.now.Identities {
 		w.named[i.Resource] = true
 	}

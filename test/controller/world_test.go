@@ -73,8 +73,10 @@ type world struct {
 	// maybe are identities that may be on a machine, or not.
 	maybe   map[model.Place]bool
 	deleted map[string]bool // identities that Azure has not
-	// named are identities that an AzureIdentity has named since then.
-	named map[string]bool
+	// named are identities that an AzureIdentity has named since then, former those
+	// that were named before: a mic that has read of the end of that may not have come
+	// to it yet, with a change of its own that Azure has refused so far.
+	named, former map[string]bool
 	// before is what machines have by the doing of others.
 	before map[string]model.Machine
 	// behind are identities that were taken off behind mic's back.
