@@ -133,7 +133,9 @@ func (w *world) judgeChange(c call) {
 		broken("%s: a PATCH that changes nothing", c.machine)
 	}
 	for _, id := range p.added() {
-		if former := w.former[id] && now.Sub(w.settled.at) < standing; !w.named[id] && !former {
+		if place := (model.Place{Machine: c.machine, Identity: id}); !w.named[id] && w.former[id] && !w.last[place] {
+			w.last[place] = true
+		} else if !w.named[id] {
 			broken("%s: a PATCH adds %s, which nobody has named", c.machine, short(id))
 		}
 		if until := w.refused[c.line.name+c.machine+id]; now.Before(until) {

@@ -210,7 +210,7 @@ func (w *world) settledOn(is model.Is) {
 	w.behind, w.troubled = map[string]map[string]bool{}, map[string]bool{}
 	w.settled = settled{at: time.Now(), usable: maps.Clone(w.now.Usable), had: kept(is.Machines), theirs: kept(w.before)}
 	w.fewer, w.maybe = map[model.Place]time.Time{}, map[model.Place]bool{}
-	w.former, w.named = w.named, map[string]bool{}
+	w.former, w.named, w.last = w.named, map[string]bool{}, map[model.Place]bool{}
 	for _, i := range w.now.Identities {
 		w.named[i.Resource] = true
 	}

@@ -75,8 +75,10 @@ type world struct {
 	deleted map[string]bool // identities that Azure has not
 	// named are identities that an AzureIdentity has named since then, former those
 	// that were named before: a mic that has read of the end of that may not have come
-	// to it yet, with a change of its own that Azure has refused so far.
+	// to it yet, with a change of its own that Azure has refused so far. last are where
+	// such a change has been sent since, as may happen once.
 	named, former map[string]bool
+	last          map[model.Place]bool
 	// before is what machines have by the doing of others.
 	before map[string]model.Machine
 	// behind are identities that were taken off behind mic's back.

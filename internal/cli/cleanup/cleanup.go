@@ -236,17 +236,17 @@ func (w *work) plan(ctx context.Context, mics []appsv1.Deployment, agents []apps
 	if keep || len(mics) == 0 {
 		w.say(whatStays)
 	}
-	if len(mics) == 0 {
-		all, failed := w.traces(ctx)
-		if said := w.told(all); said != "" {
-			w.say("%s", said)
-		}
-		err = failed
-	}
 	for i := range tests {
 		w.say("would delete what helm test left (Pod %s/%s)", w.namespace, tests[i].Name)
 	}
 	w.say("with --yes it is done")
+	if len(mics) > 0 {
+		return nil
+	}
+	all, err := w.traces(ctx)
+	if said := w.told("and this would be left, since mic is not there; not before the redirect is off:", all, true); said != "" {
+		w.say("%s", said)
+	}
 	return err
 }
 

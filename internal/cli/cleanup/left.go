@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/podid-io/podid/api/v1"
+	"github.com/podid-io/podid/internal/assign"
 	"github.com/podid-io/podid/internal/taint"
 )
 
@@ -64,8 +65,9 @@ func (t traces) sure() []trace {
 }
 
 // deleteAssigned deletes no AzureAssignedIdentity of AAD Pod Identity's MIC: those have
-// a finalizer, with which a deletion would wait for MIC.
-const deleteAssigned = `kubectl get azureassignedidentities -A -o go-template='{{range .items}}{{if not .metadata.finalizers}}{{.metadata.namespace}} {{.metadata.name}}{{"\n"}}{{end}}{{end}}' | xargs -r -L1 kubectl delete azureassignedidentity -n`
+// a finalizer of its, with which a deletion would wait for it.
+const deleteAssigned = `kubectl get azureassignedidentities -A -o go-template='{{range .items}}{{$mic := false}}{{range .metadata.finalizers}}{{if eq . "` + assign.LegacyFinalizer + `"}}{{$mic = true}}{{end}}{{end}}` +
+	`{{if not $mic}}{{.metadata.namespace}} {{.metadata.name}}{{"\n"}}{{end}}{{end}}' | xargs -r -L1 kubectl delete azureassignedidentity -n`
 
 // assigned are the AzureAssignedIdentities of podid.
 func (w *work) assigned(ctx context.Context) ([]trace, error) {
@@ -77,7 +79,7 @@ func (w *work) assigned(ctx context.Context) ([]trace, error) {
 	}
 	ours := 0
 	for i := range list.Items {
-		if len(list.Items[i].Finalizers) == 0 {
+		if !slices.Contains(list.Items[i].Finalizers, assign.LegacyFinalizer) {
 			ours++
 		}
 	}
@@ -123,11 +125,12 @@ func (w *work) taints(ctx context.Context) ([]trace, error) {
 	}
 	var found []trace
 	for _, key := range slices.Sorted(maps.Keys(nodes)) {
-		one := trace{what: fmt.Sprintf("nodes with the start-up taint %s: %d", key, nodes[key]), sure: key == taint.DefaultKey}
-		if one.sure {
-			one.ends = "kubectl taint nodes --all " + key + "-   (and take it out of the node pools: new nodes have it else)"
-		} else {
-			one.ends = "nothing to do, unless startupTaint was this"
+		one := trace{
+			what: fmt.Sprintf("nodes with the start-up taint %s: %d (and take it out of the node pools: new nodes have it else)", key, nodes[key]),
+			ends: "kubectl taint nodes --all " + key + "-", sure: key == taint.DefaultKey,
+		}
+		if !one.sure {
+			one.what = fmt.Sprintf("nodes with the start-up taint %s: %d; only where startupTaint was this:", key, nodes[key])
 		}
 		found = append(found, one)
 	}
@@ -143,11 +146,12 @@ type remains struct{ error }
 // redirect off, or an uninstall would never end whose hook may not look.
 func (w *work) left(ctx context.Context, standard bool) error {
 	all, err := w.traces(ctx)
-	said := w.told(all)
+	again := standard && len(all.hidden) > 0 // with the words for who may look
+	said := w.told("mic is not there to delete what it made, or to take it off:", all, again)
 	switch {
 	case said == "":
 		return err
-	case len(all.sure()) == 0 && (!standard || len(all.hidden) == 0):
+	case len(all.sure()) == 0 && !again:
 		w.say("%s", said)
 		return err
 	case err != nil:
@@ -157,18 +161,21 @@ func (w *work) left(ctx context.Context, standard bool) error {
 	}
 }
 
-// told is what is said of traces; nothing of none.
-func (w *work) told(t traces) string {
+// told is what is said of traces, below a heading; nothing of none. Before an uninstall
+// who may look is told how.
+func (w *work) told(heading string, t traces, before bool) string {
 	var said []string
 	if len(t.found) > 0 {
-		said = append(said, "mic is not there to delete what it made, or to take it off:")
+		said = append(said, heading)
 		for _, f := range t.found {
 			said = append(said, "  "+f.what, "    "+f.ends)
 		}
 	}
 	if len(t.hidden) > 0 {
-		said = append(said, "mic is not there to delete what it made, or to take it off, and what may be left may not be looked for here: "+strings.Join(t.hidden, ", "),
-			"  before the next uninstall, whoever may list it is told what to do by:  podid cleanup -n "+w.namespace+" --keep-identities")
+		said = append(said, "mic is not there to delete what it made, or to take it off, and what may be left may not be looked for here: "+strings.Join(t.hidden, ", "))
+	}
+	if len(t.hidden) > 0 && before {
+		said = append(said, "  before the next uninstall, whoever may list it is told what to do by:  podid cleanup -n "+w.namespace+" --keep-identities")
 	}
 	return strings.Join(said, "\n")
 }

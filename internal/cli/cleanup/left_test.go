@@ -82,25 +82,28 @@ func (w *world) make(t *testing.T, all ...client.Object) {
 	}
 }
 
-// found is what is said of what made has made, in a namespace.
-const found = `mic is not there to delete what it made, or to take it off:
+// found is what is said of what made has made, in a namespace, below a heading.
+const found = `
   AzureAssignedIdentities: 1 (keep them where another podid runs in this cluster), besides 1 of AAD Pod Identity
     kubectl get azureassignedidentities -A -o go-template='TEMPLATE' | xargs -r -L1 kubectl delete azureassignedidentity -n
   ConfigMaps podid-scope-*: 1, which alone say what podid attached to which machine (take that off first, or keep them for a podid that comes back to this namespace)
     kubectl delete configmap -n NAMESPACE -l app.kubernetes.io/managed-by=podid
-  nodes with the start-up taint podid.io/agent-not-ready: 2
-    kubectl taint nodes --all podid.io/agent-not-ready-   (and take it out of the node pools: new nodes have it else)
-  nodes with the start-up taint startup-taint.of/others: 1
-    nothing to do, unless startupTaint was this
+  nodes with the start-up taint podid.io/agent-not-ready: 2 (and take it out of the node pools: new nodes have it else)
+    kubectl taint nodes --all podid.io/agent-not-ready-
+  nodes with the start-up taint startup-taint.of/others: 1; only where startupTaint was this:
+    kubectl taint nodes --all startup-taint.of/others-
 `
 
 // ours finds, in a list, what is no other's.
-const ours = `{{range .items}}{{if not .metadata.finalizers}}{{.metadata.namespace}} {{.metadata.name}}{{"\n"}}{{end}}{{end}}`
+const ours = `{{range .items}}{{$mic := false}}{{range .metadata.finalizers}}{{if eq . "azureassignedidentity.finalizers.aadpodidentity.k8s.io"}}{{$mic = true}}{{end}}{{end}}{{if not $mic}}{{.metadata.namespace}} {{.metadata.name}}{{"\n"}}{{end}}{{end}}`
 
-// unseen is what is said by who may not look.
-const unseen = `mic is not there to delete what it made, or to take it off, and what may be left may not be looked for here: AzureAssignedIdentities, records of what is attached (ConfigMaps podid-scope-*), start-up taints
-  before the next uninstall, whoever may list it is told what to do by:  podid cleanup -n NAMESPACE --keep-identities
+// unseen is what is said by who may not look, and how what to do about it.
+const (
+	unseen = `mic is not there to delete what it made, or to take it off, and what may be left may not be looked for here: AzureAssignedIdentities, records of what is attached (ConfigMaps podid-scope-*), start-up taints
 `
+	howToLook = `  before the next uninstall, whoever may list it is told what to do by:  podid cleanup -n NAMESPACE --keep-identities
+`
+)
 
 // TestWhatMicMadeIsNamedWhereMicIsGone runs it by hand: an uninstall that ends well
 // leaves nothing of it, and one that does not says what ends it.
@@ -115,12 +118,12 @@ func TestWhatMicMadeIsNamedWhereMicIsGone(t *testing.T) {
 			w.wantOurs(t, namespace+" of-podid\n")
 			found := strings.NewReplacer("NAMESPACE", namespace, "TEMPLATE", ours).Replace(found)
 			out, _, status := podid(t, "-n", namespace, "--keep-identities")
-			if status != 0 || !strings.Contains(out, found) {
+			if status != 0 || !strings.HasSuffix(out, "with --yes it is done\nand this would be left, since mic is not there; not before the redirect is off:"+found) {
 				t.Errorf("a look, status %d: %s", status, out)
 			}
 			for range 2 {
 				out, errs, status := podid(t, "-n", namespace, "--yes", "--keep-identities")
-				if status != 1 || !strings.Contains(out, "the redirect is off 2 nodes") || !strings.HasSuffix(errs, found) {
+				if status != 1 || !strings.Contains(out, "the redirect is off 2 nodes") || !strings.HasSuffix(errs, "mic is not there to delete what it made, or to take it off:"+found) {
 					t.Errorf("status %d: %s%s", status, out, errs)
 				}
 			}
@@ -158,7 +161,7 @@ func TestATaintOfOthersEndsNoUninstallBadly(t *testing.T) {
 		}
 	})
 	out, errs, status := podid(t, "-n", w.namespace, "--yes", "--keep-identities")
-	if status != 0 || !strings.Contains(out, "nodes with the start-up taint startup-taint.of/others: 1\n    nothing to do, unless startupTaint was this\n") {
+	if status != 0 || !strings.Contains(out, "nodes with the start-up taint startup-taint.of/others: 1; only where startupTaint was this:\n    kubectl taint nodes --all startup-taint.of/others-\n") {
 		t.Errorf("status %d: %s%s", status, out, errs)
 	}
 }
@@ -194,11 +197,10 @@ func TestWhatMicMadeMayBeThere(t *testing.T) {
 			if err := plane.TokenKubeconfig(t.Context(), namespace, "podid-cleanup", kubeconfig); err != nil {
 				t.Fatal(err)
 			}
-			unseen := strings.ReplaceAll(unseen, "NAMESPACE", namespace)
 			args := []string{"--kubeconfig", kubeconfig, "-n", namespace, "--yes", "--keep-identities"}
 			if !managed {
 				out, errs, status := podid(t, args...)
-				if status != 1 || !strings.Contains(out, "the redirect is off 2 nodes") || !strings.HasSuffix(errs, unseen) {
+				if status != 1 || !strings.Contains(out, "the redirect is off 2 nodes") || !strings.HasSuffix(errs, unseen+strings.ReplaceAll(howToLook, "NAMESPACE", namespace)) {
 					t.Errorf("status %d: %s%s", status, out, errs)
 				}
 			}

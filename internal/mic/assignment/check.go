@@ -79,8 +79,8 @@ func (r *Reconciler) recheck(ctx context.Context, scope assign.Scope, s *state, 
 		}
 		c.suspects, c.at = s.todo(snapshot.Plan(), held), now.Add(afterwards)
 		c.due = now.Add(jitter(r.config.Check))
-		if len(c.late) > 0 { // they were passed over
-			c.due = now.Add(min(overdue, r.config.Check))
+		if len(c.late) > 0 { // they may have been passed over
+			c.due = now.Add(jitter(min(overdue, r.config.Check)))
 		}
 	}
 	switch {
